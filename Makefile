@@ -1,0 +1,68 @@
+# Two commands do everything: `make repro` (set-up, pipeline, results table) and `make test`.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help install repro test test-long test-pipeline smoke lint types format build clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+install: $(STAMP) ## create .venv and install the pinned dependencies
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+		{ echo "python3 -m venv failed; on Debian: apt-get install python3-venv"; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -c 'import cv2' 2>/dev/null || { \
+		version=$$($(BIN)/python -c 'from importlib.metadata import version as v; print(v("opencv-python"))'); \
+		echo "OpenCV finds no libGL here: installing the headless build of the same version ($$version)"; \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall \
+			opencv-python-headless==$$version && $(BIN)/python -c 'import cv2'; }
+	@touch $(STAMP)
+
+repro: install ## run the whole pipeline on what params.yaml lists and print the results table
+	@python -m prep releases --check
+	dvc repro
+	@echo; cat results/tables.md
+	@echo "Results: results/tables.md (also results/tables/*.csv, *.tex, results/metrics.json, results/plots)"
+
+test: install ## the fast test suite
+	pytest -n 2 --dist worksteal -m "not pipeline"
+
+test-long: install ## every test, the pipeline ones among them
+	HYPOTHESIS_PROFILE=long pytest
+
+test-pipeline: install ## the real command line through DVC, killed at many points (minutes)
+	pytest -m pipeline
+
+smoke: install ## the whole pipeline on a very small release and three models, in build/smoke
+	@rm -rf build/smoke && mkdir -p build/smoke
+	@git ls-files -z | xargs -0 cp --parents -t build/smoke
+	@cp params.smoke.yaml build/smoke/params.yaml
+	@cd build/smoke && git init --quiet . && dvc repro --quiet && cat results/tables.md
+
+lint: install ## ruff: style and docstrings
+	ruff check .
+	ruff format --check .
+
+types: install ## mypy
+	mypy
+
+format: install ## let ruff mend what it can
+	ruff check --fix .
+	ruff format .
+
+build: install ## wheel and source archive in dist/
+	python -m build
+
+clean: ## remove what can be made again: data, artifacts, scratch, caches (not .venv, not results)
+	rm -rf data/manifest data/aligned data/flow data/dynamic data/task data/raw/synthetic artifacts .scratch \
+		.dvc/cache .dvc/tmp build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

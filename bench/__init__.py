@@ -1,0 +1,1 @@
+"""Training per fold, evaluation from predictions alone, tables. Imports `models` and `prep`."""

@@ -1,0 +1,107 @@
+"""The `python -m bench` commands: train runs, aggregate tables, draw the gallery."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from prep import paths
+from prep.command import Jobs, command, jobs_or_default
+from prep.progress import console
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="bench",
+    help="Train models per leave-one-subject-out fold and compare them.\n\n"
+    "`dvc repro` runs these commands in the right order and skips what is up to date. A run is a line under "
+    "`runs` in params.yaml: a task and a model.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+)
+
+RESULTS = Path("results")
+
+RunName = Annotated[str, typer.Argument(help="Name of a run in params.yaml, such as synthetic-fdp.")]
+FoldsPerDevice = Annotated[
+    int,
+    typer.Option(
+        "--folds-per-device",
+        envvar="FDPBENCH_FOLDS_PER_DEVICE",
+        min=1,
+        help="Folds trained at a time on each CUDA device. No effect on the CPU.",
+    ),
+]
+
+
+@app.command()
+def models() -> None:
+    """List the models: what each reads, its options, its paper."""
+    from models.registry import list_models, model_info
+
+    for name in list_models():
+        info = model_info(name)
+        options = ", ".join(f"{key}={value!r}" for key, value in info.options.items()) or "none"
+        console.print(
+            f"[bold]{name}[/] ({info.kind}; inputs: {', '.join(info.inputs) or 'none'})\n"
+            f"    options: {options}\n    {info.paper}",
+        )
+
+
+@app.command()
+def check(
+    out: Annotated[Path | None, typer.Option(help="Write a one-line file when all is well (dvc.yaml uses it).")] = None,
+) -> None:
+    """Check every run of params.yaml before anything trains: task, model, inputs, options, releases."""
+    from bench.params import load_runs
+    from prep.link import check_links
+    from prep.params import read_params
+
+    with command("bench check"):
+        runs = load_runs()
+        check_links(read_params())
+        for run in runs:
+            console.print(f"{run.name}: {run.model.name} on {run.task}, inputs {', '.join(run.model.inputs) or 'none'}")
+        if out is not None:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            out.write_text("every run can be trained\n", encoding="utf-8")
+
+
+@app.command()
+def train(run: RunName, jobs: Jobs = None, folds_per_device: FoldsPerDevice = 1) -> None:
+    """Train every fold of a run; go on where a killed training stopped.
+
+    Writes artifacts/predictions/RUN.parquet, artifacts/curves/RUN.csv and artifacts/checkpoints/RUN/.
+    """
+    from bench.params import load_run
+    from bench.run import Artifacts, train_run
+
+    with command("bench train"):
+        loaded = load_run(run)
+        train_run(loaded, paths.task(loaded.task), Artifacts(run), jobs_or_default(jobs), folds_per_device)
+
+
+@app.command()
+def tables() -> None:
+    """Aggregate the predictions of all listed runs into results/."""
+    from bench.params import load_train, run_names
+    from bench.tables import clear_unlisted, score_runs, write_tables
+
+    with command("bench tables"):
+        runs = run_names()
+        clear_unlisted(list(runs))
+        scores = score_runs(runs, load_train().repetitions)
+        write_tables(scores, RESULTS / "tables.md", RESULTS / "tables", RESULTS / "metrics.json", RESULTS / "plots")
+        console.print(f"tables: {len(scores)} runs in {RESULTS / 'tables.md'}")
+
+
+@app.command()
+def gallery(task: Annotated[str, typer.Argument(help="A task whose faces may be published.")] = "synthetic") -> None:
+    """Draw dynamic images beside their source frames: results/dynamic_images.png."""
+    from bench.gallery import draw_gallery
+
+    with command("bench gallery"):
+        draw_gallery(paths.task(task), RESULTS / "dynamic_images.png")

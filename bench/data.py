@@ -1,0 +1,122 @@
+"""From a task's Parquet file to arrays in memory: the one place where training gets its data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from prep import images, shards
+from prep.schema import TASK
+
+__all__ = ["ClipSet", "TaskInfo", "load_clips", "load_index", "load_task_info"]
+
+
+@dataclass(frozen=True)
+class TaskInfo:
+    """What a task's ``task.json`` says."""
+
+    task: str
+    classes: tuple[str, ...]
+    inputs: tuple[str, ...]
+    flow_side: int | None
+    faces_may_be_published: bool
+
+
+@dataclass(frozen=True)
+class ClipSet:
+    """Clips in memory.
+
+    ``inputs`` holds, by name, ``frames`` (N, T, 1, H, W) uint8, ``dynamic_image`` (N, 1, H, W) uint8
+    and ``flow`` (N, 3, h, w) float32, as far as they were asked for.
+    """
+
+    clip_ids: tuple[str, ...]
+    subjects: tuple[str, ...]
+    labels: NDArray[np.int64]
+    inputs: dict[str, NDArray[Any]]
+
+    def __len__(self) -> int:
+        return len(self.clip_ids)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of one clip for each input."""
+        return {name: tuple(array.shape[1:]) for name, array in self.inputs.items()}
+
+
+def load_task_info(folder: Path) -> TaskInfo:
+    """Read a task's description."""
+    path = folder / "task.json"
+    if not path.is_file():
+        raise shards.ShardError(f"{path} not found: the task stage has not run; run `dvc repro`")
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return TaskInfo(**(content | {key: tuple(content[key]) for key in ("classes", "inputs")}))
+
+
+def load_index(folder: Path) -> list[dict[str, Any]]:
+    """Rows (clip_id, dataset, subject, label) of a task, without its pixels."""
+    columns = ["clip_id", "dataset", "subject", "label"]
+    return list(shards.read_rows(folder / "clips.parquet", TASK, columns=columns))
+
+
+def load_clips(folder: Path, inputs: Sequence[str], keep: Callable[[str], bool] = lambda subject: True) -> ClipSet:
+    """Read the clips of some subjects; the bytes of the others are not touched.
+
+    Parameters
+    ----------
+    folder
+        The task's folder, ``data/task/<task>``.
+    inputs
+        Names of the inputs to read.
+    keep
+        Says of each subject whether to read it.
+
+    Returns
+    -------
+    Clips in order of clip id.
+
+    Raises
+    ------
+    ValueError
+        If no clip is left, an input is missing for a clip, or a flow value is not finite.
+    """
+    columns = ["clip_id", "subject", "label", *inputs]
+    tables = list(shards.read_subjects(folder / "clips.parquet", TASK, keep, columns))
+    if not tables:
+        raise ValueError(f"{folder}: no clip of the subjects asked for")
+    table = pa.concat_tables(tables).sort_by("clip_id").combine_chunks()
+    clip_ids = table.column("clip_id").to_pylist()
+    for name in inputs:
+        for clip_id, absent in zip(clip_ids, table.column(name).is_null().to_pylist(), strict=True):
+            if absent:
+                raise ValueError(f"{clip_id}: no {name} in {folder}; run `dvc repro`")
+    decoders = {"frames": _frames, "dynamic_image": _dynamic_images, "flow": _flow}
+    arrays = {name: decoders[name](table.column(name)) for name in inputs}
+    for name, array in arrays.items():
+        for clip_id, clip in zip(clip_ids, array, strict=True):
+            if not np.isfinite(clip).all():
+                raise ValueError(f"{clip_id}: {name} holds NaN or infinite values")
+    labels = table.column("label").to_numpy().astype(np.int64)
+    return ClipSet(tuple(clip_ids), tuple(table.column("subject").to_pylist()), labels, arrays)
+
+
+def _frames(column: pa.ChunkedArray) -> NDArray[np.uint8]:
+    clips = [[images.decode_png(png) for png in clip] for clip in column.to_pylist()]
+    return np.array(clips)[:, :, None]  # (N, T, 1, H, W)
+
+
+def _dynamic_images(column: pa.ChunkedArray) -> NDArray[np.uint8]:
+    return np.array([images.decode_png(png) for png in column.to_pylist()])[:, None]  # (N, 1, H, W)
+
+
+def _flow(column: pa.ChunkedArray) -> NDArray[np.float32]:
+    values = np.concatenate([chunk.flatten().to_numpy() for chunk in column.chunks])
+    side = round((len(values) / len(column) / 3) ** 0.5)
+    return values.reshape(len(column), 3, side, side)  # u, v, strain

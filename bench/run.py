@@ -1,0 +1,195 @@
+"""A run: its folds over worker processes, each kept when finished, published together at the end."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from bench.data import load_clips, load_index, load_task_info
+from bench.fit import fit
+from bench.folds import leave_one_subject_out
+from bench.params import Run
+from bench.predictions import PREDICTIONS, check_predictions, prediction_rows, read_predictions
+from bench.progress import TrainingProgress
+from bench.seeds import seed_of
+from prep import shards
+from prep.scratch import Scratch, hash_code, hash_file, key_of, open_scratch, versions
+from prep.workers import Context, Unit, run_units
+
+__all__ = ["COMMON_CODE", "Artifacts", "train_run"]
+
+# What every run's result depends on, beside models/<model>.py. dvc.yaml lists the same files.
+COMMON_CODE = (
+    "bench/data.py",
+    "bench/fit.py",
+    "bench/fit_module.py",
+    "bench/folds.py",
+    "bench/predictions.py",
+    "bench/run.py",
+    "bench/seeds.py",
+    "models/_estimators.py",
+    "models/blocks.py",
+    "models/registry.py",
+    "prep/images.py",
+    "prep/rank_pooling.py",
+    "prep/schema.py",
+    "prep/shards.py",
+)
+
+PACKAGES = ("numpy", "opencv-python", "pyarrow", "safetensors", "scikit-learn", "scipy", "torch")
+
+
+@dataclass(frozen=True)
+class Artifacts:
+    """Where a run's outputs lie."""
+
+    run: str
+
+    @property
+    def predictions(self) -> Path:
+        """One row for each clip and repetition."""
+        return Path("artifacts/predictions") / f"{self.run}.parquet"
+
+    @property
+    def curves(self) -> Path:
+        """Loss of each epoch of each fold."""
+        return Path("artifacts/curves") / f"{self.run}.csv"
+
+    @property
+    def checkpoints(self) -> Path:
+        """One safetensors file for each fold and repetition."""
+        return Path("artifacts/checkpoints") / self.run
+
+
+@dataclass(frozen=True)
+class _Training:
+    """One fold of one repetition: what a worker needs."""
+
+    run: Run
+    task: Path
+    fold: str
+    repetition: int
+    device: str
+    devices: int
+    classes: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.repetition}/{self.fold}"
+
+
+def train_run(run: Run, task: Path, artifacts: Artifacts, jobs: int, folds_per_device: int) -> None:
+    """Train every fold of a run and publish predictions, checkpoints and loss curves.
+
+    Parameters
+    ----------
+    run
+        The run, checked (`bench.params.load_run`).
+    task
+        Folder of its task's data.
+    artifacts
+        Where to publish.
+    jobs
+        Worker processes on the CPU; it does not change a byte.
+    folds_per_device
+        Folds trained at a time on each CUDA device, where there are any.
+    """
+    info = load_task_info(task)
+    clips = load_index(task)
+    folds = leave_one_subject_out({clip["clip_id"]: clip["subject"] for clip in clips})
+    device, devices, precision = _hardware(run)
+    trainings = {
+        training.name: training
+        for repetition in range(run.train.repetitions)
+        for fold in folds
+        for training in [_Training(run, task, fold.name, repetition, device, devices, len(info.classes))]
+    }
+    key = key_of(
+        run={"task": run.task, "model": run.model.name},
+        settings=run.settings.model_dump(),
+        train=run.train.model_dump(),
+        data={name: hash_file(task / name) for name in ("clips.parquet", "task.json")},
+        code=hash_code(*COMMON_CODE, f"models/{run.model.name}.py"),
+        versions=versions(*PACKAGES),
+        hardware=[device, precision],
+    )
+    workers = jobs if device == "cpu" else folds_per_device * devices
+    with open_scratch(f"train-{run.name}", key) as scratch:
+        missing = scratch.missing(trainings)
+        units = (Unit(name, trainings[name]) for name in missing)
+        with TrainingProgress(run.name, total=len(trainings), done=len(trainings) - len(missing)) as progress:
+            for name in run_units(units, _train_fold, scratch, workers, progress.report):
+                progress.finished(name)
+        rows = _predictions(scratch, trainings)
+        check_predictions(run.name, rows, clips, len(info.classes), run.train.repetitions)
+        table = pa.Table.from_pylist(rows, schema=PREDICTIONS)
+        scratch.publish(
+            {
+                artifacts.predictions: lambda path: shards.write_table(table, path),
+                artifacts.curves: lambda path: _write_curves(scratch, trainings, path),
+                artifacts.checkpoints: lambda path: _copy_checkpoints(scratch, trainings, path),
+            }
+        )
+
+
+def _hardware(run: Run) -> tuple[str, int, str]:
+    """Device, number of devices and precision of a run. Estimators are fitted on the CPU."""
+    if run.model.kind == "estimator":
+        return "cpu", 1, "float64"
+    import torch
+
+    from bench.fit_module import resolve_device, resolve_precision
+
+    device = resolve_device(run.train.device)
+    return device, torch.cuda.device_count() if device == "cuda" else 1, resolve_precision(run.train.precision, device)
+
+
+def _train_fold(training: _Training, context: Context) -> None:
+    """Train one fold in a worker; write predictions.parquet, curve.json and model.safetensors."""
+    run = training.run
+    index = sorted(load_index(training.task), key=lambda clip: clip["clip_id"])
+    held_out = [clip for clip in index if clip["subject"] == training.fold]
+    seed = seed_of(run.train.seed, run.task, run.model.name, training.fold, training.repetition)
+    device = training.device if training.device == "cpu" else f"cuda:{context.worker % training.devices}"
+
+    wanted = tuple(dict.fromkeys((*run.model.inputs, *run.model.targets)))
+    train = load_clips(training.task, wanted, keep=lambda subject: subject != training.fold)
+    fitted = fit(run, train, training.classes, seed, device, context.report)
+    test = load_clips(training.task, run.model.inputs, keep=lambda subject: subject == training.fold)
+    scores = fitted.scores(test)
+
+    rows = prediction_rows(run.name, training.repetition, seed, training.fold, held_out, scores, run.settings.epochs)
+    shards.write_table(pa.Table.from_pylist(rows, schema=PREDICTIONS), context.folder / "predictions.parquet")
+    (context.folder / "curve.json").write_text(json.dumps(fitted.curve), encoding="utf-8")
+    fitted.save(context.folder / "model.safetensors")
+
+
+def _predictions(scratch: Scratch, trainings: dict[str, _Training]) -> list[dict[str, Any]]:
+    rows = [row for name in trainings for row in read_predictions(scratch.unit(name) / "predictions.parquet")]
+    return sorted(rows, key=lambda row: (row["repetition"], row["clip_id"]))
+
+
+def _write_curves(scratch: Scratch, trainings: dict[str, _Training], path: Path) -> None:
+    def epochs() -> Iterator[dict[str, Any]]:
+        for name, training in trainings.items():
+            for epoch in json.loads((scratch.unit(name) / "curve.json").read_text(encoding="utf-8")):
+                yield {"repetition": training.repetition, "fold": training.fold, **epoch}
+
+    columns = ["repetition", "fold", "epoch", "loss"]
+    rows = list(epochs())
+    terms = [key for key in (rows[0] if rows else {}) if key not in columns]
+    pd.DataFrame(rows, columns=columns + terms).to_csv(path, index=False, lineterminator="\n", float_format="%.6g")
+
+
+def _copy_checkpoints(scratch: Scratch, trainings: dict[str, _Training], path: Path) -> None:
+    path.mkdir()
+    for name, training in trainings.items():
+        target = path / f"{training.repetition}-{training.fold.replace('/', '-')}.safetensors"
+        shutil.copyfile(scratch.unit(name) / "model.safetensors", target)

@@ -1,0 +1,144 @@
+"""The `python -m prep` commands: thin shells around the stages, in the order of the data flow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from prep import paths
+from prep.command import Jobs, command, jobs_or_default
+from prep.params import AlignParams, ParamsError, SynthParams, TaskParams, read_params, section
+from prep.progress import console
+from prep.releases import RELEASES
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="prep",
+    help="Prepare releases: from folders and annotation sheets to aligned frames, dynamic images and flow.\n\n"
+    "`dvc repro` runs these commands in the right order and skips what is up to date; run one by hand "
+    "to look at its messages. Everything is read from params.yaml and the data folder.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+)
+
+ReleaseName = Annotated[
+    str, typer.Argument(help="Name of a release, such as casme2; `python -m prep releases` lists them.")
+]
+TaskName = Annotated[str, typer.Argument(help="Name of a task in params.yaml, such as synthetic.")]
+
+
+@app.command()
+def releases(
+    check: Annotated[bool, typer.Option("--check", help="Only check that those named in params.yaml are there.")] = False,
+) -> None:
+    """List the releases that can be read, and what is linked."""
+    from prep.link import check_links
+
+    with command("prep releases"):
+        if check:
+            check_links(read_params())
+            return
+        for release in RELEASES.values():
+            place = paths.raw(release.name)
+            state = f"at {place}" if place.exists() else "not linked"
+            console.print(f"[bold]{release.name}[/] ({release.kind}, {state}): {release.about}. Expects {release.expects}.")
+
+
+@app.command()
+def link(
+    release: ReleaseName,
+    folder: Annotated[Path, typer.Argument(help="The release's folder on this machine.")],
+) -> None:
+    """Point the project at a release that you hold a licence for.
+
+    Reads the folder first, so that a wrong path is found at once; then links data/raw/RELEASE to it
+    (git-ignored) and names the release and its standard task in params.yaml. Example:
+
+        python -m prep link casme2 ~/datasets/CASME2
+    """
+    from prep.link import link_release
+
+    with command("prep link"):
+        link_release(release, folder)
+
+
+@app.command()
+def synthesize(jobs: Jobs = None) -> None:
+    """Render the embedded release into data/raw/synthetic (section `synth` of params.yaml)."""
+    with command("prep synthesize"):
+        from prep.synthesize import synthesize as run
+
+        run(section(SynthParams, read_params()["synth"], "synth"), paths.raw("synthetic"), jobs_or_default(jobs))
+
+
+@app.command()
+def index(release: ReleaseName) -> None:
+    """Read a release's annotation sheet and folders into data/manifest/RELEASE.
+
+    Rows that cannot be used are listed in rejected.parquet there, each with a reason.
+    """
+    from prep.index import index_release
+
+    with command("prep index"):
+        read_params()
+        index_release(release, paths.raw(release), paths.manifest(release))
+
+
+@app.command()
+def align(release: ReleaseName, jobs: Jobs = None) -> None:
+    """Find faces, align each clip by its first frame, write Parquet shards to data/aligned/RELEASE."""
+    from prep.crops import align_release
+    from prep.index import load_manifest
+
+    with command("prep align"):
+        params = section(AlignParams, read_params()["align"], "align")
+        manifest = load_manifest(release)
+        align_release(release, paths.raw(release), manifest, paths.aligned(release), params, jobs_or_default(jobs))
+
+
+@app.command()
+def flow(release: ReleaseName) -> None:
+    """Compute onset-to-apex optical flow and strain from aligned frames into data/flow/RELEASE."""
+    from prep.index import load_manifest
+    from prep.onset_apex import flow_of_release
+
+    with command("prep flow"):
+        flow_of_release(release, load_manifest(release), paths.aligned(release), paths.flow(release))
+
+
+@app.command("flow-images")
+def flow_images(release: ReleaseName) -> None:
+    """Read a release of flow images into data/manifest/RELEASE and data/flow/RELEASE."""
+    from prep.onset_apex import flow_of_images
+
+    with command("prep flow-images"):
+        flow_of_images(release, paths.raw(release), paths.manifest(release), paths.flow(release))
+
+
+@app.command()
+def dynamic(task: TaskName) -> None:
+    """Sample a task's frames and draw their ground-truth dynamic images into data/dynamic/TASK."""
+    from prep.dynamic import dynamic_images
+
+    with command("prep dynamic"):
+        dynamic_images(task, _task(task), paths.dynamic(task))
+
+
+@app.command("task")
+def task_command(task: TaskName) -> None:
+    """Gather labels and inputs of a task's clips into data/task/TASK, which training reads."""
+    from prep.tasks import gather_task
+
+    with command("prep task"):
+        gather_task(task, _task(task), paths.task(task))
+
+
+def _task(name: str) -> TaskParams:
+    tasks: dict[str, Any] = read_params()["tasks"]
+    if name not in tasks:
+        raise ParamsError(f"params.yaml: no task {name!r}; tasks: {', '.join(tasks)}")
+    return section(TaskParams, tasks[name], f"tasks.{name}")

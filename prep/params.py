@@ -1,0 +1,200 @@
+"""params.yaml as typed, frozen objects: an unknown key or a value of the wrong type is refused.
+
+`prep` owns the sections it reads; `bench.params` adds those of training and evaluation.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+__all__ = [
+    "AlignParams",
+    "FlowInput",
+    "ParamsError",
+    "Sampling",
+    "Section",
+    "SynthParams",
+    "TaskParams",
+    "read_params",
+    "section",
+]
+
+S = TypeVar("S", bound="Section")
+
+PARAMS_FILE = Path("params.yaml")
+
+# Every top-level key of params.yaml, and who reads it.
+SECTIONS = {
+    "synth": "prep synthesize",
+    "releases": "dvc.yaml: one index, align and flow stage each",
+    "flow_releases": "dvc.yaml: one flow-images stage each",
+    "align": "prep align",
+    "tasks": "prep dynamic, prep task",
+    "runs": "bench train, bench tables",
+    "train": "bench train",
+    "options": "bench train",
+}
+
+
+class ParamsError(ValueError):
+    """params.yaml cannot be used; the message names the file, the key and what was expected."""
+
+
+class Section(BaseModel):
+    """A part of params.yaml: immutable, no unknown keys, no silent conversion of types."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class SynthParams(Section):
+    """The embedded release (`prep.synth`)."""
+
+    seed: int = Field(ge=0, description="seed of every face, motion and noise of the release")
+    subjects: int = Field(ge=2, description="number of subjects")
+    clips_per_emotion: int = Field(ge=1, description="clips of each emotion for each subject")
+    size: int = Field(ge=120, description="side of a frame, pixels")
+    frames_min: int = Field(ge=24, description="shortest clip, frames at 200 fps")
+    frames_max: int = Field(ge=24, description="longest clip, frames at 200 fps")
+    peak_min: float = Field(gt=0, description="smallest peak motion of a clip, pixels")
+    peak_max: float = Field(gt=0, description="largest peak motion of a clip, pixels")
+    drift: float = Field(ge=0, description="head drift, 1 = a calm subject")
+    blink_rate: float = Field(ge=0, le=1, description="share of clips with a blink")
+    gaze_rate: float = Field(ge=0, le=1, description="share of clips with a gaze shift")
+    overlap: float = Field(ge=0, le=1, description="share of clips that mix in an action unit of another emotion")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> SynthParams:
+        if self.frames_min > self.frames_max:
+            raise ValueError("frames_min must not exceed frames_max")
+        if self.peak_min > self.peak_max:
+            raise ValueError("peak_min must not exceed peak_max")
+        return self
+
+
+class AlignParams(Section):
+    """Crops (`prep.align`): where the first frame's eye centres land."""
+
+    size: int = Field(ge=32, description="side of a crop, pixels")
+    eye_distance: float = Field(gt=0, lt=1, description="distance of the eye centres, share of the side")
+    eye_height: float = Field(gt=0, lt=1, description="height of the eye line from the top, share of the side")
+    colour: bool = Field(description="keep RGB crops; false stores grey ones, which every task uses")
+
+
+class Sampling(Section):
+    """Which frames of onset..offset a task sees (`prep.sampling`)."""
+
+    rule: Literal["uniform"] = Field(description="uniform: equally spaced, first and last included")
+    frames: int = Field(ge=2, description="T, frames for each clip")
+
+
+class FlowInput(Section):
+    """Onset-to-apex flow as a model's input."""
+
+    size: int = Field(ge=8, description="side of the flow image, pixels")
+    scaling: Literal["per_image", "pixels"] = Field(
+        description="per_image: each of u, v, strain min-max scaled to 0..1 for each clip, as the "
+        "MEGC2019 flow images are; pixels: left in pixels of the crop"
+    )
+
+
+class TaskParams(Section):
+    """A classification task: releases, class map, inputs."""
+
+    releases: list[str] = Field(min_length=1, description="names under data/manifest")
+    classes: dict[str, list[str]] = Field(
+        min_length=2, description="class -> the annotated emotions it gathers, in order of class index"
+    )
+    rank_pooling: Literal["harmonic", "linear"] | None = Field(
+        default=None, description="rule of the ground-truth dynamic images; absent: the task has no frames"
+    )
+    sampling: Sampling | None = Field(default=None, description="absent: the task has no frames")
+    flow: FlowInput | None = Field(default=None, description="absent: the task has no flow")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TaskParams:
+        if (self.sampling is None) != (self.rank_pooling is None):
+            raise ValueError("give both sampling and rank_pooling (a task with frames) or neither")
+        if self.sampling is None and self.flow is None:
+            raise ValueError("a task needs frames (sampling and rank_pooling), flow, or both")
+        emotions = [emotion for group in self.classes.values() for emotion in group]
+        twice = sorted({emotion for emotion in emotions if emotions.count(emotion) > 1})
+        if twice:
+            raise ValueError(f"emotions in more than one class: {', '.join(twice)}")
+        return self
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the inputs that the task gives to models."""
+        frames = ("frames", "dynamic_image") if self.sampling else ()
+        return frames + (("flow",) if self.flow else ())
+
+
+def read_params(path: Path = PARAMS_FILE) -> dict[str, Any]:
+    """Read params.yaml and refuse unknown or missing top-level keys.
+
+    Parameters
+    ----------
+    path
+        The YAML file, loaded safely.
+
+    Returns
+    -------
+    The sections by name, untyped: pass each to its type with `section`.
+
+    Raises
+    ------
+    ParamsError
+        If the file is missing, is not YAML, or its top-level keys are not exactly the known ones.
+    """
+    if not path.is_file():
+        raise ParamsError(f"{path} not found: run the command from the project's root folder")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ParamsError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ParamsError(f"{path}: expected a mapping of sections, found {type(content).__name__}")
+    known = ", ".join(SECTIONS)
+    for key in content:
+        if key not in SECTIONS:
+            raise ParamsError(f"{path}: unknown key {key!r}; known keys: {known}")
+    for key in SECTIONS:
+        if key not in content:
+            raise ParamsError(f"{path}: section {key!r} is missing (read by: {SECTIONS[key]})")
+    return content
+
+
+def section(cls: type[S], content: Any, where: str) -> S:
+    """Check one part of params.yaml against its type.
+
+    Parameters
+    ----------
+    cls
+        The type of the section.
+    content
+        What `read_params` gave for it.
+    where
+        Its path in the file, such as ``tasks.synthetic``, for error messages.
+
+    Raises
+    ------
+    ParamsError
+        Naming every key that is unknown, missing or of the wrong type, and what was expected.
+    """
+    try:
+        return cls.model_validate(content)
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors():
+            key = ".".join([where, *(str(part) for part in problem["loc"])])
+            if problem["type"] == "extra_forbidden":
+                lines.append(f"{key}: unknown key; known keys here: {', '.join(cls.model_fields)}")
+            elif problem["type"] == "missing":
+                lines.append(f"{key}: missing")
+            else:
+                lines.append(f"{key}: {problem['msg']} (found {problem['input']!r})")
+        raise ParamsError("params.yaml: " + "; ".join(lines)) from error

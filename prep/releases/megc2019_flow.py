@@ -1,0 +1,172 @@
+"""The MEGC2019 composite as optical-flow images, in the two layouts in which it is exchanged.
+
+One 28x28 RGB image a clip: onset-to-apex optical flow u, v and optical strain, each min-max scaled
+for each image. 442 clips of 68 subjects when complete (SMIC-HS 164, CASME II 145, SAMM 133); any
+part of it can be used, and the parts found are said.
+
+Layout ``whole``::
+
+    STSNet_whole_norm_u_v_os/<subject>_<clip> .png       (a space before the dot)
+    combined_3_class2_for_optical_flow.csv               (dataset, sub, filename_o, label, ...)
+
+Layout ``three``: the union of all test folders is the composite::
+
+    three_norm_u_v_os/<subject>/u_test/<label>/<subject>_<clip> .png
+
+Where both layouts are present they are checked against each other; ``combined_3class_gt.csv``, the
+challenge's official list (dataset, subject, clip, label, no header), is checked where it is there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+
+from prep.releases.base import Listing, ReleaseError, read_sheet
+from prep.schema import Reason
+
+__all__ = ["COMPLETE", "read"]
+
+WHOLE = "STSNet_whole_norm_u_v_os"
+THREE = "three_norm_u_v_os"
+SHEET = "combined_3_class2_for_optical_flow.csv"
+OFFICIAL = "combined_3class_gt.csv"
+
+EMOTIONS = {"0": "negative", "1": "positive", "2": "surprise"}
+
+# Clips of each data set when complete (See et al., MEGC 2019).
+COMPLETE = {"casme2": 145, "samm": 133, "smic": 164}
+
+# The data set of a subject, from the way it is written.
+SUBJECTS = {"casme2": re.compile(r"sub(\d+)"), "smic": re.compile(r"s(\d+)"), "samm": re.compile(r"(\d+)")}
+
+Key = tuple[str, str, str]  # dataset, subject, clip
+
+
+def read(root: Path) -> Listing:
+    """Read the flow images under ``root``.
+
+    Raises
+    ------
+    ReleaseError
+        If neither layout is there, the sheet is missing, or two sources give a clip two labels.
+    """
+    listing = Listing("megc2019")
+    images, labels = {}, {}
+    if (root / WHOLE).is_dir():
+        images = _whole_images(root, listing)
+        labels = _sheet_labels(root / SHEET)
+    if (root / THREE).is_dir():
+        three_images, three_labels = _three(root, listing)
+        if labels:
+            _same_labels(labels, three_labels, SHEET, THREE)
+        labels |= three_labels
+        images = three_images | images
+    if not images:
+        raise ReleaseError(f"{root}: no flow images found; expected {WHOLE}/ or {THREE}/ with .png files in it")
+    if (root / OFFICIAL).is_file():
+        _same_labels(labels, _official_labels(root / OFFICIAL), SHEET if (root / WHOLE).is_dir() else THREE, OFFICIAL)
+
+    for key in sorted(images.keys() | labels.keys()):
+        name = "/".join(key)
+        if key not in images:
+            listing.reject(name, Reason.MISSING_FILE, "labelled, but there is no image of it")
+        elif key not in labels:
+            listing.reject(name, Reason.NOT_IN_SHEET, f"{images[key]}: no label for this image")
+        else:
+            dataset, subject, clip = key
+            listing.add(subject, clip, dataset=dataset, emotion=EMOTIONS[labels[key]], frames=[images[key]])
+    found = Counter(row["dataset"] for row in listing.clips)
+    parts = ", ".join(f"{dataset} {found[dataset]} of {count}" for dataset, count in COMPLETE.items())
+    listing.notes.append(f"clips of the composite found: {parts}")
+    return listing
+
+
+def _whole_images(root: Path, listing: Listing) -> dict[Key, str]:
+    images = {}
+    for path in sorted((root / WHOLE).glob("*.png")):
+        _collect(path, root, images, listing)
+    return images
+
+
+def _three(root: Path, listing: Listing) -> tuple[dict[Key, str], dict[Key, str]]:
+    images: dict[Key, str] = {}
+    labels: dict[Key, str] = {}
+    for path in sorted((root / THREE).glob("*/u_test/*/*.png")):
+        label = path.parent.name
+        if label not in EMOTIONS:
+            listing.reject(
+                path.relative_to(root).as_posix(), Reason.BAD_ROW, f"class folder {label!r}, expected 0, 1 or 2"
+            )
+            continue
+        key = _collect(path, root, images, listing)
+        if key is not None:
+            labels[key] = label
+    return images, labels
+
+
+def _collect(path: Path, root: Path, images: dict[Key, str], listing: Listing) -> Key | None:
+    relative = path.relative_to(root).as_posix()
+    subject, _, clip = path.stem.strip().partition("_")
+    key = _key(subject, clip)
+    if key is None:
+        listing.reject(relative, Reason.BAD_ROW, "file name is not <subject>_<clip>.png of CASME II, SMIC or SAMM")
+        return None
+    if key in images:
+        listing.reject(relative, Reason.DUPLICATE, f"same clip as {images[key]}")
+        return None
+    images[key] = relative
+    return key
+
+
+def _key(subject: str, clip: str, dataset: str | None = None) -> Key | None:
+    """Build the clip's key, with the subject written one way: sub01, s01, 006."""
+    if not clip:
+        return None
+    for name, pattern in SUBJECTS.items():
+        match = pattern.fullmatch(subject)
+        if match and dataset in (None, name):
+            number = int(match.group(1))
+            return name, {"casme2": f"sub{number:02d}", "smic": f"s{number:02d}", "samm": f"{number:03d}"}[name], clip
+    return None
+
+
+def _sheet_labels(path: Path) -> dict[Key, str]:
+    columns = {"dataset": ("dataset",), "sub": ("sub",), "clip": ("filename_o",), "label": ("label",)}
+    return _labels(read_sheet(path, columns), path)
+
+
+def _official_labels(path: Path) -> dict[Key, str]:
+    frame = pd.read_csv(path, header=None, names=["dataset", "sub", "clip", "label"], dtype=str, keep_default_na=False)
+    frame.index = pd.RangeIndex(1, len(frame) + 1)
+    return _labels(frame, path)
+
+
+def _labels(frame: pd.DataFrame, path: Path) -> dict[Key, str]:
+    labels: dict[Key, str] = {}
+    for number, row in frame.iterrows():
+        key = _key(row["sub"], row["clip"], row["dataset"])
+        if key is None or row["label"] not in EMOTIONS:
+            raise ReleaseError(
+                f"{path}, row {number}: cannot be read as dataset (casme2, smic, samm), subject, clip, "
+                f"label (0, 1, 2): {', '.join(row)}"
+            )
+        if key in labels:
+            raise ReleaseError(f"{path}, row {number}: clip {'/'.join(key)} is listed twice")
+        labels[key] = row["label"]
+    return labels
+
+
+def _same_labels(ours: dict[Key, str], theirs: dict[Key, str], our_name: str, their_name: str) -> None:
+    different = sorted(key for key in ours.keys() & theirs.keys() if ours[key] != theirs[key])
+    if different:
+        lines = [f"{'/'.join(key)} is {ours[key]} and {theirs[key]}" for key in different[:10]]
+        raise ReleaseError(f"{our_name} and {their_name} disagree on {len(different)} labels: {'; '.join(lines)}")
+    unknown = sorted(key for key in ours.keys() - theirs.keys())
+    if unknown and their_name == OFFICIAL:
+        raise ReleaseError(
+            f"{our_name} has clips that {OFFICIAL} does not: {', '.join('/'.join(k) for k in unknown[:10])}"
+        )

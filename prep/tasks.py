@@ -1,0 +1,146 @@
+"""Stage `task`: gather a task's releases into what training reads, and nothing else.
+
+A clip is in a task if its emotion is in the class map and every input of the task exists for it;
+any other clip of the releases is listed in ``rejected.parquet``. Every model of a task thus sees the
+same clips.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from prep import flow, index, paths, shards
+from prep.params import FlowInput, TaskParams
+from prep.progress import console
+from prep.releases import RELEASES
+from prep.releases.base import rejected_table
+from prep.schema import DYNAMIC, FLOW, TASK, Reason
+from prep.scratch import open_scratch
+
+__all__ = ["gather_task"]
+
+
+def gather_task(name: str, task: TaskParams, out: Path) -> None:
+    """Write ``clips.parquet``, ``rejected.parquet`` and ``task.json`` of a task.
+
+    Parameters
+    ----------
+    name
+        Name of the task.
+    task
+        Its entry in params.yaml.
+    out
+        Folder to write into.
+
+    Raises
+    ------
+    ValueError
+        If two releases hold the same clip, or a class has no clip.
+    """
+    labels = {emotion: k for k, group in enumerate(task.classes.values()) for emotion in group}
+    clips: dict[str, dict[str, Any]] = {}
+    rejected: list[dict[str, str]] = []
+    for release in task.releases:
+        for row in index.load_manifest(release):
+            clip_id = str(row["clip_id"])
+            if clip_id in clips:
+                raise ValueError(f"task {name}: {clip_id} is in more than one of {', '.join(task.releases)}")
+            if row["emotion"] in labels:
+                clips[clip_id] = row
+            else:
+                detail = f"emotion {row['emotion']!r} is in no class of the task"
+                rejected.append({"clip_id": clip_id, "reason": Reason.OTHER_EMOTION, "detail": detail})
+
+    subjects = {row["subject"]: None for row in clips.values()}
+    frames = _load_frames(name) if task.sampling else {}
+    flows = _load_flows(task)
+    class_names = list(task.classes)
+
+    def subject_tables() -> Iterator[pa.Table]:
+        for subject in subjects:
+            rows = []
+            for clip_id, clip in clips.items():
+                if clip["subject"] != subject:
+                    continue
+                missing = [
+                    what for what, have in (("frames", frames), ("flow", flows)) if _lacks(task, what, clip_id, have)
+                ]
+                if missing:
+                    reason = Reason.NO_FLOW if missing == ["flow"] else Reason.MISSING_FILE
+                    detail = f"no {' and no '.join(missing)}: see rejected.parquet of the stages before"
+                    rejected.append({"clip_id": clip_id, "reason": reason, "detail": detail})
+                    continue
+                label = labels[clip["emotion"]]
+                rows.append(
+                    {"clip_id": clip_id, "dataset": clip["dataset"], "subject": subject, "label": label}
+                    | {"class": class_names[label], "frames": None, "dynamic_image": None, "flow": None}
+                    | frames.get(clip_id, {})
+                    | flows.get(clip_id, {})
+                )
+            yield pa.Table.from_pylist(rows, schema=TASK)
+
+    def build(staging: Path) -> None:
+        shards.write_subjects(staging / "clips.parquet", TASK, subject_tables())
+        shards.write_table(rejected_table(rejected), staging / "rejected.parquet")
+        labels_kept = shards.read_table(staging / "clips.parquet", TASK).select(["class", "subject"]).to_pylist()
+        counts = Counter(row["class"] for row in labels_kept)
+        empty = [class_name for class_name in class_names if not counts[class_name]]
+        if empty:
+            raise ValueError(f"task {name}: no clip of class {', '.join(empty)}; clips found: {dict(counts)}")
+        description = {
+            "task": name,
+            "classes": class_names,
+            "inputs": list(task.inputs),
+            "flow_side": task.flow.size if task.flow else None,
+            "faces_may_be_published": all(RELEASES[release].faces_may_be_published for release in task.releases),
+        }
+        (staging / "task.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+        listed = ", ".join(f"{class_name} {counts[class_name]}" for class_name in class_names)
+        console.print(
+            f"task {name}: {len(labels_kept)} clips of {len({row['subject'] for row in labels_kept})} subjects "
+            f"({listed}); left out {len(rejected)}; inputs: {', '.join(task.inputs)}"
+        )
+
+    with open_scratch(f"task-{name}", "whole") as scratch:
+        scratch.publish({out: build})
+
+
+def _lacks(task: TaskParams, what: str, clip_id: str, have: dict[str, dict[str, Any]]) -> bool:
+    return what in task.inputs and clip_id not in have
+
+
+def _load_frames(name: str) -> dict[str, dict[str, Any]]:
+    rows = shards.read_rows(paths.dynamic(name) / "dynamic.parquet", DYNAMIC)
+    return {row["clip_id"]: {"frames": row["frames"], "dynamic_image": row["dynamic_image"]} for row in rows}
+
+
+def _load_flows(task: TaskParams) -> dict[str, dict[str, Any]]:
+    if task.flow is None:
+        return {}
+    flows = {}
+    for release in task.releases:
+        for row in shards.read_rows(paths.flow(release) / "flow.parquet", FLOW):
+            flows[row["clip_id"]] = {"flow": _network_flow(row, task.flow).ravel().tolist()}
+    return flows
+
+
+def _network_flow(row: dict[str, Any], wanted: FlowInput) -> np.ndarray:
+    """Flow at the size and scale that the task asks for: (3, size, size) float32."""
+    side = row["side"]
+    field = np.array(row["flow"], dtype=np.float32).reshape(3, side, side)
+    if row["unit"] == "image" and wanted.scaling == "pixels":
+        raise ValueError(
+            f"{row['clip_id']}: its flow image is scaled already, pixels are not known; use flow.scaling: per_image"
+        )
+    if side != wanted.size:
+        field = flow.resize_flow(field, wanted.size)
+    if wanted.scaling == "per_image" and not (row["unit"] == "image" and side == wanted.size):
+        field = flow.scale_per_image(field)
+    return field.astype(np.float32)
