@@ -1,0 +1,161 @@
+"""What the estimators share: the base class, and a linear support vector machine on features.
+
+Not a model itself: see `models.registry`. No torch here.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.svm import LinearSVC
+
+__all__ = ["Estimator", "LinearSVMEstimator"]
+
+Arrays = Mapping[str, NDArray]
+
+
+class Estimator(ABC):
+    """Base of the models that fit themselves.
+
+    A subclass takes ``(num_classes, *, seed=0, **options)``. Inputs are raw: frames in [0, 1], flow as
+    stored. A class that the training clips lack gets, in every row, a score below every other class:
+    it is never predicted, and no score is NaN.
+    """
+
+    kind: ClassVar[Literal["estimator"]] = "estimator"
+
+    def __init__(self, num_classes: int, *, seed: int = 0) -> None:
+        self.num_classes = num_classes
+        self.seed = seed
+
+    @abstractmethod
+    def fit(self, inputs: Arrays, labels: NDArray[np.int64]) -> None:
+        """Fit to B clips.
+
+        Parameters
+        ----------
+        inputs
+            The declared inputs by name, each with B rows.
+        labels
+            (B,), class indices.
+        """
+
+    @abstractmethod
+    def scores(self, inputs: Arrays) -> NDArray[np.float64]:
+        """Scores (B, num_classes) of B clips: higher is more likely. They are no probabilities."""
+
+    @abstractmethod
+    def state(self) -> dict[str, NDArray]:
+        """All that was fitted, as arrays that safetensors can store."""
+
+    @abstractmethod
+    def load_state(self, state: Arrays) -> None:
+        """Take over what `state` gave, for a model built with the same options.
+
+        Raises
+        ------
+        ValueError
+            If an array is missing or has another shape.
+        """
+
+    def check_labels(self, labels: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Labels as an int64 array.
+
+        Raises
+        ------
+        ValueError
+            If there is none, or one is no class index.
+        """
+        labels = np.asarray(labels, dtype=np.int64)
+        if len(labels) == 0 or labels.min() < 0 or labels.max() >= self.num_classes:
+            raise ValueError(
+                f"labels must be class indices 0..{self.num_classes - 1}, at least one clip; got "
+                f"{len(labels)} clips with classes {np.unique(labels).tolist()}"
+            )
+        return labels
+
+
+class LinearSVMEstimator(Estimator):
+    """Hand-crafted features, standardised over the training clips, and a linear SVM, one class against the rest.
+
+    A subclass defines `features`, which look at one clip at a time and learn nothing, so that they
+    may be computed once for all folds.
+
+    Parameters
+    ----------
+    num_classes
+        Number of classes.
+    seed
+        Seeds liblinear's order of updates.
+    cost
+        C of the SVM, the weight of the squared hinge loss against the margin. No search is done:
+        it would need an inner split of the training subjects.
+    """
+
+    def __init__(self, num_classes: int, *, seed: int = 0, cost: float) -> None:
+        super().__init__(num_classes, seed=seed)
+        self.cost = cost
+        self._state: dict[str, NDArray] = {}
+
+    @abstractmethod
+    def features(self, inputs: Arrays) -> NDArray[np.float64]:
+        """Features (B, D) of B clips; a clip's row does not depend on the other clips."""
+
+    def fit(self, inputs: Arrays, labels: NDArray[np.int64]) -> None:
+        """Compute the features and fit the SVM to them; see `Estimator.fit`."""
+        self.fit_features(self.features(inputs), labels)
+
+    def scores(self, inputs: Arrays) -> NDArray[np.float64]:
+        """Signed distances to the classes' hyperplanes, times the norm of the weights: (B, num_classes).
+
+        A class that the training clips lack gets the least score of its row, less 1.
+        """
+        return self.score_features(self.features(inputs))
+
+    def fit_features(self, features: NDArray[np.float64], labels: NDArray[np.int64]) -> None:
+        """Fit to features (B, D) that are already computed."""
+        labels = self.check_labels(labels)
+        mean, std = features.mean(axis=0), features.std(axis=0)
+        std = np.where(std > 1e-9, std, 1.0)  # a constant feature stays at zero
+        present = np.unique(labels)
+        weights = np.zeros((self.num_classes, features.shape[1]))
+        bias = np.zeros(self.num_classes)
+        if len(present) > 1:
+            svm = LinearSVC(C=self.cost, random_state=self.seed, max_iter=20000)
+            # 1 / sqrt(D): rows of about unit length, so that one C suits any number of features
+            svm.fit((features - mean) / std / np.sqrt(features.shape[1]), labels)
+            # Of two classes liblinear gives the hyperplane of the second alone.
+            signs = np.array([[-1.0], [1.0]]) if len(present) == 2 else 1.0
+            weights[present] = signs * svm.coef_
+            bias[present] = (signs * svm.intercept_[:, None])[:, 0] if len(present) == 2 else svm.intercept_
+        missing = np.setdiff1d(np.arange(self.num_classes), present)
+        self._state = {"mean": mean, "std": std, "weights": weights, "bias": bias, "missing": missing}
+
+    def score_features(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Scores (B, num_classes) of features (B, D) that are already computed."""
+        if not self._state:
+            raise RuntimeError("the SVM is not fitted: call fit or load_state first")
+        fitted = self._state
+        scaled = (features - fitted["mean"]) / fitted["std"] / np.sqrt(features.shape[1])
+        scores = scaled @ fitted["weights"].T + fitted["bias"]  # (B, num_classes)
+        missing = fitted["missing"]
+        floor = np.delete(scores, missing, axis=1).min(axis=1) - 1.0
+        scores[:, missing] = floor[:, None]
+        return scores
+
+    def state(self) -> dict[str, NDArray]:
+        """Mean and standard deviation of the features, weights, bias, and the classes never seen."""
+        return dict(self._state)
+
+    def load_state(self, state: Arrays) -> None:
+        """Take over what `state` gave; see `Estimator.load_state`."""
+        expected = {"mean", "std", "weights", "bias", "missing"}
+        if set(state) != expected:
+            raise ValueError(f"state has arrays {sorted(state)}, expected {sorted(expected)}")
+        if len(state["weights"]) != self.num_classes:
+            raise ValueError(f"state holds {len(state['weights'])} classes, the model has {self.num_classes}")
+        self._state = {name: np.array(array) for name, array in state.items()}

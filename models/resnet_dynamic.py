@@ -1,0 +1,87 @@
+"""A residual network on dynamic images: the plainest way to learn from a clip's one-image summary.
+
+Dynamic images: Bilen et al., CVPR 2016. Network: ResNet18, He et al., "Deep Residual Learning for Image
+Recognition", CVPR 2016, table 1: four stages of two basic blocks each.
+
+Ours: narrow widths, a 3x3 stem for images of about 96 pixels, dropout before the classifier; trained
+from random weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from models.blocks import Classifier, ModelOutput, conv_bn_relu, input_shape
+from models.registry import Count, Share, register_model
+
+__all__ = ["ResNetDynamic"]
+
+STAGES = 4
+BLOCKS_PER_STAGE = 2
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut: (B, C, H, W) -> (B, outputs, H / stride, W / stride)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.first = conv_bn_relu(inputs, outputs, stride=stride)
+        self.second = nn.Sequential(
+            nn.Conv2d(outputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs)
+        )
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or inputs != outputs:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Residual sum, then ReLU."""
+        return (self.second(self.first(x)) + self.shortcut(x)).relu()
+
+
+@register_model(inputs=("dynamic_image",), paper="He et al., CVPR 2016, on Bilen et al., CVPR 2016")
+class ResNetDynamic(Classifier):
+    """ResNet18 with ``width`` channels in the first stage, twice as many in each that follows.
+
+    Parameters
+    ----------
+    num_classes
+        Number of classes.
+    shapes
+        Needs ``dynamic_image`` as (C, H, W), H and W at least 32.
+    width
+        Channels of the stem and the first stage; 64 in the paper.
+    dropout
+        Share of the pooled features dropped in training.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        shapes: Mapping[str, tuple[int, ...]],
+        width: Count = 16,
+        dropout: Share = 0.2,
+    ) -> None:
+        super().__init__()
+        channels, _, _ = input_shape(shapes, "dynamic_image", "C H W", H=(32, None), W=(32, None))
+        self.stem = nn.Sequential(conv_bn_relu(channels, width, stride=2), nn.MaxPool2d(2))
+        blocks: list[nn.Module] = []
+        inputs = width
+        for stage in range(STAGES):
+            outputs = width * 2**stage
+            for block in range(BLOCKS_PER_STAGE):
+                stride = 2 if stage > 0 and block == 0 else 1
+                blocks.append(BasicBlock(inputs, outputs, stride))
+                inputs = outputs
+        self.blocks = nn.Sequential(*blocks)
+        self.classify = nn.Sequential(nn.Dropout(dropout), nn.Linear(inputs, num_classes))
+
+    def forward(self, dynamic_image: Tensor) -> ModelOutput:
+        """Classify dynamic images (B, C, H, W)."""
+        x = self.stem(dynamic_image)  # (B, width, H / 4, W / 4)
+        x = self.blocks(x)  # (B, 8 width, H / 32, W / 32)
+        return ModelOutput(logits=self.classify(x.mean(dim=(2, 3))))
