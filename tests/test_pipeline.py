@@ -1,0 +1,149 @@
+"""The real command line through DVC on a very small profile: repeated, edited, killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+from tests.project import Project, descendants, wait_until, workers
+
+pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(900)]
+
+FINAL = ("artifacts/predictions", "artifacts/checkpoints", "artifacts/curves", "results")
+TINY = {"options": {"fdp": {"epochs": 2, "batch_size": 4, "lr": 1e-3, "weight_decay": 0.0, "model": {"preset": "tiny"}}}}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    project = Project(tmp_path_factory.mktemp("undisturbed"), **TINY)
+    project.run("dvc", "repro", jobs=2)
+    return project
+
+
+@pytest.fixture(scope="module")
+def reference(undisturbed: Project) -> dict[str, str]:
+    """Hashes of the final files, taken before a test edits the project."""
+    return undisturbed.hashes(*FINAL)
+
+
+def executed(output: str) -> set[str]:
+    """Names of the stages that DVC says it ran."""
+    return {line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage '")}
+
+
+def test_tables_hold_every_run(undisturbed: Project, reference: dict[str, str]) -> None:
+    assert "results/tables.md" in reference
+    text = (undisturbed.folder / "results/tables.md").read_text()
+    for run in ("synthetic-majority", "synthetic-ststnet", "synthetic-fdp"):
+        assert f"| {run} " in text
+    assert (undisturbed.folder / "results/dynamic_images.png").stat().st_size > 10_000
+
+
+def test_second_run_executes_nothing(undisturbed: Project) -> None:
+    assert executed(undisturbed.run("dvc", "repro")) == set()
+    assert "up to date" in undisturbed.run("dvc", "status")
+
+
+def test_metrics_and_plots_are_known_to_dvc(undisturbed: Project) -> None:
+    assert "uf1" in undisturbed.run("dvc", "metrics", "show")
+    undisturbed.run("dvc", "plots", "show", "--out", "plots_html")
+    assert "synthetic-fdp" in (undisturbed.folder / "plots_html/index.html").read_text()
+
+
+def test_one_worker_gives_the_same_bytes(
+    undisturbed: Project, reference: dict[str, str], tmp_path: Path
+) -> None:
+    other = Project(tmp_path, **TINY)
+    other.run("dvc", "repro", jobs=1)
+    assert other.hashes(*FINAL) == reference
+    assert (other.folder / "dvc.lock").read_bytes() == (undisturbed.folder / "dvc.lock").read_bytes()
+
+
+def test_editing_a_model_retrains_it_alone(undisturbed: Project) -> None:
+    path = undisturbed.folder / "models/ststnet.py"
+    before, results = path.read_text(), undisturbed.hashes(*FINAL)
+    path.write_text(before + "\n# edited\n")
+    assert executed(undisturbed.run("dvc", "repro")) == {"check", "train@synthetic-ststnet"}
+    assert undisturbed.hashes(*FINAL) == results  # a comment changes no figure, so the tables are not made again
+    path.write_text(before)
+
+
+def test_changing_one_models_options_retrains_it_alone(undisturbed: Project) -> None:
+    options = {"epochs": 3, "batch_size": 8, "lr": 1e-3, "weight_decay": 0.0}
+    undisturbed.edit_params(options={"ststnet": options})
+    ran = executed(undisturbed.run("dvc", "repro"))
+    assert {stage for stage in ran if stage.startswith("train")} == {"train@synthetic-ststnet"}
+    assert "tables" in ran
+
+
+def test_a_run_taken_off_the_list_leaves_the_tables(undisturbed: Project) -> None:
+    undisturbed.edit_params(runs={"synthetic-ststnet": None})
+    output = undisturbed.run("dvc", "repro")
+    assert "synthetic-ststnet is not in the run list any more" in output
+    assert not [stage for stage in executed(output) if stage.startswith("train")]
+    text = (undisturbed.folder / "results/tables.md").read_text()
+    assert "synthetic-ststnet" not in text and "synthetic-fdp" in text
+    assert not list((undisturbed.folder / "results").rglob("*ststnet*"))
+    assert executed(undisturbed.run("dvc", "repro")) == set()
+
+
+# Where to strike: the stage whose scratch is watched, and how many finished units it has by then.
+STRIKES = (("synthesize", 3), ("align-synthetic", 2), ("train-synthetic-ststnet", 1), ("train-synthetic-fdp", 1))
+
+
+def kill_dvc(process) -> None:
+    os.kill(process.pid, signal.SIGKILL)
+
+
+def kill_worker(process) -> None:
+    victims = workers(process)
+    if victims:  # between two units there may be none
+        victims[0].kill()
+
+
+def kill_group(process) -> None:
+    os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("kill", [kill_dvc, kill_worker, kill_group])
+def test_killed_at_several_points(kill, reference: dict[str, str], tmp_path: Path) -> None:
+    project = Project(tmp_path, **TINY)
+    for stage, units in STRIKES:
+        process = project.start("dvc", "repro", jobs=1)
+        wait_until(lambda stage=stage, units=units: project.finished_units(stage) >= units, process)
+        below = descendants(process)
+        kill(process)
+        if kill is kill_dvc:  # the next run starts at once, beside the orphan
+            continue
+        process.wait(timeout=60)
+        psutil.wait_procs(below, timeout=20)
+    before = project.log()
+    project.run("dvc", "repro", jobs=2)
+    assert project.hashes(*FINAL) == reference
+    # what was finished was not done again
+    assert project.log().count("going on,") >= len(STRIKES), project.log()
+    assert "Traceback" not in project.log()[len(before) :]
+
+
+def test_killed_between_publishing_and_recording(reference: dict[str, str], tmp_path: Path) -> None:
+    project = Project(tmp_path, **TINY)
+    process = project.start("dvc", "repro", jobs=2)
+    published = project.folder / "artifacts/predictions/synthetic-fdp.parquet"
+    wait_until(published.exists, process)
+    kill_group(process)
+    process.wait(timeout=60)
+    output = project.run("dvc", "repro")
+    assert project.hashes(*FINAL) == reference
+    assert "fold 0/" not in output.split("train@synthetic-fdp")[-1]  # no fold of it was trained again
+
+
+def test_a_release_that_is_not_linked(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    text = (project.folder / "params.yaml").read_text()
+    (project.folder / "params.yaml").write_text(text.replace("flow_releases: []", "flow_releases: [megc2019_flow]"))
+    code, output = project.attempt("python", "-m", "prep", "releases", "--check")
+    assert code == 1
+    assert "python -m prep link megc2019_flow" in output
