@@ -56,7 +56,9 @@ class Camera:
         """Scale of the image at the depth of the eyes, px for each dm."""
         return EYES_SHARE * self.size / EYE_DISTANCE
 
-    def project(self, points: NDArray[np.float32], pose: Pose) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def project(
+        self, points: NDArray[np.float32], pose: Pose
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Project points of the head onto the image.
 
         Parameters
@@ -72,11 +74,12 @@ class Camera:
         nearer.
         """
         turned = (points - NECK) @ pose.rotation().T + NECK
-        scale = np.float32(self.pixels_per_dm * CAMERA_DISTANCE) / (np.float32(CAMERA_DISTANCE) - turned[:, 2])
+        depth = turned[:, 2]
+        scale = np.float32(self.pixels_per_dm * CAMERA_DISTANCE) / (np.float32(CAMERA_DISTANCE) - depth)
         position = np.empty((len(points), 2), dtype=np.float32)
         position[:, 0] = self.size / 2 + pose.shift_x + scale * turned[:, 0]
         position[:, 1] = self.size * EYES_HEIGHT + pose.shift_y - scale * turned[:, 1]
-        return position, turned[:, 2]
+        return position, np.asarray(depth, dtype=np.float32)
 
 
 def expose(light: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.uint8]:

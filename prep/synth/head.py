@@ -118,7 +118,7 @@ class Head:
 
 def _face_unit(name: str) -> tuple[str, float]:
     if name not in ACTION_UNITS:
-        raise ValueError(f"unknown action unit {name!r}: expected one of {', '.join(ACTION_UNITS)}, with L or R")
+        raise ValueError(f"unknown action unit {name!r}: expected one of {', '.join(ACTION_UNITS)}")
     return ACTION_UNITS[name]
 
 

@@ -61,7 +61,7 @@ class Motion:
 
 
 def envelope(numbers: NDArray[np.integer], onset: int, apex: int, offset: int) -> NDArray[np.float64]:
-    """Give the strength of the expression at frame `numbers`: 0 to onset, 1 at apex, `RESIDUE` after offset."""
+    """Give the expression's strength at frames `numbers`: 0 to onset, 1 at apex, `RESIDUE` from offset."""
     rise = _smooth_step((numbers - onset) / (apex - onset))
     fall = _smooth_step((numbers - apex) / (offset - apex))
     return rise * (1 - (1 - RESIDUE) * fall)
@@ -81,13 +81,13 @@ def plan_motion(plan: ClipPlan, renderer: Renderer, drift: float) -> Motion:
     """
     rng = np.random.default_rng([plan.seed, 1])
     numbers = np.arange(1, plan.frames + 1)
-    size = renderer.camera.size
-    spread = np.array([*DRIFT_TURN, DRIFT_SHIFT * size, DRIFT_SHIFT * size])
-    seat = rng.normal(0, [*POSE_TURN, POSE_SHIFT * size, POSE_SHIFT * size])
+    side = renderer.camera.size
+    spread = np.array([*DRIFT_TURN, DRIFT_SHIFT * side, DRIFT_SHIFT * side])
+    seat = rng.normal(0, [*POSE_TURN, POSE_SHIFT * side, POSE_SHIFT * side])
     wander = np.stack([_wander(rng, plan.frames, DRIFT_FRAMES) for _ in spread], axis=1)  # (frames, 5)
     poses = [Pose(*map(float, row)) for row in seat + drift * spread * wander]
 
-    weights = {name: drift * size_ * _wander(rng, plan.frames, TREMOR_FRAMES) for name, size_ in TREMOR.items()}
+    weights = {name: drift * size * _wander(rng, plan.frames, TREMOR_FRAMES) for name, size in TREMOR.items()}
     gain = _gain(plan, renderer, poses[plan.onset - 1])
     strength = gain * envelope(numbers, plan.onset, plan.apex, plan.offset)
     for name, share in plan.activation:

@@ -38,9 +38,9 @@ class Samples:
     triangle: NDArray[np.int64]
     weights: NDArray[np.float32]
 
-    def subset(self, mask: NDArray[np.bool_]) -> Samples:
-        """Keep the samples where `mask`, of shape (N,), is true."""
-        return Samples(self.pixel[mask], self.triangle[mask], self.weights[mask])
+    def subset(self, index: NDArray[np.integer]) -> Samples:
+        """Keep the samples at positions `index`."""
+        return Samples(self.pixel[index], self.triangle[index], self.weights[index])
 
     def interpolate(self, corners: NDArray[np.float32]) -> NDArray[np.float32]:
         """Interpolate vertex attributes linearly inside their triangles.
@@ -113,13 +113,10 @@ def rasterize(
     z_step = (u_x * z_u + v_x * z_v)[owner]
 
     # From spans to samples. `step` counts along each span: 0, 1, ... count - 1.
-    total = int(count.sum())
     begin = np.cumsum(count) - count
-    sample = np.arange(total)
-    span = np.repeat(np.arange(len(count)), count)
-    step = sample - begin[span]
-    pixel = (row * width + first)[span] + step
-    depth_here = z_start[span] + z_step[span] * step
+    step = np.arange(int(count.sum())) - np.repeat(begin, count)
+    pixel = np.repeat(row * width + first, count) + step
+    depth_here = np.repeat(z_start, count) + np.repeat(z_step, count) * step
 
     nearest = np.full(width * height, -np.inf)
     np.maximum.at(nearest, pixel, depth_here)
@@ -128,7 +125,7 @@ def rasterize(
     winner[pixel[wins]] = wins
     covered = np.flatnonzero(winner >= 0)
     chosen = winner[covered]
-    span, step = span[chosen], step[chosen]
+    span, step = np.repeat(np.arange(len(count)), count)[chosen], step[chosen]
     face = owner[span]
     weights = np.empty((len(covered), 3), dtype=np.float32)
     weights[:, 1] = u_start[span] + u_x[face] * step
@@ -142,7 +139,8 @@ def _spans(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Cut triangles (F, 3, 2) into spans: triangle, row, first column, column after the last."""
     order = np.argsort(corners[:, :, 1], axis=1, kind="stable")
-    top, middle, bottom = (np.take_along_axis(corners, order[:, k, None, None], axis=1)[:, 0] for k in range(3))
+    in_order = np.take_along_axis(corners, order[:, :, None], axis=1)
+    top, middle, bottom = in_order[:, 0], in_order[:, 1], in_order[:, 2]
     # A row belongs to a triangle if its centre lies in [top, bottom): neighbours above and below
     # never both claim it.
     row_first = np.clip(np.ceil(top[:, 1] - 0.5), 0, height).astype(np.int64)
@@ -154,7 +152,9 @@ def _spans(
     centre = row + 0.5
     upper = centre < middle[owner, 1]
     long_edge = _crossing(top, bottom, owner, centre)
-    short_edge = np.where(upper, _crossing(top, middle, owner, centre), _crossing(middle, bottom, owner, centre))
+    short_edge = np.where(
+        upper, _crossing(top, middle, owner, centre), _crossing(middle, bottom, owner, centre)
+    )
     first = np.ceil(np.minimum(long_edge, short_edge) - 0.5)
     last = np.ceil(np.maximum(long_edge, short_edge) - 0.5)
     first, last = np.clip(first, 0, width).astype(np.int64), np.clip(last, 0, width).astype(np.int64)

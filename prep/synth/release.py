@@ -21,6 +21,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from prep.params import SynthParams
 from prep.synth.camera import SUPERSAMPLING, Camera, expose
@@ -30,14 +31,17 @@ from prep.synth.render import Renderer
 from prep.synth.subject import build_subject
 from prep.synth.truth import dense_flow, face_landmarks
 
-__all__ = ["COLUMNS", "ClipRecord", "write_clip", "write_sheet"]
+__all__ = ["COLUMNS", "ClipRecord", "encode_png", "write_clip", "write_sheet"]
 
 COLUMNS = (
     "Subject", "Filename", "OnsetFrame", "ApexFrame", "OffsetFrame", "Action Units", "Estimated Emotion",
     "Frames", "PeakPixels", "Blink", "GazeShift",
 )  # fmt: skip
 # Huffman coding alone: sensor noise leaves nothing for longer matches to find, and this is fastest.
-PNG_OPTIONS = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY)
+PNG_OPTIONS = (
+    cv2.IMWRITE_PNG_COMPRESSION, 1,
+    cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY,
+)  # fmt: skip
 
 README = f"""The embedded synthetic release of FDP-Bench
 ===========================================
@@ -108,7 +112,7 @@ def write_clip(plan: ClipPlan, params: SynthParams, root: Path) -> ClipRecord:
     Raises
     ------
     OSError
-        If a frame cannot be written.
+        If a file cannot be written; the system's message names it.
     """
     renderer = _renderer(plan.identity_seed, params.size)
     motion = plan_motion(plan, renderer, params.drift)
@@ -120,12 +124,8 @@ def write_clip(plan: ClipPlan, params: SynthParams, root: Path) -> ClipRecord:
     folder.mkdir(parents=True)
     for index, (pose, light, gaze) in enumerate(zip(motion.poses, motion.lights, motion.gaze, strict=True)):
         linear = renderer.frame(offsets[index], pose, (float(gaze[0]), float(gaze[1])), light)
-        image = cv2.cvtColor(expose(linear, noise), cv2.COLOR_RGB2BGR)
-        path = folder / f"img{index + 1:03d}.png"
-        done, data = cv2.imencode(".png", image, PNG_OPTIONS)
-        if not done:
-            raise OSError(f"{path}: OpenCV could not encode the frame as PNG")
-        path.write_bytes(data.tobytes())
+        image = expose(linear, noise)
+        (folder / f"img{index + 1:03d}.png").write_bytes(encode_png(image))
 
     truth = root / "truth" / plan.subject / plan.clip
     truth.mkdir(parents=True, exist_ok=True)
@@ -171,6 +171,11 @@ def write_sheet(records: list[ClipRecord], root: Path) -> Path:
     sheet = root / "annotations.csv"
     _write_csv(sheet, COLUMNS, rows)
     return sheet
+
+
+def encode_png(image: NDArray[np.uint8]) -> bytes:
+    """Encode an RGB frame, shape (H, W, 3), without loss."""
+    return cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), PNG_OPTIONS)[1].tobytes()
 
 
 @lru_cache(maxsize=2)

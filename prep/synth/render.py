@@ -54,12 +54,14 @@ class Renderer:
         covered = hairline.above_front(rest, HAIR_EDGE) > 0
         covered |= (rest[:, 2] < hairline.depth) | (rest[:, 1] < CLOTH_BELOW)
         self._covered = covered[head.triangles].any(axis=1) & (head.triangle_part == SKIN)
-        self._mouth = (self._lips > 0).any(axis=(1, 2))
+        self._mouth: NDArray[np.bool_] = (self._lips > 0).reshape(-1, 6).any(axis=1)
         self._background = _background(camera.size * SUPERSAMPLING, subject.background)
         chin = (int((TOP - 6.5) * subject.density), int(-LEFT * subject.density))
         self._plain_skin = subject.skin_texture[chin]
 
-    def frame(self, offsets: NDArray[np.float32], pose: Pose, gaze: tuple[float, float], light: Light) -> NDArray[np.float32]:
+    def frame(
+        self, offsets: NDArray[np.float32], pose: Pose, gaze: tuple[float, float], light: Light
+    ) -> NDArray[np.float32]:
         """Render one frame.
 
         Parameters
@@ -90,19 +92,22 @@ class Renderer:
         colour, shine = self._materials(samples, rest)
         colour *= diffuse
         colour += (shine * gloss)[:, None]
-        part = head.triangle_part[samples.triangle]
         for eye in (LEFT_EYE, RIGHT_EYE):
-            here = np.flatnonzero(part == eye)
-            if len(here):
-                facing = samples.subset(here).interpolate(normals[head.triangles])
-                shade = samples.subset(here).interpolate(head.occlusion[head.triangles][:, :, None])
-                eyeball = _eye_colour(rest[here] - head.eye_centres[eye - 1], gaze, self.subject.iris)
-                colour[here] = eyeball * diffuse[here] * EYE_SHADE
-                colour[here] += EYE_GLOSS * light.strength * _highlight(facing, light)[:, None] * shade
+            here = np.flatnonzero(head.triangle_part[samples.triangle] == eye)
+            eyeball = samples.subset(here)
+            colour[here] = (
+                EYE_SHADE
+                * diffuse[here]
+                * _eye_colour(rest[here] - head.eye_centres[eye - 1], gaze, self.subject.iris)
+            )
+            facing = eyeball.interpolate(normals[head.triangles])
+            shade = eyeball.interpolate(head.occlusion[head.triangles][:, :, None])
+            colour[here] += EYE_GLOSS * light.strength * _highlight(facing, light)[:, None] * shade
 
         image = self._background.copy()
         image.reshape(-1, 3)[samples.pixel] = colour
-        return cv2.resize(image, (self.camera.size, self.camera.size), interpolation=cv2.INTER_AREA)
+        size = (self.camera.size, self.camera.size)
+        return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.float32)
 
     def deform(self, offsets: NDArray[np.float32]) -> NDArray[np.float32]:
         """Move the subject's neutral face by the asset's offsets (V, 3): vertices (V, 3), dm."""
@@ -113,7 +118,8 @@ class Renderer:
         head = self.subject.head
         rest = samples.interpolate(self._rest)
         lips = samples.interpolate(self._lips)
-        hidden = (self._hair(rest) > 0) | (rest[:, 1] < CLOTH_BELOW) | ((lips[:, 1] > 0.5) & (lips[:, 0] < 0.5))
+        hidden = (self._hair(rest) > 0) | (rest[:, 1] < CLOTH_BELOW)
+        hidden |= (lips[:, 1] > 0.5) & (lips[:, 0] < 0.5)
         return (head.triangle_part[samples.triangle] == SKIN) & ~hidden
 
     def _materials(
@@ -157,7 +163,7 @@ class Renderer:
         folded[1, :count] = (TOP - rest[:, 1]) * density - 0.5
         column, row = folded.reshape(2, -1, REMAP_WIDTH)
         found = cv2.remap(texture, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
-        return found.reshape(folded.shape[1], -1)[:count]
+        return np.asarray(found, dtype=np.float32).reshape(folded.shape[1], -1)[:count]
 
 
 def _vertex_light(

@@ -64,10 +64,12 @@ def paint_skin(skin: Skin, rng: np.random.Generator, density: float) -> NDArray[
     Shape (height, width, 3), float32, linear reflectance.
     """
     canvas = _Canvas(rng)
-    mottling = 0.03 * canvas.noise(60) + 0.02 * canvas.noise(18) + 0.03 * canvas.noise(5) + 0.045 * canvas.noise(1.2)
-    mottling = mottling + 0.015 * canvas.noise(25, channels=3)  # little of it in colour
+    mottling = 0.015 * canvas.noise(25, channels=3)  # (H, W, 3), little of it in colour
+    for strength, sigma in ((0.030, 60), (0.020, 18), (0.030, 5), (0.045, 1.2)):
+        mottling += strength * canvas.noise(sigma)
     paint = skin.colour * np.exp(mottling * (1 + 0.5 * skin.melanin))  # (H, W, 3)
-    redness = 0.05 * canvas.noise(35)[..., 0] + 0.16 * canvas.bump(CHEEK, 0.22) + 0.18 * canvas.bump(NOSE_TIP, 0.14)
+    redness = 0.05 * canvas.noise(35)[..., 0]
+    redness += 0.16 * canvas.bump(CHEEK, 0.22) + 0.18 * canvas.bump(NOSE_TIP, 0.14)
     paint *= np.exp(-redness[..., None] * np.array([-0.1, 0.9, 0.8]) * (1 - 0.6 * skin.melanin))
     paint *= np.exp(-0.25 * canvas.bump(EYE, 0.16, 0.06))[..., None]  # shade below the eyes
     _add_moles(paint, canvas, freckled=skin.melanin < 0.35)
@@ -102,11 +104,13 @@ class _Canvas:
         coarse = max(1, int(sigma // 3))
         shape = (self.height // coarse + 1, self.width // coarse + 1, channels)
         grain = self.rng.standard_normal(shape, dtype=np.float32)
-        grain = cv2.GaussianBlur(grain, (0, 0), sigma / coarse)
-        grain = cv2.resize(grain, (self.width, self.height), interpolation=cv2.INTER_CUBIC)
-        return grain.reshape(self.height, self.width, channels) / grain.std()
+        blurred = cv2.GaussianBlur(grain, (0, 0), sigma / coarse)
+        large = cv2.resize(blurred, (self.width, self.height), interpolation=cv2.INTER_CUBIC)
+        return np.asarray(large / large.std(), dtype=np.float32).reshape(self.height, self.width, channels)
 
-    def bump(self, centre: tuple[float, float], radius: float, radius_y: float | None = None) -> NDArray[np.float32]:
+    def bump(
+        self, centre: tuple[float, float], radius: float, radius_y: float | None = None
+    ) -> NDArray[np.float32]:
         """Make a Gaussian of height 1 at `centre` and at its mirror image: (H, W)."""
         dx, dy = (np.abs(self.x) - centre[0]) / radius, (self.y - centre[1]) / (radius_y or radius)
         return np.exp(-(dx * dx + dy * dy))
@@ -116,10 +120,12 @@ class _Canvas:
         row, column = int((TOP - y) * PAINT_DENSITY), int((x - LEFT) * PAINT_DENSITY)
         return slice(max(0, row - reach), row + reach), slice(max(0, column - reach), column + reach)
 
-    def line(self, image: NDArray[np.float32], start: tuple[float, float], end: tuple[float, float], value: float) -> None:
+    def line(
+        self, image: NDArray[np.float32], start: tuple[float, float], end: tuple[float, float], value: float
+    ) -> None:
         """Draw a thin smooth line between two points, in place."""
-        # cv2 takes positions as integers with `shift` fractional bits
-        ends = [(round((x - LEFT) * PAINT_DENSITY * 16), round((TOP - y) * PAINT_DENSITY * 16)) for x, y in (start, end)]
+        unit = 16 * PAINT_DENSITY  # cv2 takes positions as integers with `shift` fractional bits
+        ends = [(round((x - LEFT) * unit), round((TOP - y) * unit)) for x, y in (start, end)]
         cv2.line(image, ends[0], ends[1], value, thickness=1, lineType=cv2.LINE_AA, shift=4)
 
 
@@ -153,4 +159,4 @@ def _average_down(image: NDArray[np.float32], density: float) -> NDArray[np.floa
     if density >= PAINT_DENSITY:
         return image
     size = (round(EXTENT[0] * density), round(EXTENT[1] * density))
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.float32)

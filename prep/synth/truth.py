@@ -34,9 +34,8 @@ PAIRED_POINTS = {
     "eye_inner": (0.17, 7.27), "eye_outer": (0.46, 7.29), "upper_lid": (0.31, 7.36),
     "lower_lid": (0.31, 7.18), "cheek": (0.48, 6.90), "nostril": (0.16, 6.90), "mouth_corner": (0.27, 6.60),
 }  # fmt: skip
-# A landmark is rigid if no action unit, at full weight, moves it further than this (dm). It is a
-# twenty-fifth of a full smile: in a clip with a peak of 1 px, about 0.04 px.
-RIGID_MOTION = 0.007
+# A landmark is rigid if no action unit moves it by more than this share of the unit's largest motion.
+RIGID_SHARE = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,9 +61,7 @@ class Landmarks:
         """Pick the landmarks, shape (K, 3), from deformed `vertices` (V, 3)."""
         return np.concatenate([eye_centres(vertices, head.vertex_part), vertices[self.vertices]])
 
-    def project(
-        self, renderer: Renderer, offsets: NDArray[np.float32], pose: Pose
-    ) -> NDArray[np.float32]:
+    def project(self, renderer: Renderer, offsets: NDArray[np.float32], pose: Pose) -> NDArray[np.float32]:
         """Place the landmarks in a frame: shape (K, 2), px, centre of the first pixel at (0, 0)."""
         points = self.positions(renderer.subject.head, renderer.deform(offsets))
         return renderer.camera.project(points, pose)[0] - np.float32(0.5)
@@ -90,11 +87,12 @@ def face_landmarks() -> Landmarks:
     for name, (px, py) in PAIRED_POINTS.items():
         choose(f"{name}_left", np.hypot(x - px, y - py))
         choose(f"{name}_right", np.hypot(x + px, y - py))
-    motion = np.zeros(len(x), dtype=np.float32)
+    share = np.zeros(len(x), dtype=np.float32)  # of an action unit's largest motion, over all units
     for unit in ACTION_UNITS:
         for side in ("L", "R") if head.has_sides(unit) else ("",):
             offsets = head.unit(unit + side)
-            motion = np.maximum(motion, np.linalg.norm(offsets, axis=1))
+            motion = np.linalg.norm(offsets, axis=1)
+            share = np.maximum(share, motion / motion.max())
             choose(unit + side, -np.linalg.norm(offsets[:, :2], axis=1))
     # Farthest-point sampling spreads the rest evenly over the face.
     distance = np.full(len(x), np.inf)
@@ -106,7 +104,7 @@ def face_landmarks() -> Landmarks:
         distance = np.minimum(distance, np.linalg.norm(head.vertices - head.vertices[vertex], axis=1))
 
     vertices = np.array(list(chosen.values()))
-    rigid = np.concatenate([np.ones(len(EYE_NAMES), dtype=bool), motion[vertices] <= RIGID_MOTION])
+    rigid = np.concatenate([np.ones(len(EYE_NAMES), dtype=bool), share[vertices] <= RIGID_SHARE])
     return Landmarks((*EYE_NAMES, *chosen), vertices, rigid)
 
 
@@ -151,7 +149,7 @@ def dense_flow(
     before, depth = renderer.camera.project(renderer.deform(start[0]), start[1])
     after, _ = renderer.camera.project(renderer.deform(end[0]), end[1])
     samples = rasterize(before, depth, head.triangles, size, size)
-    samples = samples.subset(renderer.bare_skin(samples))
+    samples = samples.subset(np.flatnonzero(renderer.bare_skin(samples)))
     flow = np.full((2, size * size), np.nan, dtype=np.float32)
     flow[:, samples.pixel] = samples.interpolate((after - before)[head.triangles]).T
     return flow.reshape(2, size, size)
