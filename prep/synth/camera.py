@@ -88,7 +88,7 @@ def expose(light: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.u
     Parameters
     ----------
     light
-        Shape (H, W, 3), float32, linear, 1 saturates.
+        Shape (3, H, W), float32, linear, 1 saturates.
     rng
         Source of the noise: read noise, and shot noise whose variance grows with the light.
 
@@ -103,7 +103,7 @@ def expose(light: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.u
     deviation *= CONVERTER_LEVELS - 1
     # The gamma curve as a table over the converter's levels: a power for each pixel is slow.
     level = np.clip(deviation, 0, CONVERTER_LEVELS - 1).astype(np.uint16)
-    return GAMMA_TABLE[level]
+    return np.ascontiguousarray(GAMMA_TABLE[level].transpose(1, 2, 0))
 
 
 def _gamma_table() -> NDArray[np.uint8]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Samples", "rasterize"]
+__all__ = ["Samples", "gather_corners", "rasterize"]
 
 # Twice the area, in square samples, below which a triangle is seen edge-on and can cover nothing.
 MIN_AREA = 1e-9
@@ -31,7 +31,7 @@ class Samples:
     triangle
         Shape (N,), index of the nearest triangle there.
     weights
-        Shape (N, 3), float32, barycentric weights of that triangle's corners at the sample.
+        Shape (3, N), float32, barycentric weights of that triangle's corners at the sample.
     """
 
     pixel: NDArray[np.int64]
@@ -40,7 +40,7 @@ class Samples:
 
     def subset(self, index: NDArray[np.integer]) -> Samples:
         """Keep the samples at positions `index`."""
-        return Samples(self.pixel[index], self.triangle[index], self.weights[index])
+        return Samples(self.pixel[index], self.triangle[index], self.weights[:, index])
 
     def interpolate(self, corners: NDArray[np.float32]) -> NDArray[np.float32]:
         """Interpolate vertex attributes linearly inside their triangles.
@@ -48,20 +48,25 @@ class Samples:
         Parameters
         ----------
         corners
-            Shape (F, 3, C), float32: ``attributes[triangles]``, attributes of the three corners of
-            every triangle of the mesh. The caller gathers them once for all its attributes.
+            Shape (C, 3, F), float32: attributes of the three corners of every triangle of the mesh.
+            The caller gathers them once for all its attributes, with `gather_corners`.
 
         Returns
         -------
-        Shape (N, C), float32.
+        Shape (C, N), float32. Channels come first here and in the renderer: long rows are several
+        times faster in numpy than many triples.
         """
-        channels = corners.shape[2]
-        flat = corners.reshape(len(corners), 3 * channels).take(self.triangle, axis=0)  # (N, 3C)
-        flat = flat.reshape(-1, 3, channels)
-        out = flat[:, 0] * self.weights[:, 0, None]
-        out += flat[:, 1] * self.weights[:, 1, None]
-        out += flat[:, 2] * self.weights[:, 2, None]
+        out = np.empty((len(corners), len(self.triangle)), dtype=np.float32)
+        for channel, (first, second, third) in zip(out, corners, strict=True):
+            np.multiply(first.take(self.triangle), self.weights[0], out=channel)
+            channel += second.take(self.triangle) * self.weights[1]
+            channel += third.take(self.triangle) * self.weights[2]
         return out
+
+
+def gather_corners(attributes: NDArray[np.floating], triangles: NDArray[np.integer]) -> NDArray[np.float32]:
+    """Copy vertex attributes (V, C) to the corners of triangles (F, 3): shape (C, 3, F), float32."""
+    return np.ascontiguousarray(attributes.T, dtype=np.float32)[:, triangles.T]
 
 
 def rasterize(
@@ -120,18 +125,19 @@ def rasterize(
 
     nearest = np.full(width * height, -np.inf)
     np.maximum.at(nearest, pixel, depth_here)
-    wins = np.flatnonzero(depth_here == nearest[pixel])
+    wins = np.flatnonzero(depth_here == nearest.take(pixel))
     winner = np.full(width * height, -1, dtype=np.int64)
     winner[pixel[wins]] = wins
     covered = np.flatnonzero(winner >= 0)
-    chosen = winner[covered]
-    span, step = np.repeat(np.arange(len(count)), count)[chosen], step[chosen]
-    face = owner[span]
-    weights = np.empty((len(covered), 3), dtype=np.float32)
-    weights[:, 1] = u_start[span] + u_x[face] * step
-    weights[:, 2] = v_start[span] + v_x[face] * step
-    weights[:, 0] = 1.0 - weights[:, 1] - weights[:, 2]
-    return Samples(covered, index[face], weights)
+    chosen = winner.take(covered)
+    span, step = np.repeat(np.arange(len(count)), count).take(chosen), step.take(chosen)
+    step32 = step.astype(np.float32)
+    weights = np.empty((3, len(covered)), dtype=np.float32)
+    for weight, start, slope in ((weights[1], u_start, u_x), (weights[2], v_start, v_x)):
+        np.multiply(slope[owner].astype(np.float32).take(span), step32, out=weight)
+        weight += start.astype(np.float32).take(span)
+    weights[0] = 1.0 - weights[1] - weights[2]
+    return Samples(covered, index[owner].take(span), weights)
 
 
 def _spans(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from prep.synth.camera import SUPERSAMPLING, Camera, Pose
 from prep.synth.head import LEFT_EYE, RIGHT_EYE, SKIN, vertex_normals
-from prep.synth.raster import Samples, rasterize
+from prep.synth.raster import Samples, gather_corners, rasterize
 from prep.synth.skin import LEFT, TOP
 from prep.synth.subject import Subject
 
@@ -47,17 +47,18 @@ class Renderer:
     def __init__(self, subject: Subject, camera: Camera) -> None:
         self.subject, self.camera = subject, camera
         head, hairline = subject.head, subject.hairline
-        self._rest = head.vertices[head.triangles]  # (F, 3, 3)
-        self._lips = np.stack([head.lips, head.mouth], axis=1)[head.triangles]  # (F, 3, 2)
+        self._rest = gather_corners(head.vertices, head.triangles)  # (3, 3, F)
+        self._occlusion = gather_corners(head.occlusion[:, None], head.triangles)  # (1, 3, F)
+        self._lips = gather_corners(np.stack([head.lips, head.mouth], axis=1), head.triangles)  # (2, 3, F)
         # Triangles that may hold more than skin. A superset is enough: samples decide.
-        rest = head.vertices
+        rest = head.vertices.T  # (3, V)
         covered = hairline.above_front(rest, HAIR_EDGE) > 0
-        covered |= (rest[:, 2] < hairline.depth) | (rest[:, 1] < CLOTH_BELOW)
-        self._covered = covered[head.triangles].any(axis=1) & (head.triangle_part == SKIN)
-        self._mouth: NDArray[np.bool_] = (self._lips > 0).reshape(-1, 6).any(axis=1)
+        covered |= (rest[2] < hairline.depth) | (rest[1] < CLOTH_BELOW)
+        self._covered = np.asarray(covered[head.triangles].any(axis=1) & (head.triangle_part == SKIN))
+        self._mouth = ((head.lips > 0) | (head.mouth > 0))[head.triangles].any(axis=1)
         self._background = _background(camera.size * SUPERSAMPLING, subject.background)
         chin = (int((TOP - 6.5) * subject.density), int(-LEFT * subject.density))
-        self._plain_skin = subject.skin_texture[chin]
+        self._plain_skin = subject.skin_texture[chin][:, None]  # (3, 1)
 
     def frame(
         self, offsets: NDArray[np.float32], pose: Pose, gaze: tuple[float, float], light: Light
@@ -77,7 +78,7 @@ class Renderer:
 
         Returns
         -------
-        Shape (size, size, 3), float32, linear light.
+        Shape (3, size, size), float32, linear light: red, green, blue.
         """
         head, side = self.subject.head, self.camera.size * SUPERSAMPLING
         vertices = self.deform(offsets)
@@ -85,29 +86,30 @@ class Renderer:
         samples = rasterize(position * SUPERSAMPLING, depth, head.triangles, side, side)
         normals = vertex_normals(vertices, head.triangles) @ pose.rotation().T
         diffuse, gloss = _vertex_light(normals, head.occlusion, light)
-        lit = np.concatenate([diffuse, gloss[:, None]], axis=1)[head.triangles]  # (F, 3, 4)
-        values = samples.interpolate(np.concatenate([self._rest, lit], axis=2))  # (N, 7)
-        rest, diffuse, gloss = values[:, :3], values[:, 3:6], values[:, 6]
+        lit = gather_corners(np.concatenate([diffuse, gloss[:, None]], axis=1), head.triangles)
+        diffuse, gloss = np.split(samples.interpolate(lit), [3])  # (3, N), (1, N)
+        rest = samples.interpolate(self._rest)  # (3, N)
 
         colour, shine = self._materials(samples, rest)
         colour *= diffuse
-        colour += (shine * gloss)[:, None]
+        colour += shine * gloss
+        facing = gather_corners(normals, head.triangles)
+        part = head.triangle_part[samples.triangle]
         for eye in (LEFT_EYE, RIGHT_EYE):
-            here = np.flatnonzero(head.triangle_part[samples.triangle] == eye)
+            here = np.flatnonzero(part == eye)
             eyeball = samples.subset(here)
-            colour[here] = (
-                EYE_SHADE
-                * diffuse[here]
-                * _eye_colour(rest[here] - head.eye_centres[eye - 1], gaze, self.subject.iris)
-            )
-            facing = eyeball.interpolate(normals[head.triangles])
-            shade = eyeball.interpolate(head.occlusion[head.triangles][:, :, None])
-            colour[here] += EYE_GLOSS * light.strength * _highlight(facing, light)[:, None] * shade
+            surface = _eye_colour(rest[:, here] - head.eye_centres[eye - 1][:, None], gaze, self.subject.iris)
+            shine = EYE_GLOSS * _highlight(eyeball.interpolate(facing), light)
+            colour[:, here] = EYE_SHADE * surface * diffuse[:, here]
+            colour[:, here] += shine * eyeball.interpolate(self._occlusion)
 
         image = self._background.copy()
-        image.reshape(-1, 3)[samples.pixel] = colour
         size = (self.camera.size, self.camera.size)
-        return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.float32)
+        small = np.empty((3, *size), dtype=np.float32)
+        for channel in range(3):
+            image[channel].reshape(-1)[samples.pixel] = colour[channel]
+            cv2.resize(image[channel], size, dst=small[channel], interpolation=cv2.INTER_AREA)
+        return small
 
     def deform(self, offsets: NDArray[np.float32]) -> NDArray[np.float32]:
         """Move the subject's neutral face by the asset's offsets (V, 3): vertices (V, 3), dm."""
@@ -118,35 +120,32 @@ class Renderer:
         head = self.subject.head
         rest = samples.interpolate(self._rest)
         lips = samples.interpolate(self._lips)
-        hidden = (self._hair(rest) > 0) | (rest[:, 1] < CLOTH_BELOW)
-        hidden |= (lips[:, 1] > 0.5) & (lips[:, 0] < 0.5)
+        hidden = (self._hair(rest) > 0) | (rest[1] < CLOTH_BELOW) | ((lips[1] > 0.5) & (lips[0] < 0.5))
         return (head.triangle_part[samples.triangle] == SKIN) & ~hidden
 
     def _materials(
         self, samples: Samples, rest: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Reflectance (N, 3) and gloss (N,) of the samples; eyeballs are left as skin."""
+        """Reflectance (3, N) and gloss (N,) of the samples; eyeballs are left as skin."""
         subject = self.subject
         colour = self._look_up(subject.skin_texture, rest)
-        shine = np.full(len(rest), SKIN_GLOSS, dtype=np.float32)
+        shine = np.full(rest.shape[1], SKIN_GLOSS, dtype=np.float32)
 
         here = np.flatnonzero(self._mouth[samples.triangle])
-        lips, mouth = samples.subset(here).interpolate(self._lips).T  # (M,), (M,)
-        skin = colour[here]
-        cover = 0.85 * np.clip(1.15 * lips, 0, 1)[:, None]
-        detail = np.clip((skin / self._plain_skin).mean(axis=1, keepdims=True), 0.7, 1.3)
-        skin = skin * (1 - cover) + subject.lips * detail * cover
-        skin *= 1 - 0.93 * (np.clip(1.3 * mouth, 0, 1) * (lips < 0.5))[:, None]
-        colour[here] = skin
+        lips, mouth = samples.subset(here).interpolate(self._lips)  # (M,), (M,)
+        skin = colour[:, here]
+        cover = 0.85 * np.clip(1.15 * lips, 0, 1)
+        detail = np.clip((skin / self._plain_skin).mean(axis=0), 0.7, 1.3)
+        skin = skin * (1 - cover) + subject.lips[:, None] * (detail * cover)
+        colour[:, here] = skin * (1 - 0.93 * np.clip(1.3 * mouth, 0, 1) * (lips < 0.5))
 
         here = np.flatnonzero(self._covered[samples.triangle])
-        place = rest[here]
+        place = rest[:, here]
         cover = self._hair(place)
         strands = self._look_up(subject.hair_texture, place)
-        mixed = colour[here] * (1 - cover)[:, None] + subject.hair * (strands[:, 0] * cover)[:, None]
-        clothed = place[:, 1] < CLOTH_BELOW
-        mixed[clothed] = subject.cloth
-        colour[here] = mixed
+        mixed = colour[:, here] * (1 - cover) + subject.hair[:, None] * (strands * cover)
+        clothed = place[1] < CLOTH_BELOW
+        colour[:, here] = np.where(clothed, subject.cloth[:, None], mixed)
         shine[here] = np.where(cover > 0.5, np.float32(HAIR_GLOSS), np.float32(SKIN_GLOSS)) * ~clothed
         return colour, shine
 
@@ -155,15 +154,16 @@ class Renderer:
         return np.maximum(hairline.above_front(rest, HAIR_EDGE), hairline.behind_side(rest, SIDE_EDGE))
 
     def _look_up(self, texture: NDArray[np.float32], rest: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Read a texture at points (N, 3) of the face in rest: (N, channels)."""
-        count = len(rest)
+        """Read a texture at points (3, N) of the face in rest: (channels, N)."""
+        count = rest.shape[1]
         folded = np.zeros((2, -(-count // REMAP_WIDTH) * REMAP_WIDTH), dtype=np.float32)
         density = self.subject.density
-        folded[0, :count] = (rest[:, 0] - LEFT) * density - 0.5
-        folded[1, :count] = (TOP - rest[:, 1]) * density - 0.5
+        folded[0, :count] = (rest[0] - LEFT) * density - 0.5
+        folded[1, :count] = (TOP - rest[1]) * density - 0.5
         column, row = folded.reshape(2, -1, REMAP_WIDTH)
         found = cv2.remap(texture, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
-        return np.asarray(found, dtype=np.float32).reshape(folded.shape[1], -1)[:count]
+        values = np.asarray(found, dtype=np.float32).reshape(folded.shape[1], -1)[:count]
+        return np.ascontiguousarray(values.T)
 
 
 def _vertex_light(
@@ -182,23 +182,23 @@ def _vertex_light(
 
 
 def _highlight(normals: NDArray[np.float32], light: Light) -> NDArray[np.float32]:
-    """Sharp reflection of the key light on the wet eye, (N,)."""
+    """Sharp reflection (N,) of the key light on the wet eye, for normals (3, N) of any length."""
     halfway = _unit(_unit(np.array(light.direction, dtype=np.float32)) + TO_CAMERA)
-    facing = np.clip(_unit(normals) @ halfway, 0, 1)
-    return facing**112
+    facing = np.clip(halfway @ (normals / np.linalg.norm(normals, axis=0)), 0, 1)
+    return light.strength * facing**112
 
 
 def _eye_colour(
     from_centre: NDArray[np.float32], gaze: tuple[float, float], iris: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Reflectance (N, 3) of an eyeball at directions (N, 3) from its centre, not yet unit length."""
+    """Reflectance (3, N) of an eyeball at offsets (3, N) from its centre."""
     axis = np.array([np.sin(np.deg2rad(gaze[0])), np.sin(np.deg2rad(gaze[1])), 1.0], dtype=np.float32)
-    cosine = np.clip(_unit(from_centre) @ _unit(axis), -1, 1)
-    angle = np.degrees(np.arccos(cosine))[:, None]  # (N, 1)
+    cosine = np.clip(_unit(axis) @ (from_centre / np.linalg.norm(from_centre, axis=0)), -1, 1)
+    angle = np.degrees(np.arccos(cosine))  # (N,)
     within_iris = np.clip((IRIS_ANGLE - angle) / 2.5 + 0.5, 0, 1)
     within_pupil = np.clip((PUPIL_ANGLE - angle) / 1.5 + 0.5, 0, 1)
-    colour = SCLERA * (1 - 0.25 * np.clip((angle - 25) / 40, 0, 1))
-    colour = colour * (1 - within_iris) + iris * (0.6 + 0.8 * angle / 24) * within_iris
+    colour = SCLERA[:, None] * (1 - 0.25 * np.clip((angle - 25) / 40, 0, 1))
+    colour = colour * (1 - within_iris) + iris[:, None] * (0.6 + 0.8 * angle / 24) * within_iris
     return colour * (1 - within_pupil) + 0.004 * within_pupil
 
 
@@ -207,7 +207,7 @@ def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _background(side: int, colour: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Paint a plain wall, lit from the upper left: (side, side, 3)."""
+    """Paint a plain wall, lit from the upper left: (3, side, side)."""
     row, column = np.ogrid[0:side, 0:side]
     fall_off = 1.1 - 0.5 * ((column / side - 0.35) ** 2 + (row / side - 0.3) ** 2)
-    return fall_off.astype(np.float32)[..., None] * colour
+    return fall_off.astype(np.float32) * colour[:, None, None]

@@ -46,13 +46,13 @@ class Hairline:
     long: bool
 
     def above_front(self, rest: NDArray[np.float32], softness: float) -> NDArray[np.float32]:
-        """Membership in [0, 1] of the hair over the forehead, for points (N, 3) in rest."""
-        x, y = rest[:, 0], rest[:, 1]
+        """Membership in [0, 1] of the hair over the forehead, for points (3, N) in rest."""
+        x, y = rest[0], rest[1]
         return np.clip((y - (self.height - self.curve * x * x)) / softness, 0, 1)
 
     def behind_side(self, rest: NDArray[np.float32], softness: float) -> NDArray[np.float32]:
-        """Membership in [0, 1] of the hair at the sides, for points (N, 3) in rest."""
-        y, z = rest[:, 1], rest[:, 2]
+        """Membership in [0, 1] of the hair at the sides, for points (3, N) in rest."""
+        y, z = rest[1], rest[2]
         place = y > 7.38
         if self.long:
             place |= (z < 0.2) & (y > 6.2)
@@ -132,7 +132,7 @@ def build_subject(seed: int, density: float) -> Subject:
     scale = EYE_DISTANCE / float(np.linalg.norm(eyes[0] - eyes[1]))
     vertices = (vertices - eyes.mean(axis=0)) * np.float32(scale)
     hair_cover = np.maximum(
-        hairline.above_front(head.vertices, 0.25), hairline.behind_side(head.vertices, 0.20)
+        hairline.above_front(head.vertices.T, 0.25), hairline.behind_side(head.vertices.T, 0.20)
     )
     hair_cover *= head.vertex_part == SKIN
     hair_cover *= head.vertices[:, 1] > 7.35  # long hair keeps to the neck: no volume there

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from prep.synth.camera import Pose
 from prep.synth.head import ACTION_UNITS, SKIN, Head, eye_centres, load_head, vertex_normals
-from prep.synth.raster import rasterize
+from prep.synth.raster import gather_corners, rasterize
 from prep.synth.render import Renderer
 
 __all__ = ["LANDMARKS", "Landmarks", "dense_flow", "face_landmarks", "landmark_motion"]
@@ -151,5 +151,5 @@ def dense_flow(
     samples = rasterize(before, depth, head.triangles, size, size)
     samples = samples.subset(np.flatnonzero(renderer.bare_skin(samples)))
     flow = np.full((2, size * size), np.nan, dtype=np.float32)
-    flow[:, samples.pixel] = samples.interpolate((after - before)[head.triangles]).T
+    flow[:, samples.pixel] = samples.interpolate(gather_corners(after - before, head.triangles))
     return flow.reshape(2, size, size)
