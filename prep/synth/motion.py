@@ -26,9 +26,9 @@ BLINK_OPEN = 22  # frames to open the eyes again
 GAZE_FRAMES = 6  # frames that a shift of gaze takes
 
 # Standard deviations at drift 1: turns in degrees, shifts as shares of the frame's side.
-DRIFT_TURN, DRIFT_SHIFT, DRIFT_FRAMES = (0.22, 0.18, 0.12), 0.00094, 14
+DRIFT_TURN, DRIFT_SHIFT, DRIFT_FRAMES = (0.165, 0.135, 0.09), 0.0007, 14
 POSE_TURN, POSE_SHIFT = (2.5, 2.0, 1.5), 0.0094  # how the subject sits, from clip to clip
-TREMOR = {"AU1": 0.006, "AU7": 0.006, "AU14L": 0.006, "AU24": 0.006}  # weights at drift 1
+TREMOR = {"AU1": 0.0045, "AU7": 0.0045, "AU14L": 0.0045, "AU24": 0.0045}  # weights at drift 1
 TREMOR_FRAMES = 9
 MAINS_HZ = 100.0  # lamps on 50 Hz mains flicker at twice that
 LIGHT_WANDER, LIGHT_FRAMES, LIGHT_FLICKER = 0.006, 16, 0.004

@@ -55,7 +55,7 @@ class Renderer:
         covered = hairline.above_front(rest, HAIR_EDGE) > 0
         covered |= (rest[2] < hairline.depth) | (rest[1] < CLOTH_BELOW)
         self._covered = np.asarray(covered[head.triangles].any(axis=1) & (head.triangle_part == SKIN))
-        self._mouth = ((head.lips > 0) | (head.mouth > 0))[head.triangles].any(axis=1)
+        self._mouth = np.asarray(((head.lips > 0) | (head.mouth > 0))[head.triangles].any(axis=1))
         self._background = _background(camera.size * SUPERSAMPLING, subject.background)
         chin = (int((TOP - 6.5) * subject.density), int(-LEFT * subject.density))
         self._plain_skin = subject.skin_texture[chin][:, None]  # (3, 1)
