@@ -74,7 +74,8 @@ def fit_module(run: Run, train: ClipSet, classes: int, seed: int, device: str, r
         model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=place.type == "cuda"
     )
     order = torch.Generator().manual_seed(seed)
-    batches = max(1, round(len(train) / settings.batch_size))
+    # nearly equal batches, none of one clip: batch norm needs two
+    batches = max(1, min(-(-len(train) // settings.batch_size), len(train) // 2))
     labels = torch.from_numpy(train.labels)
     tensors = {name: torch.from_numpy(array) for name, array in train.inputs.items()}
     if place.type == "cuda":
@@ -83,7 +84,6 @@ def fit_module(run: Run, train: ClipSet, classes: int, seed: int, device: str, r
     model.train()
     for epoch in range(1, settings.epochs + 1):
         sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=place))
-        # nearly equal batches: a last batch of one clip would break batch norm
         for batch in torch.randperm(len(train), generator=order).tensor_split(batches):
             chosen = {name: tensor[batch].to(place, non_blocking=True) for name, tensor in tensors.items()}
             targets = {name: chosen[name].float() / 255 for name in run.model.targets}

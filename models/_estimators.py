@@ -80,7 +80,7 @@ class Estimator(ABC):
 
 
 class LinearSVMEstimator(Estimator):
-    """Hand-crafted features, standardised over the training clips, and a linear SVM, one class against the rest.
+    """Hand-crafted features, standardised over the training clips, and a linear SVM, one against the rest.
 
     A subclass defines `features`, which look at one clip at a time and learn nothing, so that they
     may be computed once for all folds.

@@ -29,15 +29,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.blocks import Classifier, ModelOutput, conv_bn_relu, input_shape
+from models.blocks import (
+    Classifier,
+    DropPath,
+    GlobalBlock,
+    LocalBlock,
+    ModelOutput,
+    conv_bn_relu,
+    input_shape,
+)
 from models.registry import ModelOptionError, Weight, register_model
 from prep.rank_pooling import coefficients
 
 __all__ = ["FDP", "PRESETS", "Preset", "RankScorer", "Stage"]
-
-LOCAL_MLP_RATIO = 3  # [code]
-GLOBAL_MLP_RATIO = 2  # [code]
-ATTENTION_SHARE = 0.75  # [code] share of a global block's width that attends; the rest is convolved
 
 
 @dataclass(frozen=True)
@@ -163,134 +167,6 @@ PRESETS = {
 }
 
 
-def _round_width(width: float, divisor: int) -> int:
-    return max(divisor, int(width + divisor / 2) // divisor * divisor)
-
-
-def _patch_embedding(inputs: int, outputs: int, stride: int) -> nn.Sequential:
-    """[code] Average pool where the stride is 2, then 1x1 convolution and BN where anything changes."""
-    layers: list[nn.Module] = []
-    if stride > 1:
-        layers.append(nn.AvgPool2d(stride, ceil_mode=True, count_include_pad=False))
-    if stride > 1 or inputs != outputs:
-        layers += [nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs)]
-    return nn.Sequential(*layers)
-
-
-def _multi_head_convolution(width: int, head_dim: int) -> nn.Sequential:
-    """[paper] Heads of convolution, BN and ReLU, joined by a 1x1 convolution; [choice] heads as groups."""
-    heads = conv_bn_relu(width, width, groups=width // head_dim)
-    return nn.Sequential(heads, nn.Conv2d(width, width, 1, bias=False))
-
-
-def _mlp(width: int, ratio: int, divisor: int) -> nn.Sequential:
-    hidden = _round_width(width * ratio, divisor)
-    return nn.Sequential(
-        nn.BatchNorm2d(width), nn.Conv2d(width, hidden, 1), nn.ReLU(inplace=True), nn.Conv2d(hidden, width, 1)
-    )
-
-
-class DropPath(nn.Module):
-    """Drops a residual branch at random in training, and scales it up where it is kept.
-
-    [choice] All frames of a clip share the draw: frames treated apart would differ from each other by
-    more than a micro-expression does.
-    """
-
-    def __init__(self, rate: float, frames: int) -> None:
-        super().__init__()
-        self.rate, self.frames = rate, frames
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Branch (B T, C, H, W), with whole clips at zero."""
-        if not self.training or self.rate == 0:
-            return x
-        kept = torch.rand(len(x) // self.frames, device=x.device) >= self.rate  # (B,)
-        scale = kept.repeat_interleave(self.frames).to(x.dtype) / (1 - self.rate)  # (B T,)
-        return x * scale[:, None, None, None]
-
-
-class LocalBlock(nn.Module):
-    """Local relational aggregator [paper], built as Next-ViT's convolution block (Li et al. 2022) [choice].
-
-    x = embed(x); x = x + heads(x); x = x + MLP(x).
-    """
-
-    def __init__(
-        self, inputs: int, width: int, stride: int, preset: Preset, rate: float, frames: int
-    ) -> None:
-        super().__init__()
-        self.embed = _patch_embedding(inputs, width, stride)
-        self.heads = _multi_head_convolution(width, preset.head_dim)
-        self.mlp = _mlp(width, LOCAL_MLP_RATIO, preset.divisor)
-        self.drop = DropPath(rate, frames)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, inputs, H, W) -> (N, width, H / stride, W / stride)."""
-        x = self.embed(x)
-        x = x + self.drop(self.heads(x))
-        return x + self.drop(self.mlp(x))
-
-
-class Attention(nn.Module):
-    """Multi-head self-attention whose keys and values are averaged over squares of tokens.
-
-    [code] averages runs of ``pool``^2 tokens in reading order; [choice] squares of the same size.
-    """
-
-    def __init__(self, width: int, head_dim: int, pool: int) -> None:
-        super().__init__()
-        self.head_dim = head_dim
-        self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
-        self.project = nn.Linear(width, width)
-        self.reduce: nn.Module = nn.Identity()
-        if pool > 1:
-            average = nn.AvgPool2d(pool, ceil_mode=True, count_include_pad=False)
-            self.reduce = nn.Sequential(average, nn.BatchNorm2d(width))
-
-    def _split(self, tokens: Tensor) -> Tensor:
-        return tokens.unflatten(2, (-1, self.head_dim)).transpose(1, 2)  # (N, heads, tokens, head_dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, C, H, W)."""
-        tokens = x.flatten(2).transpose(1, 2)  # (N, H W, C)
-        pooled = self.reduce(x).flatten(2).transpose(1, 2)  # (N, H W / pool^2, C)
-        query, key, value = self._split(self.query(tokens)), self._split(self.key(pooled)), self.value(pooled)
-        mixed = F.scaled_dot_product_attention(query, key, self._split(value))  # (N, heads, H W, head_dim)
-        mixed = self.project(mixed.transpose(1, 2).flatten(2))  # (N, H W, C)
-        return mixed.transpose(1, 2).unflatten(2, x.shape[2:])
-
-
-class GlobalBlock(nn.Module):
-    """Global relational aggregator [paper], built as Next-ViT's transformer block (Li et al. 2022) [choice].
-
-    x = embed(x); x = x + attention(BN(x)); y = reduce(x); y = y + heads(y); x = [x, y]; x = x + MLP(x).
-    """
-
-    def __init__(
-        self, inputs: int, stage: Stage, stride: int, preset: Preset, rate: float, frames: int
-    ) -> None:
-        super().__init__()
-        attending = _round_width(stage.global_width * ATTENTION_SHARE, preset.divisor)
-        convolved = stage.global_width - attending
-        self.embed = _patch_embedding(inputs, attending, stride)
-        self.norm = nn.BatchNorm2d(attending)
-        self.attention = Attention(attending, preset.head_dim, stage.pool)
-        self.reduce = _patch_embedding(attending, convolved, stride=1)
-        self.heads = _multi_head_convolution(convolved, preset.head_dim)
-        self.mlp = _mlp(stage.global_width, GLOBAL_MLP_RATIO, preset.divisor)
-        self.drop = DropPath(rate, frames)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, inputs, H, W) -> (N, global_width, H / stride, W / stride)."""
-        x = self.embed(x)
-        x = x + self.drop(self.attention(self.norm(x)))
-        y = self.reduce(x)
-        y = y + self.drop(self.heads(y))
-        x = torch.cat([x, y], dim=1)
-        return x + self.drop(self.mlp(x))
-
-
 class Transformer(nn.Module):
     """Local-global feature-aware transformer: plain convolutions, stages, a head that draws maps [paper]."""
 
@@ -305,14 +181,19 @@ class Transformer(nn.Module):
 
         depth = sum(stage.local_blocks + stage.global_blocks for stage in preset.stages)
         rates = iter(np.linspace(0, preset.drop_path, depth).tolist())
+        shared = {"head_dim": preset.head_dim, "divisor": preset.divisor}
         blocks: list[nn.Module] = []
         for stage in preset.stages:
             stride = stage.stride
             for _ in range(stage.local_blocks):
-                blocks.append(LocalBlock(width, stage.local_width, stride, preset, next(rates), frames))
+                drop = DropPath(next(rates), frames)
+                blocks.append(LocalBlock(width, stage.local_width, stride=stride, drop=drop, **shared))
                 width, stride = stage.local_width, 1
             for _ in range(stage.global_blocks):
-                blocks.append(GlobalBlock(width, stage, stride, preset, next(rates), frames))
+                drop, pool = DropPath(next(rates), frames), stage.pool
+                blocks.append(
+                    GlobalBlock(width, stage.global_width, stride=stride, pool=pool, drop=drop, **shared)
+                )
                 width, stride = stage.global_width, 1
         self.blocks = nn.Sequential(*blocks)
         self.norm = nn.BatchNorm2d(width)
@@ -393,3 +274,127 @@ class Drawer(nn.Module):
             x = empty.scatter(2, place.flatten(2), x.flatten(2)).unflatten(2, (height, width))
             x = decode(x)
         return x[:, 0].sigmoid()
+
+
+@register_model(
+    inputs=("frames",), targets=("dynamic_image",), paper="Shao et al., ACM TOMM 2025, arXiv 2509.06015"
+)
+class FDP(Classifier):
+    """Transformer, rank scorer, temporal pooling, recognition head and drawing head.
+
+    Each frame is scaled to zero mean and unit variance first [choice]: light that flickers multiplies
+    the whole face, and rank pooling would draw that instead of the motion.
+
+    With f_t the feature maps of frame t and a_t the coefficients of approximate rank pooling, scaled to
+    unit length, the rank features are a_t f_t, and the dynamic representation comes from
+    sum_t a_t f_t by batch normalisation and a 3x3 convolution. [code] has a convolution over space and
+    time in that place, with weights from random; normalisation is [choice]: what the weights, which sum
+    to 0, leave of a subtle motion is small.
+
+    Parameters
+    ----------
+    num_classes
+        Number of classes.
+    shapes
+        Needs ``frames`` as (T, C, H, W), T at least 2, H and W at least 32.
+    preset
+        Sizes: a row of `PRESETS`.
+    pooling
+        ``fixed``: the coefficients of approximate rank pooling (Bilen et al. 2016). ``learned``: one
+        weight for each frame, trained from there.
+    ranking_weight, dynamic_image_weight
+        Weights of the ranking loss and of the squared error of the dynamic image, beside a
+        cross-entropy of weight 1. [code] has 100 for the image and no ranking loss.
+
+    Raises
+    ------
+    ModelOptionError
+        If the frames do not suit the preset.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        shapes: Mapping[str, tuple[int, ...]],
+        preset: Literal["tiny", "small", "paper"] = "tiny",
+        pooling: Literal["fixed", "learned"] = "fixed",
+        ranking_weight: Weight = 0.1,
+        dynamic_image_weight: Weight = 10.0,
+    ) -> None:
+        super().__init__()
+        length, channels, height, width = input_shape(
+            shapes, "frames", "T C H W", T=(2, None), H=(32, None), W=(32, None)
+        )
+        sizes = PRESETS[preset]
+        map_height, map_width = _map_shape(preset, height, width)
+        self.ranking_weight, self.dynamic_image_weight = ranking_weight, dynamic_image_weight
+        self.transformer = Transformer(channels, length, sizes)
+        self.scorer = RankScorer(sizes.maps * map_height * map_width)
+
+        weights = coefficients(length)
+        pooling_weights = torch.tensor(weights / np.linalg.norm(weights), dtype=torch.float32)
+        self.pooling_weights: Tensor
+        if pooling == "learned":
+            self.pooling_weights = nn.Parameter(pooling_weights)
+        else:
+            self.register_buffer("pooling_weights", pooling_weights)
+
+        self.expand = nn.Sequential(
+            nn.BatchNorm2d(sizes.maps), nn.Conv2d(sizes.maps, sizes.channels, 3, padding=1)
+        )
+        pooled = sizes.channels * (map_height // 3) * (map_width // 3)
+        self.recognise = nn.Sequential(
+            nn.MaxPool2d(3),  # [code] 3x3, stride 3
+            nn.Flatten(),
+            nn.Dropout(sizes.dropout),
+            nn.Linear(pooled, sizes.hidden),
+            nn.ReLU(inplace=True),
+            nn.Dropout(sizes.dropout),
+            nn.Linear(sizes.hidden, num_classes),
+        )
+        self.draw = Drawer(sizes.channels, sizes.decoder)
+
+    def forward(self, frames: Tensor) -> ModelOutput:
+        """Classify clips (B, T, C, H, W), draw their dynamic images and score their frames."""
+        clips, length = frames.shape[:2]
+        frames = F.layer_norm(frames, frames.shape[2:])  # each frame by itself
+        maps = self.transformer(frames.flatten(0, 1))  # (B T, maps, h, w)
+        maps = maps.unflatten(0, (clips, length))  # (B, T, maps, h, w)
+        pooled = torch.einsum("t,btchw->bchw", self.pooling_weights, maps)  # sum of the rank features
+        representation = self.expand(pooled)  # (B, channels, h, w)
+        return ModelOutput(
+            logits=self.recognise(representation),
+            dynamic_image=self.draw(representation),  # (B, h, w)
+            scores=self.scorer(maps),
+        )
+
+    def loss(self, output: ModelOutput, labels: Tensor, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Cross-entropy, ranking loss and squared error of the dynamic image, each with its weight.
+
+        The true dynamic image (B, 1, H, W) is averaged down to the size of the drawn one.
+        """
+        assert output.dynamic_image is not None and output.scores is not None
+        height, width = output.dynamic_image.shape[1:]
+        truth = F.adaptive_avg_pool2d(targets["dynamic_image"], (height, width))[:, 0]  # (B, h, w)
+        error = F.mse_loss(output.dynamic_image, truth)
+        return {
+            **super().loss(output, labels, targets),
+            "ranking": self.ranking_weight * RankScorer.loss(output.scores),
+            "dynamic_image": self.dynamic_image_weight * error,
+        }
+
+
+def _map_shape(preset: str, height: int, width: int) -> tuple[int, int]:
+    """Height and width of the feature maps, which the drawing network must be able to halve repeatedly."""
+    sizes = PRESETS[preset]
+    if sizes.map_head == "global":
+        return sizes.map_size, sizes.map_size
+    stride = int(np.prod([s for _, s in sizes.stem]) * np.prod([stage.stride for stage in sizes.stages]))
+    multiple = stride * max(1, 2 ** len(sizes.decoder) // sizes.map_size)
+    if height % multiple or width % multiple:
+        raise ModelOptionError(
+            f"input 'frames' has H x W = {height} x {width}, expected multiples of {multiple} "
+            f"for fdp's preset {preset!r}"
+        )
+    return height // stride * sizes.map_size, width // stride * sizes.map_size

@@ -43,7 +43,7 @@ class FlowHistogram(LinearSVMEstimator):
     """
 
     def __init__(
-        self, num_classes: int, *, seed: int = 0, grid: Count = 5, bins: Count = 8, cost: Positive = 1.0
+        self, num_classes: int, *, seed: int = 0, grid: Count = 5, bins: Count = 8, cost: Positive = 10.0
     ) -> None:
         super().__init__(num_classes, seed=seed, cost=cost)
         self.grid, self.bins = grid, bins
@@ -77,8 +77,8 @@ class FlowHistogram(LinearSVMEstimator):
         for orientation, share in ((lower, 1 - upper_share), (lower + 1, upper_share)):
             index = cells * self.bins + orientation.astype(np.int64) % self.bins
             votes += np.bincount(index.ravel(), (magnitude * share).ravel(), minlength=count * self.bins)
-        strain = np.bincount(cells.ravel(), flow[:, 2].ravel(), minlength=count)
-        strain /= np.tile(np.bincount(blocks.ravel()), clips)  # mean strain of each block
+        area = np.tile(np.bincount(blocks.ravel()), clips)  # pixels of each block
+        strain = np.bincount(cells.ravel(), flow[:, 2].ravel(), minlength=count) / area
         weighted = (votes.reshape(count, self.bins) * strain[:, None]).reshape(clips, -1)
         total = weighted.sum(axis=1, keepdims=True)
         return np.sqrt(weighted / np.where(total > 0, total, 1.0))

@@ -115,7 +115,7 @@ class LbpTop(LinearSVMEstimator):
         grid: Count = 5,
         radius_xy: Count = 1,
         radius_t: Count = 2,
-        cost: Positive = 1.0,
+        cost: Positive = 10.0,
     ) -> None:
         super().__init__(num_classes, seed=seed, cost=cost)
         self.grid, self.radius_xy, self.radius_t = grid, radius_xy, radius_t
@@ -132,8 +132,9 @@ class LbpTop(LinearSVMEstimator):
         need_t, need_xy = 2 * self.radius_t + 1, 2 * self.radius_xy + self.grid
         if frames.ndim != 5 or frames.shape[1] < need_t or min(frames.shape[3:]) < need_xy:
             raise ModelOptionError(
-                f"lbp_top: frames of shape {frames.shape}, expected (B, T, C, H, W) with T >= {need_t} "
-                f"(radius_t={self.radius_t}) and H, W >= {need_xy} (radius_xy={self.radius_xy}, grid={self.grid})"
+                f"lbp_top: frames of shape {frames.shape}, expected (B, T, C, H, W) "
+                f"with T >= {need_t} for radius_t={self.radius_t} and "
+                f"H, W >= {need_xy} for radius_xy={self.radius_xy} and grid={self.grid}"
             )
         labels = uniform_labels()
         inner = [length - 2 * self.radius_xy for length in frames.shape[3:]]

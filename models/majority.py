@@ -44,11 +44,14 @@ class Majority(Estimator):
         return np.tile(self._shares, (clips, 1))
 
     def state(self) -> dict[str, NDArray]:
-        """The shares of the classes."""
+        """Give the shares of the classes."""
         return {} if self._shares is None else {"shares": self._shares}
 
     def load_state(self, state: Mapping[str, NDArray]) -> None:
         """Take over what `state` gave; see `Estimator.load_state`."""
         if set(state) != {"shares"} or state["shares"].shape != (self.num_classes,):
-            raise ValueError(f"expected one array 'shares' of shape ({self.num_classes},), got {sorted(state)}")
+            shapes = {name: array.shape for name, array in state.items()}
+            raise ValueError(
+                f"majority expected one array 'shares' of shape ({self.num_classes},), got {shapes}"
+            )
         self._shares = np.array(state["shares"])

@@ -79,7 +79,7 @@ class ModelInfo:
     paper
         The paper it follows.
     options
-        Option names with their defaults.
+        Option names with their defaults; not to be written to.
     """
 
     name: str
@@ -90,9 +90,7 @@ class ModelInfo:
     options: Mapping[str, Any]
 
 
-def register_model(
-    *, inputs: tuple[str, ...], targets: tuple[str, ...] = (), paper: str
-) -> Callable[[T], T]:
+def register_model(*, inputs: tuple[str, ...], targets: tuple[str, ...] = (), paper: str) -> Callable[[T], T]:
     """Declare the decorated class to be the model of its file.
 
     The options are the keyword-only parameters of its constructor, apart from ``shapes`` (modules) and
@@ -117,7 +115,7 @@ def register_model(
             raise TypeError(f"{where}: unknown inputs or targets {unknown}: expected {list(INPUT_NAMES)}")
         kind = getattr(cls, "kind", None)
         if kind not in _SUPPLIED:
-            raise TypeError(f"{where}: derive it from models.blocks.Classifier or models._estimators.Estimator")
+            raise TypeError(f"{where}: derive it from blocks.Classifier or _estimators.Estimator")
         options = {}
         for parameter in inspect.signature(cls).parameters.values():
             if parameter.kind is not parameter.KEYWORD_ONLY or parameter.name == _SUPPLIED[kind]:
@@ -140,7 +138,7 @@ def list_models() -> list[str]:
 
 
 def model_info(name: str) -> ModelInfo:
-    """What a model is and needs; imports its file.
+    """Tell what a model is and needs; imports its file.
 
     Raises
     ------
@@ -224,7 +222,8 @@ def create_model(
         raise ModelOptionError(f"model {name!r} is a module: seed torch's generator instead of passing seed")
     missing = [key for key in cls.info.inputs if key not in (shapes or {})]
     if shapes is None or missing:
-        raise ModelOptionError(f"model {name!r} needs the shape of one clip's {', '.join(missing)}: pass shapes=")
+        wanted = ", ".join(missing)
+        raise ModelOptionError(f"model {name!r} needs the shape of one clip's {wanted}: pass shapes=")
     return cls(num_classes, shapes=dict(shapes), **options)
 
 
@@ -239,7 +238,5 @@ def _model_class(name: str) -> Any:
         if isinstance(value, type) and value.__module__ == module.__name__ and "info" in vars(value)
     ]
     if len(found) != 1:
-        raise TypeError(
-            f"models/{name}.py holds {len(found)} classes decorated with @register_model, expected exactly one"
-        )
+        raise TypeError(f"models/{name}.py holds {len(found)} classes with @register_model, expected one")
     return found[0]

@@ -1,0 +1,270 @@
+"""Tiny valid inputs for tests: params, task tables, predictions, and releases on disk."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openpyxl
+import pyarrow as pa
+import yaml
+from numpy.typing import NDArray
+
+from bench.predictions import PREDICTIONS
+from prep import images, shards
+from prep.schema import TASK
+
+CLASSES = ("happiness", "surprise", "disgust")
+
+# A whole params.yaml: two releases, a task with frames and flow, one with flow alone, a run of each kind.
+PARAMS: dict[str, Any] = {
+    "synth": {
+        "seed": 1,
+        "subjects": 2,
+        "clips_per_emotion": 1,
+        "size": 120,
+        "frames_min": 24,
+        "frames_max": 24,
+        "peak_min": 0.5,
+        "peak_max": 1.0,
+        "drift": 1.0,
+        "blink_rate": 0.0,
+        "gaze_rate": 0.0,
+        "overlap": 0.0,
+    },
+    "releases": ["synthetic"],
+    "flow_releases": ["megc2019_flow"],
+    "align": {"size": 32, "eye_distance": 0.45, "eye_height": 0.36, "colour": False},
+    "tasks": {
+        "tiny": {
+            "releases": ["synthetic"],
+            "classes": {name: [name] for name in CLASSES},
+            "sampling": {"rule": "uniform", "frames": 4},
+            "rank_pooling": "harmonic",
+            "flow": {"size": 28, "scaling": "per_image"},
+        },
+        "tiny_flow": {
+            "releases": ["megc2019_flow"],
+            "classes": {name: [name] for name in ("negative", "positive", "surprise")},
+            "flow": {"size": 28, "scaling": "per_image"},
+        },
+    },
+    "runs": {
+        "tiny-majority": {"task": "tiny", "model": "majority"},
+        "tiny-histogram": {"task": "tiny", "model": "flow_histogram"},
+        "tiny-ststnet": {"task": "tiny", "model": "ststnet"},
+    },
+    "train": {"seed": 1, "repetitions": 1, "device": "cpu", "precision": "float32"},
+    "options": {
+        "majority": {},
+        "flow_histogram": {},
+        "ststnet": {"epochs": 2, "batch_size": 4, "lr": 1e-3, "weight_decay": 0.0},
+        "cnn3d": {"epochs": 1, "batch_size": 4, "lr": 1e-3, "weight_decay": 0.0},
+    },
+}
+
+
+def params(**sections: Any) -> dict[str, Any]:
+    """A copy of `PARAMS`; keys of the sections given are updated, a section that is no mapping is replaced."""
+    result = copy.deepcopy(PARAMS)
+    for name, value in sections.items():
+        if isinstance(value, dict) and isinstance(result.get(name), dict):
+            result[name] |= value
+        else:
+            result[name] = value
+    return result
+
+
+def write_params(content: Any = None, path: Path = Path("params.yaml")) -> Path:
+    """Write params.yaml."""
+    path.write_text(yaml.safe_dump(PARAMS if content is None else content, sort_keys=False), encoding="utf-8")
+    return path
+
+
+def task_rows(
+    subjects: Sequence[str] = ("synthetic/s01", "synthetic/s02", "synthetic/s03"),
+    per_class: int = 2,
+    classes: Sequence[str] = CLASSES,
+    seed: int = 0,
+    side: int = 16,
+    length: int = 4,
+) -> list[dict[str, Any]]:
+    """Rows of a task table: noise, with a square of another brightness and flow for each class."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for subject in subjects:
+        for label, name in enumerate(classes):
+            for number in range(per_class):
+                frames = rng.integers(0, 120, (length, side, side), dtype=np.uint8)
+                frames[:, 4 * label : 4 * label + 4, :4] += (np.arange(length) * 40).astype(np.uint8)[:, None, None]
+                flow = rng.uniform(0.4, 0.6, (3, 28, 28)).astype(np.float32)
+                flow[:, 8 * label : 8 * label + 8] += np.float32(0.4)
+                rows.append(
+                    {
+                        "clip_id": f"{subject}/{name}_{number}",
+                        "dataset": subject.partition("/")[0],
+                        "subject": subject,
+                        "label": label,
+                        "class": name,
+                        "frames": [images.encode_png(frame) for frame in frames],
+                        "dynamic_image": images.encode_png(frames[-1]),
+                        "flow": flow.ravel().tolist(),
+                    }
+                )
+    return rows
+
+
+def write_task(
+    folder: Path,
+    rows: list[dict[str, Any]] | None = None,
+    name: str = "tiny",
+    classes: Sequence[str] = CLASSES,
+    inputs: Sequence[str] = ("frames", "dynamic_image", "flow"),
+    published: bool = True,
+) -> list[dict[str, Any]]:
+    """Write a task's folder as the `task` stage does, and return its rows."""
+    rows = task_rows(classes=classes) if rows is None else rows
+    subjects = dict.fromkeys(row["subject"] for row in rows)
+    tables = (
+        pa.Table.from_pylist([row for row in rows if row["subject"] == subject], schema=TASK) for subject in subjects
+    )
+    shards.write_subjects(folder / "clips.parquet", TASK, tables)
+    about = {"task": name, "classes": list(classes), "inputs": list(inputs), "flow_side": 28}
+    (folder / "task.json").write_text(json.dumps(about | {"faces_may_be_published": published}), encoding="utf-8")
+    return rows
+
+
+def predictions(
+    run: str, rows: Iterable[dict[str, Any]], guess: Sequence[int], repetition: int = 0, classes: int = 3
+) -> list[dict[str, Any]]:
+    """Valid prediction rows of a run that guesses ``guess`` for the clips of a task, one for each."""
+    return [
+        {
+            "run": run,
+            "repetition": repetition,
+            "seed": 7,
+            "clip_id": row["clip_id"],
+            "dataset": row["dataset"],
+            "subject": row["subject"],
+            "fold": row["subject"],
+            "y_true": row["label"],
+            "y_pred": int(k),
+            "scores": [1.0 if label == k else 0.0 for label in range(classes)],
+            "epoch": None,
+        }
+        for row, k in zip(rows, guess, strict=True)
+    ]
+
+
+def write_predictions(run: str, rows: list[dict[str, Any]], curve: str = "repetition,fold,epoch,loss\n") -> Path:
+    """Write a run's predictions and loss curve where the tables stage looks for them."""
+    path = Path("artifacts/predictions") / f"{run}.parquet"
+    shards.write_table(pa.Table.from_pylist(rows, schema=PREDICTIONS), path)
+    curves = Path("artifacts/curves") / f"{run}.csv"
+    curves.parent.mkdir(parents=True, exist_ok=True)
+    curves.write_text(curve, encoding="utf-8")
+    return path
+
+
+def face_like(side: int = 64, shift: float = 0.0, seed: int = 0) -> NDArray[np.uint8]:
+    """A smooth RGB pattern moved to the right by ``shift`` pixels. No detector would call it a face."""
+    y, x = np.mgrid[:side, :side].astype(np.float64)
+    waves = np.sin((x - shift) / (3 + seed % 3)) + np.cos(y / 4) + np.sin((x - shift + y) / 7)
+    grey = np.clip(128 + 35 * waves, 0, 255).astype(np.uint8)
+    return np.repeat(grey[:, :, None], 3, axis=2)
+
+
+def write_image(path: Path, image: NDArray[np.uint8]) -> None:
+    """Write an image losslessly, whatever the suffix says: readers go by content."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(images.encode_png(image))
+
+
+SHEET = ["Subject", "Filename", "OnsetFrame", "ApexFrame", "OffsetFrame", "Action Units", "Emotion"]
+
+
+def write_synthetic(root: Path, clips: Iterable[Sequence[Any]], length: int = 8, side: int = 64) -> None:
+    """A release in the form of the embedded one.
+
+    Each clip is (subject, name, onset, apex, offset, action units, emotion); frames 1..length are written.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / "annotations.csv").open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(SHEET)
+        for number, clip in enumerate(clips):
+            writer.writerow(clip)
+            for frame in range(1, length + 1):
+                place = root / "frames" / str(clip[0]) / str(clip[1]) / f"img{frame:03d}.png"
+                write_image(place, face_like(side, shift=0.2 * frame, seed=number))
+
+
+def write_casme2(
+    root: Path, rows: Iterable[Sequence[Any]], frames: Iterable[tuple[str, str, Iterable[int]]] = ()
+) -> None:
+    """A CASME II-like release: its workbook with blank columns and an empty second sheet, and frames.
+
+    Each row is (subject, name, onset, apex, offset, action units, emotion); ``frames`` lists for a
+    subject's folder and a clip which frame numbers to write.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    book = openpyxl.Workbook()
+    sheet = book.active
+    assert sheet is not None
+    head = ["Subject", "Filename", None, "OnsetFrame", "ApexFrame", "OffsetFrame", None]
+    sheet.append([*head, "Action Units", "Estimated Emotion"])
+    for subject, name, onset, apex, offset, units, emotion in rows:
+        sheet.append([subject, name, None, onset, apex, offset, None, units, emotion])
+    book.create_sheet("Sheet2")
+    book.save(root / "CASME2-coding-20140508.xlsx")
+    (root / "CASME2_RAW_selected").mkdir(exist_ok=True)
+    for folder, name, numbers in frames:
+        for number in numbers:
+            place = root / "CASME2_RAW_selected" / folder / name / f"img{number}.jpg"
+            write_image(place, face_like(shift=0.1 * number))
+
+
+def flow_image(seed: int = 0, side: int = 28) -> NDArray[np.uint8]:
+    """Noise in the form of a flow image, RGB."""
+    return np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
+
+
+# dataset, subject as the sheet writes it, subject as the file name writes it, clip, label
+FLOW_CLIPS = (
+    ("casme2", "sub01", "sub01", "EP02_01f", 1),
+    ("casme2", "sub01", "sub01", "EP19_05f", 0),
+    ("casme2", "sub17", "sub17", "EP01_02", 2),
+    ("smic", "s1", "s01", "s01_ne_01", 0),
+    ("smic", "s02", "s02", "s02_po_01", 1),
+    ("samm", "006", "006", "006_1_2", 0),
+    ("samm", "020", "020", "020_4_1", 2),
+)
+
+
+def write_flow_whole(root: Path, clips: Iterable[Sequence[Any]] = FLOW_CLIPS) -> None:
+    """Layout ``whole`` of the MEGC2019 flow images, with a space before each dot."""
+    folder = root / "STSNet_whole_norm_u_v_os"
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = ["dataset,sub,filename_o,label,apex,imagename,sub_filename"]
+    for number, (dataset, sheet_name, file_name, clip, label) in enumerate(clips):
+        write_image(folder / f"{file_name}_{clip} .png", flow_image(number))
+        lines.append(f"{dataset},{sheet_name},{clip},{label},,,")
+    (root / "combined_3_class2_for_optical_flow.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def write_flow_three(root: Path, clips: Iterable[Sequence[Any]] = FLOW_CLIPS) -> None:
+    """Layout ``three`` of the MEGC2019 flow images: each clip in its subject's test folder."""
+    for number, (_, _, file_name, clip, label) in enumerate(clips):
+        place = root / "three_norm_u_v_os" / file_name / "u_test" / str(label) / f"{file_name}_{clip} .png"
+        write_image(place, flow_image(number))
+
+
+def write_official(root: Path, clips: Iterable[Sequence[Any]] = FLOW_CLIPS) -> None:
+    """The challenge's list of the composite: dataset, subject, clip, label, no header."""
+    lines = [f"{dataset},{sheet_name},{clip},{label}" for dataset, sheet_name, _, clip, label in clips]
+    (root / "combined_3class_gt.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -1,0 +1,35 @@
+"""Shared set-up: hypothesis profiles, and a small project in a folder of its own."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from tests.builders import write_params
+
+# `fast` is what `make test` runs; `make test-long` asks for `long`, which also draws new examples each time.
+settings.register_profile("fast", max_examples=40, deadline=None, derandomize=True)
+settings.register_profile("long", max_examples=1000, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory of its own with a small, valid params.yaml (`tests.builders.PARAMS`)."""
+    monkeypatch.chdir(tmp_path)
+    write_params()
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder that holds real data (``megc2019_flow/``, ``annotations/``): FDPBENCH_SHARED_DATA, or skip."""
+    place = os.environ.get("FDPBENCH_SHARED_DATA")
+    if not place:
+        pytest.skip("FDPBENCH_SHARED_DATA is not set: no real data here")
+    folder = Path(place)
+    assert folder.is_dir(), f"FDPBENCH_SHARED_DATA={place} is no folder"
+    return folder

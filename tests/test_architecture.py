@@ -1,0 +1,291 @@
+"""Rules that hold over all files: import direction, dvc.yaml, the two profiles, no pickle."""
+
+from __future__ import annotations
+
+import ast
+import string
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import bench.run
+import prep.crops
+import prep.synthesize
+from models.registry import list_models
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("prep", "models", "bench")
+FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+DVC = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
+PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+
+# Never changes what a stage writes: command line, messages, scheduling, and reading of params.yaml, whose
+# sections DVC tracks by value.
+PLUMBING = {
+    "bench/cli.py",
+    "bench/params.py",
+    "bench/progress.py",
+    "prep/cli.py",
+    "prep/command.py",
+    "prep/params.py",
+    "prep/paths.py",
+    "prep/progress.py",
+    "prep/scratch.py",
+    "prep/workers.py",
+}
+
+# The modules behind each stage's command.
+MAIN = {
+    "synthesize": ("prep/synthesize.py",),
+    "index": ("prep/index.py",),
+    "align": ("prep/crops.py",),
+    "flow": ("prep/onset_apex.py",),
+    "flow-images": ("prep/onset_apex.py",),
+    "dynamic": ("prep/dynamic.py",),
+    "task": ("prep/tasks.py",),
+    "check": ("bench/params.py", "prep/link.py"),
+    "train": ("bench/run.py",),
+    "tables": ("bench/tables.py",),
+    "gallery": ("bench/gallery.py",),
+}
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Dotted names that a file imports, at its top or inside functions; of ``from a import b``, ``a.b``."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name_of(path)}: relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@cache
+def imported_files(path: Path) -> frozenset[Path]:
+    """Files of the project that a file imports, packages' ``__init__`` left out where they hold no code used."""
+    found = set()
+    for dotted in imported(path):
+        parts = dotted.split(".")
+        if parts[0] not in PACKAGES:
+            continue
+        for length in range(len(parts), 0, -1):
+            base = ROOT.joinpath(*parts[:length])
+            if base.with_suffix(".py").is_file():
+                found.add(base.with_suffix(".py"))
+                break
+            if (base / "__init__.py").is_file():
+                found.add(base / "__init__.py")
+                break
+    return frozenset(found)
+
+
+def closure(start: Path) -> set[str]:
+    """Files of the project that a file imports, however indirectly; imports of plumbing are not followed."""
+    seen: set[str] = set()
+    queue = [start]
+    while queue:
+        path = queue.pop()
+        if name_of(path) in seen or (name_of(path) in PLUMBING and path != start):
+            continue
+        seen.add(name_of(path))
+        queue.extend(imported_files(path))
+    return seen
+
+
+def expansions(stage: dict[str, Any]) -> list[dict[str, Any]]:
+    """A stage as DVC expands it: once, or once for each item of its ``foreach``."""
+    if "foreach" not in stage:
+        return [stage]
+    items = PARAMS[stage["foreach"].strip("${}")]
+    pairs = items.items() if isinstance(items, dict) else ((name, name) for name in items)
+    text = yaml.safe_dump(stage["do"])
+
+    def expand(key: str, item: Any) -> str:
+        result = text.replace("${key}", key).replace("${item}", str(item))
+        for field, value in item.items() if isinstance(item, dict) else ():
+            result = result.replace(f"${{item.{field}}}", str(value))
+        return result
+
+    return [yaml.safe_load(expand(key, item)) for key, item in pairs]
+
+
+def stages() -> list[tuple[str, dict[str, Any]]]:
+    return [(name, one) for name, stage in DVC["stages"].items() for one in expansions(stage)]
+
+
+def covered(path: str, deps: list[str]) -> bool:
+    return any(path == dep or path.startswith(dep + "/") for dep in deps)
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_imports_go_one_way(path: Path) -> None:
+    package = path.relative_to(ROOT).parts[0]
+    allowed = {"prep": {"prep"}, "models": {"models", "prep"}, "bench": {"bench", "models", "prep"}}[package]
+    for dotted in imported(path):
+        first = dotted.split(".")[0]
+        assert first not in {*PACKAGES, "tests", "benchmarks"} - allowed, f"{name_of(path)} imports {dotted}"
+        if package == "models" and first == "prep":
+            assert dotted.startswith("prep.rank_pooling"), f"{name_of(path)} imports {dotted}"
+        if package == "prep":
+            assert first not in {"torch", "safetensors"}, f"{name_of(path)} imports {dotted}"
+
+
+def test_the_import_check_sees_imports_inside_functions() -> None:
+    assert "bench.run.train_run" in imported(ROOT / "bench/cli.py")
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_no_pickle_is_ever_read(path: Path) -> None:
+    banned = {"pickle", "cPickle", "dill", "joblib", "shelve", "cloudpickle", "marshal"}
+    used = {dotted.split(".")[0] for dotted in imported(path)} & banned
+    assert not used, f"{name_of(path)} imports {used}"
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call):
+            continue
+        called = ast.unparse(node.func)
+        banned_calls = {"torch.load", "pd.read_pickle", "yaml.unsafe_load", "eval", "exec"}
+        if "ruamel.yaml" not in " ".join(imported(path)):  # there `yaml` is a round-trip loader, safe
+            banned_calls.add("yaml.load")
+        assert called not in banned_calls, f"{name_of(path)}:{node.lineno} calls {called}"
+        if called in {"np.load", "numpy.load"}:
+            given = {word.arg: ast.unparse(word.value) for word in node.keywords}
+            assert given.get("allow_pickle") == "False", f"{name_of(path)}:{node.lineno}: np.load without allow_pickle=False"
+        assert not any(
+            word.arg == "allow_pickle" and ast.unparse(word.value) != "False" for word in node.keywords
+        ), f"{name_of(path)}:{node.lineno} allows pickle"
+
+
+def test_every_stage_is_looked_at() -> None:
+    assert set(DVC["stages"]) == set(MAIN)
+
+
+@pytest.mark.parametrize(
+    ("stage", "code"),
+    [
+        ("synthesize", prep.synthesize.CODE),
+        ("align", prep.crops.CODE),
+        ("train", bench.run.COMMON_CODE),
+    ],
+)
+def test_deps_hold_the_code_that_scratch_is_keyed_by(stage: str, code: tuple[str, ...]) -> None:
+    for name in code:
+        assert (ROOT / name).is_file(), f"{stage}: {name} does not exist"
+    for one in expansions(DVC["stages"][stage]):
+        assert [name for name in code if not covered(name, one["deps"])] == []
+
+
+@pytest.mark.parametrize(
+    ("stage", "code"),
+    [
+        ("synthesize", prep.synthesize.CODE),
+        ("align", prep.crops.CODE),
+        ("train", bench.run.COMMON_CODE),
+    ],
+)
+def test_scratch_is_keyed_by_the_code_that_deps_hold(stage: str, code: tuple[str, ...]) -> None:
+    """A file that DVC reruns a stage for must also make kept work of no use."""
+    for one in expansions(DVC["stages"][stage]):
+        for dep in one["deps"]:
+            files = [dep] if (ROOT / dep).is_file() else [name_of(p) for p in (ROOT / dep).rglob("*") if p.is_file()]
+            for file in files:
+                if file.split("/")[0] not in PACKAGES or "__pycache__" in file or "LICENSE" in file:
+                    continue
+                is_model = stage == "train" and Path(file).stem in list_models()
+                assert file in code or is_model, f"{stage}: {file} is a dep, but no part of the scratch key"
+
+
+def test_outs_are_not_pushed_unless_they_are_small_results() -> None:
+    for name, stage in stages():
+        outs = [(path, options) for out in stage["outs"] + stage.get("metrics", []) for path, options in out.items()]
+        for path, options in outs:
+            if path.startswith("results/"):
+                assert options == {"cache": False}, f"{name}: {path}"
+            else:
+                assert path.startswith(("data/", "artifacts/")), f"{name}: {path}"
+                assert options == {"push": False}, f"{name}: {path}"
+
+
+def test_every_code_dep_exists() -> None:
+    for name, stage in stages():
+        for dep in stage["deps"]:
+            if dep.split("/")[0] not in {"data", "artifacts"}:
+                assert (ROOT / dep).exists(), f"{name}: {dep} does not exist"
+
+
+def test_data_deps_are_outs_of_other_stages_or_links() -> None:
+    outs = {path for _, stage in stages() for out in stage["outs"] for path in out}
+    for name, stage in stages():
+        for dep in stage["deps"]:
+            if dep.split("/")[0] in {"data", "artifacts"}:
+                assert (
+                    dep in outs or any(out.startswith(dep + "/") for out in outs) or dep.startswith("data/raw/")
+                ), f"{name}: nothing writes {dep}"
+
+
+def test_params_that_stages_name_exist() -> None:
+    for name, stage in stages():
+        for dotted in stage.get("params", []):
+            value: Any = PARAMS
+            for part in dotted.split("."):
+                assert part in value, f"{name}: params.yaml has no {dotted}"
+                value = value[part]
+
+
+def test_no_template_is_left_unexpanded() -> None:
+    for name, stage in stages():
+        text = yaml.safe_dump(stage)
+        assert "${" not in text, name
+        assert not [field for _, field, _, _ in string.Formatter().parse(stage["cmd"]) if field], name
+
+
+@pytest.mark.parametrize("stage", list(MAIN))
+def test_deps_cover_all_the_code_that_a_stage_imports(stage: str) -> None:
+    missing = set()
+    for one in expansions(DVC["stages"][stage]) or [DVC["stages"][stage]["do"]]:
+        needed = set().union(*(closure(ROOT / main) for main in MAIN[stage]))
+        if stage in {"index", "flow-images"}:  # the reader is imported by name
+            needed.add(f"prep/releases/{one['cmd'].split()[-1]}.py")
+        missing |= {
+            file
+            for file in needed - PLUMBING
+            if not covered(file, one["deps"]) and not (file.endswith("__init__.py") and is_bare(ROOT / file))
+        }
+    assert not missing, f"{stage}: imported, but no dep in dvc.yaml: {', '.join(sorted(missing))}"
+
+
+def is_bare(path: Path) -> bool:
+    """Whether an ``__init__`` only gives names on, or holds nothing but its docstring."""
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    return all(isinstance(node, ast.Expr | ast.ImportFrom | ast.Assign) for node in body)
+
+
+@pytest.mark.parametrize("model", list_models())
+def test_a_models_file_imports_no_other_model(model: str) -> None:
+    """Else editing one model would have to retrain another."""
+    others = {f"models/{other}.py" for other in list_models()} - {f"models/{model}.py"}
+    found = closure(ROOT / f"models/{model}.py")
+    assert not found & others
+    deps = [*bench.run.COMMON_CODE, f"models/{model}.py", "models/__init__.py"]
+    assert sorted(found - set(deps)) == []
+
+
+def keys(value: Any) -> Any:
+    return {key: keys(inner) for key, inner in value.items()} if isinstance(value, dict) else None
+
+
+def test_the_smoke_profile_has_the_same_keys() -> None:
+    smoke = yaml.safe_load((ROOT / "params.smoke.yaml").read_text(encoding="utf-8"))
+    assert set(smoke["runs"]) <= set(PARAMS["runs"])
+    assert keys(smoke | {"runs": None}) == keys(PARAMS | {"runs": None})
+
+
+def test_every_model_has_options_in_params() -> None:
+    assert set(PARAMS["options"]) == set(list_models())

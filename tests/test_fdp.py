@@ -1,0 +1,161 @@
+"""FDP: its parts against their definitions, and its sizes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from models import create_model
+from models.blocks import Attention, DropPath, GlobalBlock, LocalBlock
+from models.fdp import PRESETS, Drawer, RankScorer
+from models.registry import ModelOptionError
+from prep.rank_pooling import coefficients
+
+SHAPES = {"frames": (8, 1, 48, 48)}
+
+
+def test_scores_and_ranking_loss_equal_the_loop_over_pairs() -> None:
+    torch.manual_seed(0)
+    features = torch.randn(2, 5, 1, 3, 4)
+    scorer = RankScorer(12)
+    scores = scorer(features)
+    losses = []
+    for clip in range(2):
+        means = [features[clip, : t + 1].mean(dim=0).flatten() for t in range(5)]
+        expected = torch.stack([mean @ scorer.weight for mean in means])
+        torch.testing.assert_close(scores[clip], expected)
+        losses += [(1 - (expected[q] - expected[t])).clamp(min=0) for q in range(5) for t in range(q)]
+    torch.testing.assert_close(RankScorer.loss(scores), torch.stack(losses).mean())
+
+
+def test_ranking_loss_is_zero_for_frames_in_order_and_not_for_reversed_ones() -> None:
+    rising = torch.arange(8.0)[None]
+    assert RankScorer.loss(rising) == 0
+    assert RankScorer.loss(rising.flip(1)) == pytest.approx(1 + 3)  # mean gap of all pairs is (T + 1) / 3
+
+
+def pooled(model: Any, frames: torch.Tensor) -> torch.Tensor:
+    """The sum of the rank features in evaluation, with batch statistics of random clips.
+
+    Without statistics the first weights, as small as they are, would let nothing through.
+    """
+    torch.manual_seed(0)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None  # the mean over all batches seen, here one
+    seen: list[torch.Tensor] = []
+    with torch.no_grad():
+        model.train()(frames=torch.randn(2, 8, 1, 48, 48))
+        model.expand.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        model.eval()(frames=frames)
+    return seen[0]
+
+
+def test_pooling_is_approximate_rank_pooling_of_the_maps_of_standardised_frames() -> None:
+    model = create_model("fdp", 3, shapes=SHAPES)
+    frames = 3 * torch.randn(2, 8, 1, 48, 48) + 1
+    found = pooled(model, frames)
+    expected = torch.zeros_like(found)
+    for t, weight in enumerate(coefficients(8) / np.linalg.norm(coefficients(8))):
+        frame = frames[:, t]
+        frame = (frame - frame.mean((1, 2, 3), keepdim=True)) / frame.std((1, 2, 3), keepdim=True)
+        with torch.no_grad():
+            expected += weight * model.transformer(frame)
+    size = expected.abs().max()
+    assert size > 0.01
+    torch.testing.assert_close(found / size, expected / size, atol=1e-3, rtol=0)
+
+
+def test_a_clip_that_only_flickers_is_pooled_to_zero() -> None:
+    model = create_model("fdp", 3, shapes=SHAPES)
+    still = torch.rand(1, 1, 1, 48, 48)
+    flicker = torch.linspace(0.5, 1.5, 8)[:, None, None, None] * still + torch.rand(8, 1, 1, 1)
+    moving = pooled(model, torch.rand(1, 8, 1, 48, 48)).abs().max()
+    assert pooled(model, flicker).abs().max() < 1e-3 * moving
+
+
+def test_learned_pooling_starts_at_the_fixed_weights_and_moves() -> None:
+    fixed = create_model("fdp", 3, shapes=SHAPES)
+    learned = create_model("fdp", 3, shapes=SHAPES, pooling="learned")
+    torch.testing.assert_close(learned.pooling_weights.data, fixed.pooling_weights)
+    parameters = dict(learned.named_parameters())
+    assert set(parameters) - set(dict(fixed.named_parameters())) == {"pooling_weights"}
+    learned(frames=torch.randn(2, 8, 1, 48, 48)).logits.square().sum().backward()
+    assert parameters["pooling_weights"].grad.abs().max() > 0
+
+
+def test_loss_terms_carry_their_weights() -> None:
+    torch.manual_seed(0)
+    frames, labels = torch.randn(2, 8, 1, 48, 48), torch.tensor([0, 2])
+    targets = {"dynamic_image": torch.rand(2, 1, 48, 48)}
+    model = create_model("fdp", 3, shapes=SHAPES, ranking_weight=2.0, dynamic_image_weight=3.0).eval()
+    output = model(frames=frames)
+    terms = model.loss(output, labels, targets)
+    small = F.avg_pool2d(targets["dynamic_image"], 4)[:, 0]  # 48 -> the 12 x 12 of the drawn image
+    assert output.dynamic_image.shape == (2, 12, 12)
+    torch.testing.assert_close(terms["dynamic_image"], 3 * (output.dynamic_image - small).square().mean())
+    torch.testing.assert_close(terms["ranking"], 2 * RankScorer.loss(output.scores))
+    torch.testing.assert_close(terms["cross_entropy"], F.cross_entropy(output.logits, labels))
+
+
+@pytest.mark.parametrize("pool", [1, 2])
+def test_attention_equals_its_definition(pool: int) -> None:
+    torch.manual_seed(0)
+    attention = Attention(width=8, head_dim=4, pool=pool).eval()
+    x = torch.randn(2, 8, 4, 6)
+    pooled = attention.reduce(x) if pool > 1 else x
+    mixed = torch.zeros(2, 8, 24)
+    for clip in range(2):
+        tokens, few = x[clip].flatten(1).T, pooled[clip].flatten(1).T
+        q, k, v = attention.query(tokens), attention.key(few), attention.value(few)
+        for head in (slice(0, 4), slice(4, 8)):
+            share = torch.softmax(q[:, head] @ k[:, head].T / 2, dim=1)  # 2 = sqrt(head_dim)
+            mixed[clip, head] = (share @ v[:, head]).T
+    expected = attention.project(mixed.transpose(1, 2)).transpose(1, 2).reshape(2, 8, 4, 6)
+    torch.testing.assert_close(attention(x), expected)
+
+
+def test_drawing_network_unpools_as_torch_does() -> None:
+    torch.manual_seed(0)
+    drawer = Drawer(3, ((4,), (5, 6))).eval()
+    x = image = torch.randn(2, 3, 8, 12)
+    places = []
+    for encode in drawer.encoder:
+        x, place = F.max_pool2d(encode(x), 2, return_indices=True)
+        places.append(place)
+    for decode in drawer.decoder:
+        x = decode(F.max_unpool2d(x, places.pop(), [2, 2]))
+    torch.testing.assert_close(drawer(image), x[:, 0].sigmoid())
+    assert drawer(image).shape == (2, 8, 12)
+
+
+def test_drop_path_treats_the_frames_of_a_clip_alike() -> None:
+    torch.manual_seed(0)
+    drop = DropPath(rate=0.5, frames=4)
+    dropped = drop(torch.ones(40 * 4, 1, 1, 1)).reshape(40, 4)
+    assert set(dropped.unique().tolist()) == {0.0, 2.0}
+    assert (dropped == dropped[:, :1]).all()
+    assert (drop.eval()(torch.ones(4, 1, 1, 1)) == 1).all()
+
+
+def test_presets_have_the_blocks_they_list_and_the_known_sizes() -> None:
+    for name, sizes in PRESETS.items():
+        model = create_model("fdp", 5, shapes={"frames": (8, 1, 64, 64)}, preset=name)
+        kinds = [type(block) for block in model.transformer.blocks]
+        assert kinds.count(LocalBlock) == sum(stage.local_blocks for stage in sizes.stages)
+        assert kinds.count(GlobalBlock) == sum(stage.global_blocks for stage in sizes.stages) > 0
+    # the last is the paper's: 68.77 M with its global blocks and grouped multi-head convolution
+    assert sum(p.numel() for p in model.parameters()) == pytest.approx(68.77e6, abs=5e3)
+    tiny = create_model("fdp", 5, shapes={"frames": (8, 1, 96, 96)})
+    assert sum(p.numel() for p in tiny.parameters()) <= 350_000
+
+
+def test_frames_that_the_preset_cannot_halve_are_refused() -> None:
+    with pytest.raises(ModelOptionError, match="multiples of 16"):
+        create_model("fdp", 3, shapes={"frames": (8, 1, 96, 100)})
+    with pytest.raises(ModelOptionError, match="tiny"):
+        create_model("fdp", 3, shapes=SHAPES, preset="huge")

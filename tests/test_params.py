@@ -1,0 +1,330 @@
+"""params.yaml: every unknown key, wrong type and impossible run is refused by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.params import load_run, load_runs, load_tasks, load_train, run_names
+from models.registry import ModelOptionError, UnknownModelError
+from prep.link import check_links
+from prep.params import AlignParams, ParamsError, SynthParams, TaskParams, read_params, section
+from prep.releases import ReleaseError
+from tests.builders import PARAMS, params, write_params
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.mark.parametrize("name", ["params.yaml", "params.smoke.yaml"])
+def test_shipped_files_load_and_check(name: str) -> None:
+    content = read_params(ROOT / name)
+    runs = load_runs(content)
+    assert [run.name for run in runs] == list(content["runs"])
+    section(SynthParams, content["synth"], "synth")
+    section(AlignParams, content["align"], "align")
+    for run in runs:
+        assert set(run.model.inputs) <= set(run.task_params.inputs)
+
+
+def test_the_small_params_of_these_tests_load(project: Path) -> None:
+    runs = {run.name: run for run in load_runs()}
+    assert set(runs) == set(PARAMS["runs"])
+    assert runs["tiny-ststnet"].settings.epochs == 2
+    assert runs["tiny-majority"].settings.epochs is None
+    assert load_tasks()["tiny"].inputs == ("frames", "dynamic_image", "flow")
+    assert load_tasks()["tiny_flow"].inputs == ("flow",)
+
+
+def load(content: dict[str, Any]) -> None:
+    """Read params.yaml as the commands do."""
+    write_params(content)
+    content = read_params()
+    section(SynthParams, content["synth"], "synth")
+    section(AlignParams, content["align"], "align")
+    load_runs(content)
+    check_links(content)
+
+
+def put(dotted: str, value: Any) -> dict[str, Any]:
+    """`PARAMS` with one value set."""
+    content = params()
+    *parts, last = dotted.split(".")
+    place = content
+    for part in parts:
+        place = place[part]
+    place[last] = value
+    return content
+
+
+@pytest.mark.parametrize(
+    "dotted",
+    [
+        "extra",
+        "synth.extra",
+        "align.extra",
+        "tasks.tiny.extra",
+        "tasks.tiny.sampling.extra",
+        "tasks.tiny.flow.extra",
+        "runs.tiny-majority.extra",
+        "runs.tiny-majority.set.extra",
+        "train.extra",
+        "options.ststnet.extra",
+    ],
+)
+def test_unknown_key(project: Path, dotted: str) -> None:
+    content = params()
+    content["runs"]["tiny-majority"]["set"] = {}
+    *parts, last = dotted.split(".")
+    place = content
+    for part in parts:
+        place = place[part]
+    place[last] = 1
+    with pytest.raises(ParamsError, match="unknown key") as caught:
+        load(content)
+    assert "extra" in str(caught.value) and "params.yaml" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("dotted", "known"),
+    [("tasks.tiny.sampling.extra", "rule, frames"), ("tasks.tiny.flow.extra", "size, scaling")],
+)
+def test_unknown_key_of_an_inner_section_names_the_keys_there(project: Path, dotted: str, known: str) -> None:
+    with pytest.raises(ParamsError) as caught:
+        load(put(dotted, 1))
+    assert dotted in str(caught.value)
+    assert f"known keys here: {known}" in str(caught.value)
+
+
+def test_options_of_a_model_that_does_not_exist(project: Path) -> None:
+    with pytest.raises(ValueError, match="no_such_model"):
+        load(put("options.no_such_model", {}))
+
+
+@pytest.mark.parametrize(
+    ("dotted", "value"),
+    [
+        ("synth.seed", "one"),
+        ("synth.subjects", 2.5),
+        ("synth.size", None),
+        ("synth.blink_rate", 1.5),
+        ("synth.frames_max", 23),
+        ("synth.frames_min", 25),
+        ("synth.peak_min", 2.0),
+        ("align.size", "96"),
+        ("align.eye_distance", 1.0),
+        ("align.colour", 1),
+        ("tasks.tiny.releases", "synthetic"),
+        ("tasks.tiny.releases", []),
+        ("tasks.tiny.classes", {"only": ["one"]}),
+        ("tasks.tiny.classes", {"a": ["joy"], "b": ["joy"]}),
+        ("tasks.tiny.sampling.frames", 1),
+        ("tasks.tiny.sampling.rule", "random"),
+        ("tasks.tiny.rank_pooling", "cubic"),
+        ("tasks.tiny.rank_pooling", None),
+        ("tasks.tiny.flow.size", 0),
+        ("runs.tiny-majority.task", 3),
+        ("runs.tiny-majority.task", ""),
+        ("runs.tiny-majority", "majority"),
+        ("train.device", "gpu"),
+        ("train.repetitions", 0),
+        ("train.seed", True),
+        ("train.precision", "float16"),
+        ("options.ststnet.epochs", 0),
+        ("options.ststnet.epochs", 1.5),
+        ("options.ststnet.lr", "1e-3"),  # YAML 1.1 reads 1e-3 as text
+        ("options.ststnet.lr", 0),
+        ("options.ststnet.batch_size", 1),
+        ("options.ststnet.model", []),
+    ],
+)
+def test_wrong_value(project: Path, dotted: str, value: Any) -> None:
+    with pytest.raises(ParamsError) as caught:
+        load(put(dotted, value))
+    where = dotted.split(".")
+    assert ".".join(where[:2]) in str(caught.value) or where[0] in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["text", 3, None, ["a"]])
+@pytest.mark.parametrize("name", ["synth", "align", "tasks", "runs", "train", "options"])
+def test_a_section_that_is_no_mapping(project: Path, name: str, value: Any) -> None:
+    with pytest.raises(ParamsError, match=name):
+        load(params(**{name: value}))
+
+
+@pytest.mark.parametrize("value", ["synthetic", 3, {"synthetic": 1}])
+@pytest.mark.parametrize("name", ["releases", "flow_releases"])
+def test_a_list_of_releases_that_is_none(project: Path, name: str, value: Any) -> None:
+    with pytest.raises(ParamsError, match=name):
+        load(params(**{name: value}))
+
+
+@pytest.mark.parametrize("name", list(PARAMS))
+def test_missing_section(project: Path, name: str) -> None:
+    content = params()
+    del content[name]
+    with pytest.raises(ParamsError, match=f"section '{name}' is missing"):
+        load(content)
+
+
+@pytest.mark.parametrize("dotted", ["synth.seed", "align.size", "tasks.tiny.classes", "runs.tiny-ststnet.model", "train.device"])
+def test_missing_key(project: Path, dotted: str) -> None:
+    content = params()
+    *parts, last = dotted.split(".")
+    place = content
+    for part in parts:
+        place = place[part]
+    del place[last]
+    with pytest.raises(ParamsError, match=f"{dotted}: missing"):
+        load(content)
+
+
+def test_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ParamsError, match="project's root folder"):
+        read_params()
+
+
+@pytest.mark.parametrize("text", ["", "- a\n- b\n", "a: [1", "a: &x [*x", "!!python/object/apply:os.getcwd []\n"])
+def test_no_mapping_or_no_yaml(project: Path, text: str) -> None:
+    (project / "params.yaml").write_text(text)
+    with pytest.raises(ParamsError, match=r"params\.yaml"):
+        read_params()
+
+
+def test_unknown_run(project: Path) -> None:
+    with pytest.raises(ParamsError, match="no run 'other'; runs: tiny-majority"):
+        load_run("other")
+
+
+def test_no_runs_at_all(project: Path) -> None:
+    with pytest.raises(ParamsError, match="runs is empty"):
+        run_names(params(runs={}) | {"runs": {}})
+
+
+def run_with(**entry: Any) -> dict[str, Any]:
+    return params(runs={"it": {"task": "tiny", "model": "majority"} | entry})
+
+
+def test_unknown_task() -> None:
+    with pytest.raises(ParamsError, match=r"runs\.it\.task: no task 'elsewhere'; tasks: tiny, tiny_flow"):
+        load_run("it", run_with(task="elsewhere"))
+
+
+def test_unknown_model() -> None:
+    with pytest.raises(UnknownModelError, match="'resnet1000'.*majority"):
+        load_run("it", run_with(model="resnet1000"))
+
+
+def test_unknown_model_option() -> None:
+    content = run_with(model="flow_histogram", set={"model": {"colour": 3}})
+    with pytest.raises(ModelOptionError, match="no option 'colour'.*bins"):
+        load_run("it", content)
+
+
+def test_wrong_model_option() -> None:
+    with pytest.raises(ModelOptionError, match="'bins'.*'eight'"):
+        load_run("it", run_with(model="flow_histogram", set={"model": {"bins": "eight"}}))
+
+
+def test_task_that_cannot_give_the_input() -> None:
+    with pytest.raises(ParamsError, match="'cnn3d' needs frames, but task 'tiny_flow' gives flow"):
+        load_run("it", run_with(model="cnn3d", task="tiny_flow"))
+
+
+def test_task_that_cannot_give_the_target() -> None:
+    """FDP reads frames, and is trained towards dynamic images: both are asked of the task."""
+    with pytest.raises(ParamsError, match="dynamic_image"):
+        load_run("it", run_with(model="fdp", task="tiny_flow"))
+
+
+def test_release_that_no_stage_prepares() -> None:
+    with pytest.raises(ParamsError, match=r"runs\.tiny-majority.*release 'synthetic'"):
+        load_runs(params(releases=[]))
+
+
+def test_model_without_options_section() -> None:
+    content = params()
+    del content["options"]["majority"]
+    with pytest.raises(ParamsError, match=r"options\.majority is missing"):
+        load_run("tiny-majority", content)
+
+
+@pytest.mark.parametrize("key", ["epochs", "batch_size", "lr", "weight_decay"])
+def test_a_network_needs_its_recipe(key: str) -> None:
+    content = params()
+    del content["options"]["ststnet"][key]
+    with pytest.raises(ParamsError, match=f"options.ststnet: missing {key}"):
+        load_run("tiny-ststnet", content)
+
+
+@pytest.mark.parametrize("key", ["epochs", "batch_size"])
+def test_an_estimator_takes_no_recipe(key: str) -> None:
+    with pytest.raises(ParamsError, match=f"{key} mean nothing"):
+        load_run("it", run_with(set={key: 3}))
+
+
+def test_settings_of_a_run_alone() -> None:
+    content = params(
+        runs={
+            "it": {"task": "tiny", "model": "ststnet", "set": {"epochs": 9, "model": {"dropout": 0.1}}},
+            "plain": {"task": "tiny", "model": "ststnet"},
+        }
+    )
+    content["options"]["ststnet"]["model"] = {"dropout": 0.3}
+    changed, plain = load_run("it", content).settings, load_run("plain", content).settings
+    assert (changed.epochs, changed.batch_size, changed.lr, changed.model) == (9, 4, 1e-3, {"dropout": 0.1})
+    assert (plain.epochs, plain.model) == (2, {"dropout": 0.3})
+
+
+def test_sections_cannot_be_changed_later() -> None:
+    train = load_train(params())
+    with pytest.raises(ValueError, match="frozen"):
+        train.seed = 3  # type: ignore[misc]
+
+
+NO_NAMES = ["a b", "a;b", "a/b", "../a", "-a", "a&b", "a$b", "50%", "a.b", "a{b}", "a#b", "a@b", ""]
+
+
+@pytest.mark.parametrize("name", NO_NAMES)
+def test_names_of_runs_suit_files_shells_dvc_and_latex(name: str) -> None:
+    """A run's name becomes a file, a word of dvc.yaml's command line, a dotted param and a table cell."""
+    with pytest.raises(ParamsError, match="runs"):
+        load_runs(params(runs={name: {"task": "tiny", "model": "majority"}}))
+
+
+@pytest.mark.parametrize("name", NO_NAMES)
+def test_names_of_tasks_suit_files_shells_and_dvc(name: str) -> None:
+    content = params(runs={"it": {"task": name, "model": "majority"}})
+    content["tasks"][name] = content["tasks"]["tiny"]
+    with pytest.raises(ParamsError, match="tasks"):
+        load_runs(content)
+
+
+def test_links_are_checked(project: Path) -> None:
+    with pytest.raises(ReleaseError, match="python -m prep link megc2019_flow"):
+        check_links(params())
+    (project / "data/raw/megc2019_flow").mkdir(parents=True)
+    check_links(params())
+
+
+@pytest.mark.parametrize(
+    ("sections", "expected"),
+    [
+        ({"releases": ["nowhere"]}, "unknown release 'nowhere'"),
+        ({"releases": [3]}, "3"),
+        ({"releases": ["megc2019_flow"]}, "of kind 'flow', not 'frames'"),
+        ({"flow_releases": ["casme2"]}, "of kind 'frames', not 'flow'"),
+    ],
+)
+def test_releases_are_known_and_of_their_kind(project: Path, sections: dict, expected: str) -> None:
+    with pytest.raises(ValueError, match=expected):
+        check_links(params(**sections))
+
+
+def test_task_inputs_follow_its_sections() -> None:
+    flow = TaskParams(releases=["r"], classes={"a": ["a"], "b": ["b"]}, flow={"size": 28, "scaling": "pixels"})  # type: ignore[arg-type]
+    assert flow.inputs == ("flow",)
+    with pytest.raises(ValueError, match="needs frames"):
+        TaskParams(releases=["r"], classes={"a": ["a"], "b": ["b"]})
