@@ -97,7 +97,11 @@ def load_clips(folder: Path, inputs: Sequence[str], keep: Callable[[str], bool] 
         for clip_id, absent in zip(clip_ids, table.column(name).is_null().to_pylist(), strict=True):
             if absent:
                 raise ValueError(f"{clip_id}: no {name} in {folder}; run `dvc repro`")
-    decoders = {"frames": _frames, "dynamic_image": _dynamic_images, "flow": _flow}
+    decoders: dict[str, Callable[[pa.ChunkedArray], NDArray[Any]]] = {
+        "frames": _frames,
+        "dynamic_image": _dynamic_images,
+        "flow": _flow,
+    }
     arrays = {name: decoders[name](table.column(name)) for name in inputs}
     for name, array in arrays.items():
         for clip_id, clip in zip(clip_ids, array, strict=True):

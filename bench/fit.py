@@ -86,7 +86,8 @@ class _FittedEstimator:
         save_file({key: np.ascontiguousarray(value) for key, value in self.estimator.state().items()}, path)
 
 
-def _as_float(inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
+def _as_float(inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     return {
-        name: array.astype(np.float32) / 255 if array.dtype == np.uint8 else array for name, array in inputs.items()
+        name: array.astype(np.float32) / np.float32(255) if array.dtype == np.uint8 else array
+        for name, array in inputs.items()
     }

@@ -123,7 +123,8 @@ def check_predictions(
         clip = expected[clip_id]
         if row["y_true"] != clip["label"] or row["dataset"] != clip["dataset"]:
             raise PredictionError(
-                f"{where}: label {row['y_true']} of {row['dataset']}, the task says {clip['label']} of {clip['dataset']}"
+                f"{where}: label {row['y_true']} of {row['dataset']}, "
+                f"the task says {clip['label']} of {clip['dataset']}"
             )
         if row["subject"] != clip["subject"] or row["fold"] != clip["subject"]:
             raise PredictionError(f"{where}: predicted in another fold than its subject's, {clip['subject']}")

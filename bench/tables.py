@@ -182,16 +182,17 @@ def _markdown(group: list[Score]) -> str:
         f"## {info.task}\n\n{group[0].clips} clips, {group[0].subjects} subjects, classes: {', '.join(info.classes)}."
     )
     note = f" {SYNTHETIC_NOTE}" if info.task == "synthetic" else ""
-    return f"{head}{note}\n\n{tabulate(_cells(group, '**{}**'), headers='keys', tablefmt='github', disable_numparse=True)}\n"
+    body = tabulate(_cells(group, "**{}**"), headers="keys", tablefmt="github", disable_numparse=True)
+    return f"{head}{note}\n\n{body}\n"
 
 
 def _cells(group: list[Score], bold: str) -> list[dict[str, str]]:
     """Rows of a printed table; the best figure of each column is marked."""
-    columns: dict[str, tuple[str, str | None]] = {label: (attribute, None) for label, attribute in FIGURES.items()}
-    for dataset in group[0].by_dataset:
-        columns |= {f"{dataset} {label}": (FIGURES[label], dataset) for label in ("UF1", "UAR")}
+    columns: list[tuple[str, str, str | None]] = [(label, attribute, None) for label, attribute in FIGURES.items()]
+    for one in group[0].by_dataset:
+        columns.extend((f"{one} {label}", FIGURES[label], one) for label in ("UF1", "UAR"))
     rows = [{"run": score.run, "model": score.model} for score in group]
-    for label, (attribute, dataset) in columns.items():
+    for label, attribute, dataset in columns:
         defined = [score for score in group if dataset is None or dataset in score.by_dataset]
         best = max(score.mean(attribute, dataset) for score in defined)
         for row, score in zip(rows, group, strict=True):

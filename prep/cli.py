@@ -34,7 +34,7 @@ TaskName = Annotated[str, typer.Argument(help="Name of a task in params.yaml, su
 
 @app.command()
 def releases(
-    check: Annotated[bool, typer.Option("--check", help="Only check that those named in params.yaml are there.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Only check those that params.yaml names.")] = False,
 ) -> None:
     """List the releases that can be read, and what is linked."""
     from prep.link import check_links
@@ -46,7 +46,8 @@ def releases(
         for release in RELEASES.values():
             place = paths.raw(release.name)
             state = f"at {place}" if place.exists() else "not linked"
-            console.print(f"[bold]{release.name}[/] ({release.kind}, {state}): {release.about}. Expects {release.expects}.")
+            console.print(f"[bold]{release.name}[/] ({release.kind}, {state}): {release.about}.")
+            console.print(f"    Expects {release.expects}.")
 
 
 @app.command()

@@ -104,7 +104,7 @@ def flow_of_images(release: str, root: Path, manifest_out: Path, out: Path) -> N
             listing.reject(clip["clip_id"], Reason.WRONG_SIZE, f"{source}: {image.shape[:2]}, expected a square image")
             continue
         good.append(clip)
-        field = np.moveaxis(image, 2, 0).astype(np.float32) / 255  # (3, H, W): u, v, strain
+        field = np.moveaxis(image, 2, 0).astype(np.float32) / np.float32(255)  # (3, H, W): u, v, strain
         rows.setdefault(clip["subject"], []).append(_row(clip["clip_id"], clip["subject"], field, "image"))
     listing.clips = good
     manifest, rejected = listing.tables()

@@ -157,10 +157,12 @@ def test_no_pickle_is_ever_read(path: Path) -> None:
         assert called not in banned_calls, f"{name_of(path)}:{node.lineno} calls {called}"
         if called in {"np.load", "numpy.load"}:
             given = {word.arg: ast.unparse(word.value) for word in node.keywords}
-            assert given.get("allow_pickle") == "False", f"{name_of(path)}:{node.lineno}: np.load without allow_pickle=False"
-        assert not any(
-            word.arg == "allow_pickle" and ast.unparse(word.value) != "False" for word in node.keywords
-        ), f"{name_of(path)}:{node.lineno} allows pickle"
+            assert given.get("allow_pickle") == "False", (
+                f"{name_of(path)}:{node.lineno}: np.load without allow_pickle=False"
+            )
+        assert not any(word.arg == "allow_pickle" and ast.unparse(word.value) != "False" for word in node.keywords), (
+            f"{name_of(path)}:{node.lineno} allows pickle"
+        )
 
 
 def test_every_stage_is_looked_at() -> None:
@@ -225,9 +227,9 @@ def test_data_deps_are_outs_of_other_stages_or_links() -> None:
     for name, stage in stages():
         for dep in stage["deps"]:
             if dep.split("/")[0] in {"data", "artifacts"}:
-                assert (
-                    dep in outs or any(out.startswith(dep + "/") for out in outs) or dep.startswith("data/raw/")
-                ), f"{name}: nothing writes {dep}"
+                assert dep in outs or any(out.startswith(dep + "/") for out in outs) or dep.startswith("data/raw/"), (
+                    f"{name}: nothing writes {dep}"
+                )
 
 
 def test_params_that_stages_name_exist() -> None:

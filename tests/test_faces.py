@@ -171,7 +171,8 @@ def test_eye_centres_repeat_under_subpixel_shifts(mesh, astronaut, face):
 
 def test_an_aligned_crop_has_its_eyes_where_asked(mesh, astronaut, face):
     # Once through: found, aligned, found again in the crop
-    crop = warp(astronaut, eye_transform(*face.eyes, size=128, eye_distance=0.4, eye_height=0.32), 128)
+    left, right = face.eyes
+    crop = warp(astronaut, eye_transform(left, right, size=128, eye_distance=0.4, eye_height=0.32), 128)
     again = mesh.find(crop)
     expected = np.array([[0.3, 0.32], [0.7, 0.32]]) * 128 - 0.5
     np.testing.assert_allclose(again.eyes, expected, atol=1.0)

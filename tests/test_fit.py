@@ -153,7 +153,9 @@ def test_standardised_inputs_have_mean_0_and_variance_1_in_each_channel(task: Pa
     axes = [axis for axis in range(scaled.ndim) if axis != channel]
     assert scaled.shape == clips.inputs[name].shape
     assert torch.allclose(scaled.mean(dim=axes), torch.zeros(scaled.shape[channel], dtype=torch.double), atol=1e-5)
-    assert torch.allclose(scaled.var(dim=axes, correction=0), torch.ones(scaled.shape[channel], dtype=torch.double), atol=1e-4)
+    assert torch.allclose(
+        scaled.var(dim=axes, correction=0), torch.ones(scaled.shape[channel], dtype=torch.double), atol=1e-4
+    )
 
 
 def test_a_flat_input_stays_finite(task: Path) -> None:
@@ -240,7 +242,9 @@ def test_precision_runs_on_the_cpu(clips: ClipSet, test_clips: ClipSet, precisio
 
 def test_precision_is_not_without_effect(clips: ClipSet, test_clips: ClipSet) -> None:
     full, half = (
-        fit_module(run_of("ststnet", {"precision": precision}), clips, 3, 0, "cpu", lambda message: None).scores(test_clips)
+        fit_module(run_of("ststnet", {"precision": precision}), clips, 3, 0, "cpu", lambda message: None).scores(
+            test_clips
+        )
         for precision in ("float32", "bfloat16")
     )
     assert not (full == half).all()
@@ -248,7 +252,9 @@ def test_precision_is_not_without_effect(clips: ClipSet, test_clips: ClipSet) ->
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
 def test_cuda_that_is_not_there() -> None:
-    with pytest.raises(ValueError, match=r"train\.device is cuda, but torch sees no CUDA device; set it to auto or cpu"):
+    with pytest.raises(
+        ValueError, match=r"train\.device is cuda, but torch sees no CUDA device; set it to auto or cpu"
+    ):
         resolve_device("cuda")
     assert resolve_device("auto") == resolve_device("cpu") == "cpu"
     assert resolve_precision("auto", "cpu") == "float32"
@@ -270,7 +276,9 @@ def test_a_checkpoint_of_a_network_reloads(task: Path, tmp_path: Path, test_clip
     network = create_model(about["model"], 3, shapes=test_clips.shapes, **about["settings"]["model"])
     network.load_state_dict({name: value for name, value in tensors.items() if not name.startswith("standardise.")})
     network.eval()
-    flow = (torch.from_numpy(test_clips.inputs["flow"]) - tensors["standardise.flow.mean"]) / tensors["standardise.flow.scale"]
+    flow = (torch.from_numpy(test_clips.inputs["flow"]) - tensors["standardise.flow.mean"]) / tensors[
+        "standardise.flow.scale"
+    ]
     with torch.no_grad():
         scores = torch.softmax(network(flow=flow).logits.double(), dim=1).numpy()
     rows = {row["clip_id"]: row for row in read_predictions(tmp_path / "a/predictions.parquet")}

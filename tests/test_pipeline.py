@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
+
 from tests.project import Project, descendants, wait_until, workers
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(900)]
 
 FINAL = ("artifacts/predictions", "artifacts/checkpoints", "artifacts/curves", "results")
-TINY = {"options": {"fdp": {"epochs": 2, "batch_size": 4, "lr": 1e-3, "weight_decay": 0.0, "model": {"preset": "tiny"}}}}
+FDP = {"epochs": 2, "batch_size": 4, "lr": 1e-3, "weight_decay": 0.0, "model": {"preset": "tiny"}}
+TINY = {"options": {"fdp": FDP}}
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +97,10 @@ def test_a_run_taken_off_the_list_leaves_the_tables(undisturbed: Project) -> Non
 STRIKES = (("synthesize", 3), ("align-synthetic", 2), ("train-synthetic-ststnet", 1), ("train-synthetic-fdp", 1))
 
 
+def enough_units(project: Project, stage: str, units: int) -> bool:
+    return project.finished_units(stage) >= units
+
+
 def kill_dvc(process) -> None:
     os.kill(process.pid, signal.SIGKILL)
 
@@ -113,7 +120,7 @@ def test_killed_at_several_points(kill, reference: dict[str, str], tmp_path: Pat
     project = Project(tmp_path, **TINY)
     for stage, units in STRIKES:
         process = project.start("dvc", "repro", jobs=1)
-        wait_until(lambda stage=stage, units=units: project.finished_units(stage) >= units, process)
+        wait_until(partial(enough_units, project, stage, units), process)
         below = descendants(process)
         kill(process)
         if kill is kill_dvc:  # the next run starts at once, beside the orphan

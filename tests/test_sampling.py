@@ -21,8 +21,8 @@ def test_each_index_is_the_frame_nearest_its_exact_time(case):
     count, length = case
     times = [Fraction(i * (count - 1), length - 1) for i in range(length)]
     # Nearest frame to each time; of two equally near, the later
-    nearest = [min(range(count), key=lambda f, t=t: (abs(f - t), -f)) for t in times]
-    assert uniform(count, length).tolist() == nearest
+    nearest = [min((abs(f - t), -f) for f in range(count)) for t in times]
+    assert uniform(count, length).tolist() == [-f for _, f in nearest]
 
 
 @given(_count_and_length())

@@ -28,8 +28,17 @@ def units_of(stage: str, key: str) -> list[str]:
     return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
 
 
+def write_folder(staging: Path) -> None:
+    staging.mkdir()
+    (staging / "x").write_text("new")
+
+
+def write_new(staging: Path) -> None:
+    staging.write_text("new")
+
+
 def publish(scratch: Scratch, out: str = "data/out") -> None:
-    scratch.publish({Path(out): lambda staging: (staging.mkdir(), (staging / "x").write_text("new"))[0]})
+    scratch.publish({Path(out): write_folder})
 
 
 def test_a_unit_is_there_when_it_is_finished() -> None:
@@ -100,9 +109,9 @@ def test_publish_replaces_a_file_and_a_link() -> None:
     Path("out/link").symlink_to("../elsewhere")
     Path("out/file").write_text("old")
     with open_scratch("s", "k") as scratch:
-        scratch.publish({Path("out/file"): lambda p: p.write_text("new"), Path("out/link"): lambda p: p.write_text("x")})  # type: ignore[dict-item,return-value]
+        scratch.publish({Path("out/file"): write_new, Path("out/link"): write_new})
     assert Path("out/file").read_text() == "new"
-    assert Path("out/link").read_text() == "x" and not Path("out/link").is_symlink()
+    assert Path("out/link").read_text() == "new" and not Path("out/link").is_symlink()
     assert Path("elsewhere/kept").read_text() == "kept"
 
 

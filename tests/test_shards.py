@@ -51,7 +51,9 @@ def test_rows_come_back_as_written(tmp_path: Path) -> None:
     path = tmp_path / "clips.parquet"
     assert list(shards.read_rows(path, TASK)) == rows
     assert shards.read_table(path, TASK).to_pylist() == rows
-    only = list(shards.read_rows(path, TASK, keep=lambda subject: subject.endswith("s02"), columns=["clip_id", "label"]))
+    only = list(
+        shards.read_rows(path, TASK, keep=lambda subject: subject.endswith("s02"), columns=["clip_id", "label"])
+    )
     assert only == [{"clip_id": r["clip_id"], "label": r["label"]} for r in rows if r["subject"].endswith("s02")]
 
 

@@ -74,7 +74,11 @@ def formula(run: str, repetition: int = 0, dataset: str | None = None) -> dict[s
     truth, guess = np.array([r["y_true"] for r in rows]), np.array([np.argmax(r["scores"]) for r in rows])
     f1, recall, share = [], [], []
     for k in range(len(CLASSES)):
-        tp, fp, fn = ((truth == k) & (guess == k)).sum(), ((truth != k) & (guess == k)).sum(), ((truth == k) & (guess != k)).sum()
+        tp, fp, fn = (
+            ((truth == k) & (guess == k)).sum(),
+            ((truth != k) & (guess == k)).sum(),
+            ((truth == k) & (guess != k)).sum(),
+        )
         f1.append(2 * tp / (2 * tp + fp + fn))
         recall.append(tp / (tp + fn))
         share.append((tp + fn) / len(truth))

@@ -120,14 +120,19 @@ def test_workers_end_when_the_parent_is_killed(project: Path) -> None:
         text=True,
     )
     try:
-        wait_for(lambda: all(Path(f"pid-{name}").is_file() and Path(f"pid-{name}").read_text() for name in ("bad1", "bad2")))
+        wait_for(
+            lambda: all(Path(f"pid-{name}").is_file() and Path(f"pid-{name}").read_text() for name in ("bad1", "bad2"))
+        )
         workers = [psutil.Process(int(Path(f"pid-{name}").read_text())) for name in ("bad1", "bad2")]
         assert all(worker.is_running() for worker in workers)
     finally:
         process.kill()
-        process.communicate()
+        process.wait()
     _, alive = psutil.wait_procs(workers, timeout=5)
     alive = [worker for worker in alive if worker.status() != psutil.STATUS_ZOMBIE]  # no reaper in a container
+    for worker in alive:
+        worker.kill()
+    process.communicate()  # its pipes close when the last worker is gone
     assert not alive, "a worker outlived its parent"
     with open_scratch("stage", "key") as scratch:  # and the lock is free
         assert kept(scratch) == {"a": "aa", "b": "bb"}

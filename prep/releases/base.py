@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,7 @@ def rejected_table(rows: list[dict[str, str]]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=schema.REJECTED)
 
 
-def read_sheet(path: Path, columns: dict[str, tuple[str, ...]], sheet: str | int = 0) -> pd.DataFrame:
+def read_sheet(path: Path, columns: Mapping[str, tuple[str, ...]], sheet: str | int = 0) -> pd.DataFrame:
     """Read an annotation sheet (.csv or .xlsx) by column names, never by position.
 
     Parameters

@@ -55,7 +55,8 @@ def read(root: Path) -> Listing:
         If neither layout is there, the sheet is missing, or two sources give a clip two labels.
     """
     listing = Listing("megc2019")
-    images, labels = {}, {}
+    images: dict[Key, str] = {}
+    labels: dict[Key, str] = {}
     if (root / WHOLE).is_dir():
         images = _whole_images(root, listing)
         labels = _sheet_labels(root / SHEET)
@@ -86,7 +87,7 @@ def read(root: Path) -> Listing:
 
 
 def _whole_images(root: Path, listing: Listing) -> dict[Key, str]:
-    images = {}
+    images: dict[Key, str] = {}
     for path in sorted((root / WHOLE).glob("*.png")):
         _collect(path, root, images, listing)
     return images

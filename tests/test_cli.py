@@ -1,0 +1,325 @@
+"""The commands: help that teaches, errors as one line with exit code 1, and `prep link`."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+import typer
+import yaml
+from typer.testing import CliRunner
+
+import bench.cli
+import prep.cli
+from bench.params import load_runs
+from models.registry import list_models
+from prep import paths
+from prep.params import read_params
+from tests.builders import (
+    CLASSES,
+    PARAMS,
+    params,
+    predictions,
+    write_flow_whole,
+    write_params,
+    write_predictions,
+    write_synthetic,
+    write_task,
+)
+
+ROOT = Path(__file__).resolve().parent.parent
+APPS = {"prep": prep.cli.app, "bench": bench.cli.app}
+COMMANDS = [
+    (name, command)
+    for name, app in APPS.items()
+    for command in typer.main.get_command(app).commands  # type: ignore[attr-defined]
+]
+
+
+def invoke(app: str, *arguments: str):
+    return CliRunner().invoke(APPS[app], arguments)
+
+
+def error_of(app: str, *arguments: str) -> str:
+    """The one line that a failing command prints."""
+    result = invoke(app, *arguments)
+    assert result.exit_code == 1, (result.exit_code, result.output, result.exception)
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith(f"error {app} {arguments[0]}: ")
+    assert "Traceback" not in result.output
+    return lines[0]
+
+
+@pytest.mark.parametrize("app", list(APPS))
+@pytest.mark.parametrize("arguments", [(), ("--help",)])
+def test_overview(app: str, arguments: tuple[str, ...]) -> None:
+    output = invoke(app, *arguments).output
+    for name, command in COMMANDS:
+        if name == app:
+            assert command in output
+    assert "dvc repro" in output
+
+
+@pytest.mark.parametrize(("app", "name"), COMMANDS)
+def test_every_command_option_and_argument_has_help(app: str, name: str) -> None:
+    command = typer.main.get_command(APPS[app]).commands[name]  # type: ignore[attr-defined]
+    assert command.help and len(command.help.strip()) > 20
+    assert command.help.strip().splitlines()[0].rstrip().endswith((".", ")", ":"))
+    for parameter in command.params:
+        help_text = getattr(parameter, "help", None)
+        assert help_text and len(help_text) > 10, f"{app} {name}: {parameter.name} has no help"
+    result = invoke(app, name, "--help")
+    assert result.exit_code == 0 and "Usage" in result.output
+    for parameter in command.params:
+        shown = parameter.opts[0] if isinstance(parameter, click.Option) else parameter.name
+        assert shown is not None and re.search(re.escape(shown), result.output, re.IGNORECASE)
+
+
+@pytest.mark.parametrize(
+    "stage",
+    ["synthesize", "index casme2", "align casme2", "flow casme2", "flow-images megc2019_flow", "dynamic x", "task x"],
+)
+def test_dvc_yaml_runs_commands_that_exist(stage: str) -> None:
+    text = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
+    used = set(re.findall(r"cmd: python -m (prep|bench) ([\w-]+)", text))
+    assert used <= set(COMMANDS)
+    assert ("prep", stage.split()[0]) in used
+
+
+def test_python_m_is_the_same_as_the_app() -> None:
+    for name in APPS:
+        result = subprocess.run(
+            [sys.executable, "-m", name, "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        assert f"python -m {name}" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("app", "arguments"),
+    [
+        ("prep", ("synthesize",)),
+        ("prep", ("index", "synthetic")),
+        ("prep", ("align", "synthetic")),
+        ("prep", ("dynamic", "tiny")),
+        ("prep", ("task", "tiny")),
+        ("prep", ("releases", "--check")),
+        ("bench", ("check",)),
+        ("bench", ("train", "tiny-majority")),
+        ("bench", ("tables",)),
+    ],
+)
+def test_without_params(app: str, arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "params.yaml not found: run the command from the project's root folder" in error_of(app, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("app", "arguments", "expected"),
+    [
+        ("prep", ("index", "nowhere"), "unknown release 'nowhere'; known releases: synthetic, casme2"),
+        ("prep", ("align", "nowhere"), "unknown release 'nowhere'"),
+        ("prep", ("flow", "nowhere"), "unknown release 'nowhere'"),
+        ("prep", ("flow-images", "nowhere"), "unknown release 'nowhere'"),
+        ("prep", ("link", "nowhere", "."), "unknown release 'nowhere'"),
+        ("prep", ("link", "synthetic", "."), "written by `python -m prep synthesize`"),
+        ("prep", ("index", "casme2"), "python -m prep link casme2"),
+        ("prep", ("align", "synthetic"), "dvc repro"),
+        ("prep", ("flow", "synthetic"), "dvc repro"),
+        ("prep", ("flow-images", "megc2019_flow"), "python -m prep link megc2019_flow"),
+        ("prep", ("link", "casme2", "missing"), "not found"),
+        ("prep", ("dynamic", "nowhere"), "no task 'nowhere'; tasks: tiny, tiny_flow"),
+        ("prep", ("task", "nowhere"), "no task 'nowhere'"),
+        ("prep", ("task", "tiny"), "dvc repro"),
+        ("prep", ("releases", "--check"), "python -m prep link megc2019_flow"),
+        ("bench", ("train", "nowhere"), "no run 'nowhere'; runs: tiny-majority"),
+        ("bench", ("train", "tiny-majority"), "data/task/tiny/task.json not found"),
+        ("bench", ("check",), "python -m prep link megc2019_flow"),
+        ("bench", ("tables",), "dvc repro"),
+        ("bench", ("gallery", "nowhere"), "data/task/nowhere/task.json not found"),
+    ],
+)
+def test_errors_are_one_line(project: Path, app: str, arguments: tuple[str, ...], expected: str) -> None:
+    assert expected in error_of(app, *arguments)
+
+
+def test_broken_yaml_is_one_line(project: Path) -> None:
+    (project / "params.yaml").write_text("runs: {a: [1\ntrain: x\n")
+    assert "params.yaml is not valid YAML" in error_of("bench", "check")
+
+
+def test_an_error_of_the_program_keeps_its_traceback(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise RuntimeError("a fault of the program")
+
+    monkeypatch.setattr("bench.params.load_runs", broken)
+    result = invoke("bench", "check")
+    assert isinstance(result.exception, RuntimeError)
+
+
+def test_an_interrupted_command(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bench.params.load_runs", interrupted)
+    result = invoke("bench", "check")
+    assert result.exit_code == 130 and "run the same command to go on" in result.stderr
+
+
+@pytest.mark.parametrize("jobs", ["0", "-1", "many"])
+def test_number_of_workers(project: Path, jobs: str) -> None:
+    assert invoke("prep", "align", "synthetic", "--jobs", jobs).exit_code == 2
+
+
+def test_models_are_listed() -> None:
+    result = invoke("bench", "models")
+    assert result.exit_code == 0
+    for name in list_models():
+        assert re.search(rf"^{name} \(", result.stderr, re.MULTILINE)
+
+
+def test_releases_are_listed(project: Path) -> None:
+    paths.raw("synthetic").mkdir(parents=True)
+    listing = invoke("prep", "releases").stderr
+    assert re.search(r"synthetic \(frames, at data/raw/synthetic\)", listing)
+    assert re.search(r"casme2 \(frames, not linked\)", listing)
+
+
+def test_check_says_what_each_run_will_do(project: Path) -> None:
+    write_params(params(flow_releases=[]))
+    result = invoke("bench", "check", "--out", "artifacts/checked.txt")
+    assert result.exit_code == 0
+    for run in PARAMS["runs"]:
+        assert f"{run}: " in result.stderr
+    assert "tiny-ststnet: ststnet on tiny, inputs flow" in result.stderr
+    assert Path("artifacts/checked.txt").read_text()
+
+
+def test_check_writes_nothing_when_a_run_is_wrong(project: Path) -> None:
+    write_params(params(runs={"bad": {"task": "tiny_flow", "model": "cnn3d"}}))
+    assert "'cnn3d' needs frames" in error_of("bench", "check", "--out", "artifacts/checked.txt")
+    assert not Path("artifacts/checked.txt").exists()
+
+
+# --- prep link
+
+COMMENTED = "# first\nreleases: [synthetic] # the embedded one\nflow_releases: []\n"
+
+
+def commented_params(project: Path) -> None:
+    """params.yaml with comments, before any release is linked."""
+    content = {key: value for key, value in PARAMS.items() if key not in {"releases", "flow_releases", "tasks", "runs"}}
+    content["tasks"] = {"tiny": PARAMS["tasks"]["tiny"]}
+    content["runs"] = {"tiny-majority": PARAMS["runs"]["tiny-majority"]}
+    (project / "params.yaml").write_text(COMMENTED + "\n# the rest\n" + yaml.safe_dump(content, sort_keys=False))
+
+
+def test_link(project: Path) -> None:
+    commented_params(project)
+    write_flow_whole(project / "elsewhere")
+    result = invoke("prep", "link", "megc2019_flow", "elsewhere")
+    assert result.exit_code == 0, result.output
+    link = paths.raw("megc2019_flow")
+    assert link.is_symlink() and link.resolve() == (project / "elsewhere").resolve()
+    assert "7 clips, 0 left out" in result.stderr and "casme2 3 of 145" in result.stderr
+    text = (project / "params.yaml").read_text()
+    for comment in ("# first", "# the embedded one", "# the rest"):
+        assert comment in text
+    content = read_params()
+    assert content["flow_releases"] == ["megc2019_flow"] and content["releases"] == ["synthetic"]
+    assert content["tasks"]["megc2019"]["classes"] == {name: [name] for name in ("negative", "positive", "surprise")}
+    # one line in the run list away from being scored
+    content["runs"] |= {"megc2019-ststnet": {"task": "megc2019", "model": "ststnet"}}
+    assert [run.name for run in load_runs(content)] == ["tiny-majority", "megc2019-ststnet"]
+
+
+def test_link_again_changes_nothing(project: Path) -> None:
+    commented_params(project)
+    write_flow_whole(project / "elsewhere")
+    write_flow_whole(project / "moved")
+    invoke("prep", "link", "megc2019_flow", "elsewhere")
+    text = (project / "params.yaml").read_text()
+    result = invoke("prep", "link", "megc2019_flow", "moved")
+    assert result.exit_code == 0 and "are there already" in result.stderr
+    assert (project / "params.yaml").read_text() == text
+    assert paths.raw("megc2019_flow").resolve() == (project / "moved").resolve()
+
+
+def test_link_to_a_wrong_folder_changes_nothing(project: Path) -> None:
+    commented_params(project)
+    (project / "wrong").mkdir()
+    before = (project / "params.yaml").read_text()
+    assert "no flow images found" in error_of("prep", "link", "megc2019_flow", "wrong")
+    assert not paths.raw("megc2019_flow").is_symlink()
+    assert (project / "params.yaml").read_text() == before
+
+
+def test_link_does_not_replace_a_folder(project: Path) -> None:
+    write_flow_whole(project / "elsewhere")
+    write_flow_whole(paths.raw("megc2019_flow"))
+    assert "a folder of its own" in error_of("prep", "link", "megc2019_flow", "elsewhere")
+    assert not paths.raw("megc2019_flow").is_symlink()
+
+
+def test_link_replaces_a_broken_link(project: Path) -> None:
+    commented_params(project)
+    write_flow_whole(project / "elsewhere")
+    paths.raw("megc2019_flow").parent.mkdir(parents=True)
+    paths.raw("megc2019_flow").symlink_to(project / "gone")
+    assert invoke("prep", "link", "megc2019_flow", "elsewhere").exit_code == 0
+    assert paths.raw("megc2019_flow").is_dir()
+
+
+def test_link_with_an_empty_list(project: Path) -> None:
+    """``flow_releases:`` with nothing behind it is an empty list to a person."""
+    commented_params(project)
+    path = project / "params.yaml"
+    path.write_text(path.read_text().replace("flow_releases: []", "flow_releases:"))
+    write_flow_whole(project / "elsewhere")
+    result = invoke("prep", "link", "megc2019_flow", "elsewhere")
+    assert result.exit_code in (0, 1) and not isinstance(result.exception, TypeError), result.exception
+    if result.exit_code == 0:
+        assert read_params()["flow_releases"] == ["megc2019_flow"]
+    else:
+        assert "flow_releases" in result.stderr
+
+
+# --- commands end to end, on data that is there
+
+
+def test_index_and_tables_print_where_their_output_lies(project: Path) -> None:
+    write_synthetic(paths.raw("synthetic"), [("s01", "a", 1, 4, 8, "", CLASSES[0]), ("s01", "b", 5, 4, 3, "", "x")])
+    result = invoke("prep", "index", "synthetic")
+    assert result.exit_code == 0
+    assert "1 clips of 1 subjects (happiness 1)" in result.stderr and "bad_row 1" in result.stderr
+
+    write_params(params(runs={}) | {"runs": {"tiny-majority": PARAMS["runs"]["tiny-majority"]}})
+    rows = write_task(paths.task("tiny"))
+    write_predictions("tiny-majority", predictions("tiny-majority", rows, [0] * len(rows)))
+    result = invoke("bench", "tables")
+    assert result.exit_code == 0 and "results/tables.md" in result.stderr
+    assert "tiny-majority" in Path("results/tables.md").read_text()
+
+
+def test_gallery(project: Path) -> None:
+    write_task(paths.task("tiny"))
+    assert invoke("bench", "gallery", "tiny").exit_code == 0
+    picture = Path("results/dynamic_images.png").read_bytes()
+    assert picture.startswith(b"\x89PNG")
+    assert invoke("bench", "gallery", "tiny").exit_code == 0
+    assert Path("results/dynamic_images.png").read_bytes() == picture
+
+
+def test_gallery_of_faces_that_may_not_be_published(project: Path) -> None:
+    write_task(paths.task("tiny"), published=False)
+    assert "forbids publishing faces" in error_of("bench", "gallery", "tiny")
+    assert not Path("results").exists()
+
+
+def test_gallery_of_a_task_without_frames(project: Path) -> None:
+    write_task(paths.task("tiny"), inputs=("flow",))
+    assert "no frames to draw" in error_of("bench", "gallery", "tiny")
