@@ -77,8 +77,9 @@ def train(run: RunName, jobs: Jobs = None, folds_per_device: FoldsPerDevice = 1)
 
     Writes artifacts/predictions/RUN.parquet, artifacts/curves/RUN.csv and artifacts/checkpoints/RUN/.
     """
+    from bench.artifacts import Artifacts
     from bench.params import load_run
-    from bench.run import Artifacts, train_run
+    from bench.run import train_run
 
     with command("bench train"):
         loaded = load_run(run)

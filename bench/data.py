@@ -27,6 +27,7 @@ class TaskInfo:
     inputs: tuple[str, ...]
     flow_side: int | None
     faces_may_be_published: bool
+    rendered: bool
 
 
 @dataclass(frozen=True)
@@ -111,9 +112,12 @@ def load_clips(folder: Path, inputs: Sequence[str], keep: Callable[[str], bool] 
     return ClipSet(tuple(clip_ids), tuple(table.column("subject").to_pylist()), labels, arrays)
 
 
+def _clip_frames(pngs: list[bytes]) -> NDArray[np.uint8]:
+    return np.stack([images.decode_png(png) for png in pngs])  # (T, H, W)
+
+
 def _frames(column: pa.ChunkedArray) -> NDArray[np.uint8]:
-    clips = [[images.decode_png(png) for png in clip] for clip in column.to_pylist()]
-    return np.array(clips)[:, :, None]  # (N, T, 1, H, W)
+    return np.array([_clip_frames(clip) for clip in column.to_pylist()])[:, :, None]  # (N, T, 1, H, W)
 
 
 def _dynamic_images(column: pa.ChunkedArray) -> NDArray[np.uint8]:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from models.registry import ModelInfo, check_options, model_info
+from models.registry import ModelInfo, check_options, list_models, model_info
 from prep.params import ParamsError, Section, TaskParams, read_params, section
 
 __all__ = [
@@ -116,8 +116,11 @@ def load_run(name: str, params: dict[str, Any] | None = None) -> Run:
 def load_runs(params: dict[str, Any] | None = None) -> list[Run]:
     """All listed runs, each checked, and that their releases are named for DVC's stages."""
     params = read_params() if params is None else params
+    for model in params["options"]:
+        if model not in list_models():
+            raise ParamsError(f"params.yaml: options.{model}: no such model; known models: {', '.join(list_models())}")
     runs = [load_run(name, params) for name in run_names(params)]
-    listed = [*(params["releases"] or []), *(params["flow_releases"] or [])]
+    listed = [*params["releases"], *params["flow_releases"]]
     for run in runs:
         for release in run.task_params.releases:
             if release not in listed:

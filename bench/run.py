@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+from bench.artifacts import Artifacts
 from bench.data import load_clips, load_index, load_task_info
 from bench.fit import fit
 from bench.folds import leave_one_subject_out
@@ -23,7 +24,7 @@ from prep import shards
 from prep.scratch import Scratch, hash_code, hash_file, key_of, open_scratch, versions
 from prep.workers import Context, Unit, run_units
 
-__all__ = ["COMMON_CODE", "Artifacts", "train_run"]
+__all__ = ["COMMON_CODE", "train_run"]
 
 # What every run's result depends on, beside models/<model>.py. dvc.yaml lists the same files.
 COMMON_CODE = (
@@ -44,28 +45,6 @@ COMMON_CODE = (
 )
 
 PACKAGES = ("numpy", "opencv-python", "pyarrow", "safetensors", "scikit-learn", "scipy", "torch")
-
-
-@dataclass(frozen=True)
-class Artifacts:
-    """Where a run's outputs lie."""
-
-    run: str
-
-    @property
-    def predictions(self) -> Path:
-        """One row for each clip and repetition."""
-        return Path("artifacts/predictions") / f"{self.run}.parquet"
-
-    @property
-    def curves(self) -> Path:
-        """Loss of each epoch of each fold."""
-        return Path("artifacts/curves") / f"{self.run}.csv"
-
-    @property
-    def checkpoints(self) -> Path:
-        """One safetensors file for each fold and repetition."""
-        return Path("artifacts/checkpoints") / self.run
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,11 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
+from bench.artifacts import Artifacts
 from bench.data import TaskInfo, load_index, load_task_info
 from bench.metrics import Figures, MetricError, figures
 from bench.params import RunEntry
 from bench.predictions import check_predictions, read_predictions
-from bench.run import Artifacts
 from prep import paths
 from prep.progress import console
 
@@ -66,12 +67,12 @@ def clear_unlisted(runs: Sequence[str]) -> list[str]:
     would make this checkout differ from a fresh one. DVC's cache keeps the files.
     """
     removed = []
-    for path in sorted(Path("artifacts/predictions").glob("*.parquet")):
-        if path.stem not in runs:
-            path.unlink()
-            Artifacts(path.stem).curves.unlink(missing_ok=True)
-            removed.append(path.stem)
-            console.print(f"tables: {path.stem} is not in the run list any more; its predictions are removed")
+    found = [*Path("artifacts/predictions").glob("*.parquet"), *Path("artifacts/curves").glob("*.csv")]
+    for run in sorted({path.stem for path in found} - set(runs)):
+        Artifacts(run).predictions.unlink(missing_ok=True)
+        Artifacts(run).curves.unlink(missing_ok=True)
+        removed.append(run)
+        console.print(f"tables: {run} is not in the run list any more; its predictions are removed")
     return removed
 
 
@@ -89,7 +90,9 @@ def score_runs(runs: dict[str, RunEntry], repetitions: int) -> list[Score]:
     for name, entry in runs.items():
         folder = paths.task(entry.task)
         info, clips = load_task_info(folder), load_index(folder)
-        rows = read_predictions(Artifacts(name).predictions)
+        rows = sorted(
+            read_predictions(Artifacts(name).predictions), key=lambda row: (row["repetition"], row["clip_id"])
+        )
         check_predictions(name, rows, clips, len(info.classes), repetitions)
         datasets = sorted({clip["dataset"] for clip in clips})
         scores.append(
@@ -147,6 +150,8 @@ def write_tables(scores: list[Score], markdown: Path, tables: Path, metrics: Pat
     tasks = {score.task.task: score.task for score in scores}
     by_task = {name: sorted((s for s in scores if s.task.task == name), key=_rank) for name in tasks}
     text = "\n".join(["# Results", "", _legend(), *(_markdown(by_task[name]) for name in tasks)])
+    for folder in (tables, plots):  # nothing of a run or task that is gone stays
+        shutil.rmtree(folder, ignore_errors=True)
     for folder in (markdown.parent, tables, metrics.parent, plots / "confusion", plots / "loss"):
         folder.mkdir(parents=True, exist_ok=True)
     markdown.write_text(text, encoding="utf-8")
@@ -181,7 +186,7 @@ def _markdown(group: list[Score]) -> str:
     head = (
         f"## {info.task}\n\n{group[0].clips} clips, {group[0].subjects} subjects, classes: {', '.join(info.classes)}."
     )
-    note = f" {SYNTHETIC_NOTE}" if info.task == "synthetic" else ""
+    note = f" {SYNTHETIC_NOTE}" if info.rendered else ""
     body = tabulate(_cells(group, "**{}**"), headers="keys", tablefmt="github", disable_numparse=True)
     return f"{head}{note}\n\n{body}\n"
 

@@ -31,9 +31,7 @@ LIMIT = 0.05  # seconds for each frame at 240 x 240, on one core
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(
-        description="Seconds for each frame of the embedded release, on one core."
-    )
+    parser = argparse.ArgumentParser(description="Seconds for each frame of the embedded release, on one core.")
     parser.add_argument("--clips", type=int, default=6, help="clips to write; more gives a steadier median")
     parser.add_argument("--size", type=int, default=240, help="side of a frame, pixels")
     options = parser.parse_args()
@@ -68,9 +66,7 @@ def main() -> None:
         frame_bytes = sum(path.stat().st_size for path in files) / len(files)
 
     median = {name: statistics.median(values) for name, values in seconds.items()}
-    rows = [
-        (name, f"{1000 * value:.2f}", f"{1000 * min(seconds[name]):.2f}") for name, value in median.items()
-    ]
+    rows = [(name, f"{1000 * value:.2f}", f"{1000 * min(seconds[name]):.2f}") for name, value in median.items()]
     print(tabulate(rows, headers=["per frame", "median, ms", "best, ms"]))
     print(f"first clip of a subject: {first:.2f} s; a frame takes {frame_bytes / 1000:.0f} kB")
     ratios = {

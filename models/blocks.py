@@ -101,8 +101,7 @@ def input_shape(
     shape, names = tuple(shapes[name]), axes.split()
     bounds = [limits.get(axis, (1, None)) for axis in names]
     suits = len(shape) == len(names) and all(
-        low <= length and (high is None or length <= high)
-        for length, (low, high) in zip(shape, bounds, strict=True)
+        low <= length and (high is None or length <= high) for length, (low, high) in zip(shape, bounds, strict=True)
     )
     if not suits:
         wanted = ", ".join(
@@ -176,9 +175,7 @@ class LocalBlock(nn.Module):
     x = embed(x); x = x + heads(x); x = x + MLP(x).
     """
 
-    def __init__(
-        self, inputs: int, width: int, *, stride: int, head_dim: int, divisor: int, drop: DropPath
-    ) -> None:
+    def __init__(self, inputs: int, width: int, *, stride: int, head_dim: int, divisor: int, drop: DropPath) -> None:
         super().__init__()
         self.embed = _patch_embedding(inputs, width, stride)
         self.heads = _multi_head_convolution(width, head_dim)

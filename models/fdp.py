@@ -13,9 +13,10 @@ are silent, or the released code departs from the paper, and this is ours.
 training, batch normalisation then takes its statistics over all clips and all frames together; the
 released code passes one frame index at a time, with statistics for each. In evaluation both are equal.
 
-[choice] `tiny` and `small` are ours, for a CPU and for small data: a token of the last stage draws its
+[choice] `tiny` and `small` are ours, for a CPU and for small data. A token of the last stage draws its
 own patch of the map, since the global average that the released code takes forgets where the face
-moved.
+moved; and it draws what is added to the frame, so that the dynamic representation starts out as the
+dynamic image itself.
 """
 
 from __future__ import annotations
@@ -84,15 +85,16 @@ class Preset:
         Derived widths are rounded to multiples of it.
     drop_path
         Rate of the last block; it rises linearly from 0 at the first.
-    maps
-        Feature maps for each frame.
     map_head
-        ``global``: one linear layer draws a frame's maps from the average over its tokens.
-        ``local``: each token draws its own patch of them.
+        ``global`` [code]: one linear layer draws a frame's map from the average over its tokens.
+        ``local`` [choice]: each token draws its own patch, and the map is the frame plus what is drawn.
     map_size
         Side of a map for ``global``, of a token's patch for ``local``.
     channels
         Channels of the dynamic representation.
+    pool
+        How the recognition head pools the representation, over 3x3 with stride 3: ``max`` [code], or
+        ``average`` [choice] with batch normalisation of each feature after it.
     hidden, dropout
         Hidden width of the recognition head, and the share of values dropped on both its sides.
     decoder
@@ -104,10 +106,10 @@ class Preset:
     head_dim: int
     divisor: int
     drop_path: float
-    maps: int
     map_head: Literal["global", "local"]
     map_size: int
     channels: int
+    pool: Literal["max", "average"]
     hidden: int
     dropout: float
     decoder: tuple[tuple[int, ...], ...]
@@ -121,10 +123,10 @@ PRESETS = {
         head_dim=16,
         divisor=16,
         drop_path=0.0,
-        maps=1,
         map_head="local",
         map_size=2,
         channels=8,
+        pool="average",
         hidden=64,
         dropout=0.2,
         decoder=((16,), (32,)),
@@ -136,10 +138,10 @@ PRESETS = {
         head_dim=16,
         divisor=16,
         drop_path=0.1,
-        maps=1,
         map_head="local",
         map_size=8,
         channels=8,
+        pool="average",
         hidden=128,
         dropout=0.2,
         decoder=((32, 32), (64, 64), (128, 128)),
@@ -156,10 +158,10 @@ PRESETS = {
         head_dim=8,
         divisor=32,
         drop_path=0.1,
-        maps=1,
         map_head="global",
         map_size=64,
         channels=8,
+        pool="max",
         hidden=256,
         dropout=0.0,
         decoder=((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512)),
@@ -191,15 +193,13 @@ class Transformer(nn.Module):
                 width, stride = stage.local_width, 1
             for _ in range(stage.global_blocks):
                 drop, pool = DropPath(next(rates), frames), stage.pool
-                blocks.append(
-                    GlobalBlock(width, stage.global_width, stride=stride, pool=pool, drop=drop, **shared)
-                )
+                blocks.append(GlobalBlock(width, stage.global_width, stride=stride, pool=pool, drop=drop, **shared))
                 width, stride = stage.global_width, 1
         self.blocks = nn.Sequential(*blocks)
         self.norm = nn.BatchNorm2d(width)
 
-        self.is_local, self.maps, self.size = preset.map_head == "local", preset.maps, preset.map_size
-        drawn = preset.maps * preset.map_size**2
+        self.is_local, self.size = preset.map_head == "local", preset.map_size
+        drawn = preset.map_size**2
         self.head = nn.Conv2d(width, drawn, 1) if self.is_local else nn.Linear(width, drawn)
         for module in self.modules():  # [code]
             if isinstance(module, nn.Conv2d | nn.Linear):
@@ -207,14 +207,16 @@ class Transformer(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Frames (N, C, H, W) -> maps (N, maps, h, w)."""
+    def forward(self, frames: Tensor) -> Tensor:
+        """Frames (N, C, H, W) -> maps (N, h, w)."""
         # the layout in which the narrow convolutions of a CPU and the tokens of attention are quickest
-        x = self.stem[0](x).contiguous(memory_format=torch.channels_last)
+        x = self.stem[0](frames).contiguous(memory_format=torch.channels_last)
         x = self.norm(self.blocks(self.stem[1:](x)))  # (N, width, H / stride, W / stride)
-        if self.is_local:
-            return F.pixel_shuffle(self.head(x), self.size)
-        return self.head(x.mean(dim=(2, 3))).unflatten(1, (self.maps, self.size, self.size))
+        if not self.is_local:
+            return self.head(x.mean(dim=(2, 3))).unflatten(1, (self.size, self.size))
+        drawn = F.pixel_shuffle(self.head(x), self.size)[:, 0]  # (N, h, w)
+        height, width = drawn.shape[1:]
+        return drawn + F.adaptive_avg_pool2d(frames.mean(dim=1), (height, width))
 
 
 class RankScorer(nn.Module):
@@ -250,9 +252,7 @@ class Drawer(nn.Module):
         below = [channels, *(stage[-1] for stage in widths)]  # width before each stage
         for inputs, stage in zip(below, widths, strict=False):
             sizes = [inputs, *stage]
-            self.encoder.append(
-                nn.Sequential(*(conv_bn_relu(a, b) for a, b in zip(sizes, sizes[1:], strict=False)))
-            )
+            self.encoder.append(nn.Sequential(*(conv_bn_relu(a, b) for a, b in zip(sizes, sizes[1:], strict=False))))
         for level in reversed(range(len(widths))):
             sizes = [*widths[level][::-1], below[level]]
             pairs = list(zip(sizes, sizes[1:], strict=False))
@@ -276,16 +276,14 @@ class Drawer(nn.Module):
         return x[:, 0].sigmoid()
 
 
-@register_model(
-    inputs=("frames",), targets=("dynamic_image",), paper="Shao et al., ACM TOMM 2025, arXiv 2509.06015"
-)
+@register_model(inputs=("frames",), targets=("dynamic_image",), paper="Shao et al., ACM TOMM 2025, arXiv 2509.06015")
 class FDP(Classifier):
     """Transformer, rank scorer, temporal pooling, recognition head and drawing head.
 
     Each frame is scaled to zero mean and unit variance first [choice]: light that flickers multiplies
     the whole face, and rank pooling would draw that instead of the motion.
 
-    With f_t the feature maps of frame t and a_t the coefficients of approximate rank pooling, scaled to
+    With f_t the feature map of frame t and a_t the coefficients of approximate rank pooling, scaled to
     unit length, the rank features are a_t f_t, and the dynamic representation comes from
     sum_t a_t f_t by batch normalisation and a 3x3 convolution. [code] has a convolution over space and
     time in that place, with weights from random; normalisation is [choice]: what the weights, which sum
@@ -330,7 +328,7 @@ class FDP(Classifier):
         map_height, map_width = _map_shape(preset, height, width)
         self.ranking_weight, self.dynamic_image_weight = ranking_weight, dynamic_image_weight
         self.transformer = Transformer(channels, length, sizes)
-        self.scorer = RankScorer(sizes.maps * map_height * map_width)
+        self.scorer = RankScorer(map_height * map_width)
 
         weights = coefficients(length)
         pooling_weights = torch.tensor(weights / np.linalg.norm(weights), dtype=torch.float32)
@@ -340,13 +338,13 @@ class FDP(Classifier):
         else:
             self.register_buffer("pooling_weights", pooling_weights)
 
-        self.expand = nn.Sequential(
-            nn.BatchNorm2d(sizes.maps), nn.Conv2d(sizes.maps, sizes.channels, 3, padding=1)
-        )
+        self.expand = nn.Sequential(nn.BatchNorm2d(1), nn.Conv2d(1, sizes.channels, 3, padding=1))
         pooled = sizes.channels * (map_height // 3) * (map_width // 3)
+        average = sizes.pool == "average"
         self.recognise = nn.Sequential(
-            nn.MaxPool2d(3),  # [code] 3x3, stride 3
+            nn.AvgPool2d(3) if average else nn.MaxPool2d(3),
             nn.Flatten(),
+            nn.BatchNorm1d(pooled) if average else nn.Identity(),
             nn.Dropout(sizes.dropout),
             nn.Linear(pooled, sizes.hidden),
             nn.ReLU(inplace=True),
@@ -359,10 +357,10 @@ class FDP(Classifier):
         """Classify clips (B, T, C, H, W), draw their dynamic images and score their frames."""
         clips, length = frames.shape[:2]
         frames = F.layer_norm(frames, frames.shape[2:])  # each frame by itself
-        maps = self.transformer(frames.flatten(0, 1))  # (B T, maps, h, w)
-        maps = maps.unflatten(0, (clips, length))  # (B, T, maps, h, w)
-        pooled = torch.einsum("t,btchw->bchw", self.pooling_weights, maps)  # sum of the rank features
-        representation = self.expand(pooled)  # (B, channels, h, w)
+        maps = self.transformer(frames.flatten(0, 1))  # (B T, h, w)
+        maps = maps.unflatten(0, (clips, length))  # (B, T, h, w)
+        pooled = torch.einsum("t,bthw->bhw", self.pooling_weights, maps)  # sum of the rank features
+        representation = self.expand(pooled[:, None])  # (B, channels, h, w)
         return ModelOutput(
             logits=self.recognise(representation),
             dynamic_image=self.draw(representation),  # (B, h, w)

@@ -51,7 +51,5 @@ class Majority(Estimator):
         """Take over what `state` gave; see `Estimator.load_state`."""
         if set(state) != {"shares"} or state["shares"].shape != (self.num_classes,):
             shapes = {name: array.shape for name, array in state.items()}
-            raise ValueError(
-                f"majority expected one array 'shares' of shape ({self.num_classes},), got {shapes}"
-            )
+            raise ValueError(f"majority expected one array 'shares' of shape ({self.num_classes},), got {shapes}")
         self._shares = np.array(state["shares"])

@@ -173,9 +173,7 @@ def check_options(name: str, options: Mapping[str, Any]) -> None:
             TypeAdapter(hints[option], config=_STRICT).validate_python(value)
         except ValidationError as error:
             reason = error.errors()[0]["msg"]
-            raise ModelOptionError(
-                f"model {name!r}, option {option!r}: {value!r} is not valid: {reason}"
-            ) from None
+            raise ModelOptionError(f"model {name!r}, option {option!r}: {value!r} is not valid: {reason}") from None
 
 
 def create_model(

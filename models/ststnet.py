@@ -32,9 +32,7 @@ class STSTNet(Classifier):
         Share of values dropped after max-pooling.
     """
 
-    def __init__(
-        self, num_classes: int, *, shapes: Mapping[str, tuple[int, ...]], dropout: Share = 0.5
-    ) -> None:
+    def __init__(self, num_classes: int, *, shapes: Mapping[str, tuple[int, ...]], dropout: Share = 0.5) -> None:
         super().__init__()
         input_shape(shapes, "flow", "C h w", C=(3, 3), h=(28, 28), w=(28, 28))
         self.conv1 = nn.Conv2d(3, 3, kernel_size=3, padding=2)

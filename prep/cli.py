@@ -11,7 +11,7 @@ from prep import paths
 from prep.command import Jobs, command, jobs_or_default
 from prep.params import AlignParams, ParamsError, SynthParams, TaskParams, read_params, section
 from prep.progress import console
-from prep.releases import RELEASES
+from prep.releases import RELEASES, release_info
 
 __all__ = ["app"]
 
@@ -97,6 +97,7 @@ def align(release: ReleaseName, jobs: Jobs = None) -> None:
     from prep.index import load_manifest
 
     with command("prep align"):
+        release_info(release)
         params = section(AlignParams, read_params()["align"], "align")
         manifest = load_manifest(release)
         align_release(release, paths.raw(release), manifest, paths.aligned(release), params, jobs_or_default(jobs))
@@ -109,13 +110,14 @@ def flow(release: ReleaseName) -> None:
     from prep.onset_apex import flow_of_release
 
     with command("prep flow"):
+        release_info(release)
         flow_of_release(release, load_manifest(release), paths.aligned(release), paths.flow(release))
 
 
 @app.command("flow-images")
 def flow_images(release: ReleaseName) -> None:
     """Read a release of flow images into data/manifest/RELEASE and data/flow/RELEASE."""
-    from prep.onset_apex import flow_of_images
+    from prep.flow_images import flow_of_images
 
     with command("prep flow-images"):
         flow_of_images(release, paths.raw(release), paths.manifest(release), paths.flow(release))

@@ -44,7 +44,7 @@ def command(name: str) -> Iterator[None]:
         yield
     except (ValueError, UnitError) as error:
         console.print(f"[bold red]error[/] {name}: ", end="")
-        console.print(str(error), markup=False)
+        console.print(" ".join(str(error).split()), markup=False)
         sys.exit(1)
     except KeyboardInterrupt:
         console.print(f"{name}: interrupted. What was finished is kept: run the same command to go on.")

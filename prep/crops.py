@@ -15,12 +15,11 @@ from prep import align, images, shards
 from prep.faces import FaceError, FaceMesh
 from prep.params import AlignParams
 from prep.progress import console, track
-from prep.releases.base import rejected_table
-from prep.schema import FRAMES, Reason
+from prep.schema import FRAMES, Reason, rejected_table
 from prep.scratch import Scratch, hash_code, hash_listing, key_of, open_scratch, versions
 from prep.workers import Context, Unit, run_units
 
-__all__ = ["CODE", "align_release", "shard_files"]
+__all__ = ["CODE", "align_release"]
 
 CODE = (
     "prep/align.py",
@@ -74,14 +73,6 @@ def align_release(
         for _ in track(finished, f"align {release}", total=len(rows), done=len(rows) - len(missing)):
             pass
         scratch.publish({out: lambda staging: _collect(release, scratch, manifest, staging)})
-
-
-def shard_files(folder: Path) -> list[Path]:
-    """Return the shards of an aligned release, in order."""
-    files = sorted(folder.glob("frames-*.parquet"))
-    if not files:
-        raise shards.ShardError(f"{folder}: no frames-*.parquet; run `dvc repro`")
-    return files
 
 
 class _Rejected(Exception):

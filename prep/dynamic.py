@@ -6,7 +6,6 @@ by approximate rank pooling (`prep.rank_pooling`), min-max scaled and cut to uin
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
@@ -17,11 +16,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from prep import align, images, paths, rank_pooling, sampling, shards
-from prep.crops import shard_files
 from prep.params import TaskParams
-from prep.progress import console
-from prep.releases.base import rejected_table
-from prep.schema import DYNAMIC, FRAMES, Reason
+from prep.progress import console, say_left_out
+from prep.schema import DYNAMIC, FRAMES, Reason, rejected_table
 from prep.scratch import open_scratch
 
 __all__ = ["draw_dynamic_image", "dynamic_images"]
@@ -66,9 +63,8 @@ def dynamic_images(name: str, task: TaskParams, out: Path) -> None:
         if task.sampling is None:
             console.print(f"dynamic {name}: this task has no frames, nothing to draw")
         else:
-            reasons = Counter(row["reason"] for row in rejected)
-            left = f", left out {len(rejected)}: {dict(reasons)}" if rejected else ""
-            console.print(f"dynamic {name}: {count} dynamic images of {task.sampling.frames} frames each{left}")
+            console.print(f"dynamic {name}: {count} dynamic images of {task.sampling.frames} frames each")
+            say_left_out(f"dynamic {name}", rejected)
 
     with open_scratch(f"dynamic-{name}", "whole") as scratch:
         scratch.publish({out: build})
@@ -78,7 +74,7 @@ def _subjects(task: TaskParams, rejected: list[dict[str, str]]) -> Iterator[pa.T
     if task.sampling is None or task.rank_pooling is None:
         return
     for release in task.releases:
-        for shard in shard_files(paths.aligned(release)):
+        for shard in shards.frame_shards(paths.aligned(release)):
             columns = ["clip_id", "subject", "frame", "image"]
             for table in shards.read_subjects(shard, FRAMES, columns=columns):
                 rows = []

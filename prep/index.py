@@ -7,7 +7,7 @@ from pathlib import Path
 
 from prep import paths, shards
 from prep.progress import console
-from prep.releases import read_release
+from prep.releases import ReleaseError, read_release, release_info
 from prep.schema import MANIFEST
 
 __all__ = ["index_release", "load_manifest"]
@@ -25,6 +25,8 @@ def index_release(release: str, root: Path, out: Path) -> None:
     out
         Folder to write into.
     """
+    if release_info(release).kind != "frames":
+        raise ReleaseError(f"{release!r} is a release of flow images; use `python -m prep flow-images {release}`")
     listing = read_release(release, root)
     manifest, rejected = listing.tables()
     shards.write_table(manifest, out / "manifest.parquet")

@@ -116,7 +116,7 @@ def check_links(params: dict[str, Any]) -> None:
         Naming the release and the command that links it.
     """
     for key, kind in (("releases", "frames"), ("flow_releases", "flow")):
-        for name in params[key] or []:
+        for name in params[key]:
             release = release_info(name)
             if release.kind != kind:
                 raise ReleaseError(f"params.yaml, {key}: {name!r} is a release of kind {release.kind!r}, not {kind!r}")

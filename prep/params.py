@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -38,6 +39,8 @@ SECTIONS = {
     "train": "bench train",
     "options": "bench train",
 }
+
+SECTION_TYPES = dict.fromkeys(SECTIONS, dict) | {"releases": list, "flow_releases": list}
 
 
 class ParamsError(ValueError):
@@ -165,6 +168,15 @@ def read_params(path: Path = PARAMS_FILE) -> dict[str, Any]:
     for key in SECTIONS:
         if key not in content:
             raise ParamsError(f"{path}: section {key!r} is missing (read by: {SECTIONS[key]})")
+    for key, kind in SECTION_TYPES.items():
+        if not isinstance(content[key], kind):
+            expected = "a list" if kind is list else "a mapping"
+            raise ParamsError(f"{path}: {key} must be {expected} (write [] or {{}} for none), found {content[key]!r}")
+    for key in ("tasks", "runs"):
+        for name in content[key]:
+            # names become stage names, file names and words of a command
+            if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+                raise ParamsError(f"{path}: {key}.{name}: a name may hold letters, digits, - and _ only")
     return content
 
 
@@ -192,9 +204,18 @@ def section(cls: type[S], content: Any, where: str) -> S:
         for problem in error.errors():
             key = ".".join([where, *(str(part) for part in problem["loc"])])
             if problem["type"] == "extra_forbidden":
-                lines.append(f"{key}: unknown key; known keys here: {', '.join(cls.model_fields)}")
+                lines.append(f"{key}: unknown key; known keys here: {', '.join(_known_keys(cls, problem['loc'][:-1]))}")
             elif problem["type"] == "missing":
                 lines.append(f"{key}: missing")
             else:
                 lines.append(f"{key}: {problem['msg']} (found {problem['input']!r})")
         raise ParamsError("params.yaml: " + "; ".join(lines)) from error
+
+
+def _known_keys(cls: type[Section], location: tuple[int | str, ...]) -> list[str]:
+    """Keys that are known at a place inside a section: follows the names into nested sections."""
+    for name in location:
+        annotation = cls.model_fields[str(name)].annotation
+        nested = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]
+        cls = next(kind for kind in nested if issubclass(kind, Section))
+    return list(cls.model_fields)

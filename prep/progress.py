@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -10,7 +11,7 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-__all__ = ["console", "duration", "track"]
+__all__ = ["console", "duration", "say_left_out", "track"]
 
 T = TypeVar("T")
 
@@ -53,6 +54,15 @@ def track(finished: Iterable[T], label: str, total: int, done: int = 0, what: st
             advance(done + count, (time.monotonic() - start) / count * (total - done - count))
             yield item
     console.print(f"{label}: {total} {what} in {duration(time.monotonic() - start)}")
+
+
+def say_left_out(label: str, rejected: list[dict[str, str]]) -> None:
+    """Print how many clips were left out, by reason."""
+    if rejected:
+        reasons = ", ".join(
+            f"{reason} {count}" for reason, count in sorted(Counter(r["reason"] for r in rejected).items())
+        )
+        console.print(f"{label}: left out {len(rejected)} ({reasons}), listed in rejected.parquet")
 
 
 @contextmanager

@@ -21,7 +21,18 @@ from enum import StrEnum
 
 import pyarrow as pa
 
-__all__ = ["DYNAMIC", "FLOW", "FRAMES", "MANIFEST", "REJECTED", "TASK", "Reason", "SchemaError", "check_manifest"]
+__all__ = [
+    "DYNAMIC",
+    "FLOW",
+    "FRAMES",
+    "MANIFEST",
+    "REJECTED",
+    "TASK",
+    "Reason",
+    "SchemaError",
+    "check_manifest",
+    "rejected_table",
+]
 
 
 class SchemaError(ValueError):
@@ -50,6 +61,7 @@ class Reason(StrEnum):
     TOO_FEW_FRAMES = "too_few_frames"
     OTHER_EMOTION = "other_emotion"
     NO_FLOW = "no_flow"
+    NO_FRAMES = "no_frames"
 
 
 MANIFEST = pa.schema(
@@ -120,6 +132,12 @@ TASK = pa.schema(
         ("flow", pa.list_(pa.float32())),  # null where the task has no flow
     ]
 )
+
+
+def rejected_table(rows: list[dict[str, str]]) -> pa.Table:
+    """Return rejections as a table, sorted, so that the bytes repeat."""
+    rows = sorted(rows, key=lambda row: (row["clip_id"], row["reason"], row["detail"]))
+    return pa.Table.from_pylist(rows, schema=REJECTED)
 
 
 def check_manifest(table: pa.Table) -> None:

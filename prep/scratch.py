@@ -43,7 +43,7 @@ class Scratch:
 
     def unit(self, name: str) -> Path:
         """Folder of a unit, whether or not it is finished. Any name is made a safe folder name."""
-        return self._units / quote(name, safe="")
+        return self._units / _folder_name(name)
 
     def has(self, name: str) -> bool:
         """Whether a unit is finished."""
@@ -55,14 +55,14 @@ class Scratch:
 
     def temporary(self, name: str) -> Path:
         """Return a fresh, empty folder in which to build a unit."""
-        folder = self._temporary / quote(name, safe="")
+        folder = self._temporary / _folder_name(name)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         return folder
 
     def finish(self, name: str) -> None:
         """Turn the unit's temporary folder into the finished unit, atomically."""
-        os.rename(self._temporary / quote(name, safe=""), self.unit(name))
+        os.rename(self._temporary / _folder_name(name), self.unit(name))
 
     def publish(self, outputs: Mapping[Path, Callable[[Path], None]]) -> None:
         """Build each output beside its place, then rename it there.
@@ -80,6 +80,11 @@ class Scratch:
             _remove(output)
             os.rename(staging, output)
         (self.folder / PUBLISHED).touch()
+
+
+def _folder_name(unit: str) -> str:
+    """A unit's name as one safe folder name; dots too, which `quote` leaves as they are."""
+    return quote(unit, safe="").replace(".", "%2E")
 
 
 @contextmanager

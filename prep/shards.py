@@ -13,7 +13,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-__all__ = ["ShardError", "read_rows", "read_subjects", "read_table", "subjects_of", "write_subjects", "write_table"]
+__all__ = [
+    "ShardError",
+    "frame_shards",
+    "read_rows",
+    "read_subjects",
+    "read_table",
+    "subjects_of",
+    "write_subjects",
+    "write_table",
+]
 
 # Images are compressed already; a fixed version and codec keep the bytes.
 WRITER: dict[str, Any] = {"version": "2.6", "compression": "zstd", "use_dictionary": False, "write_statistics": True}
@@ -78,6 +87,20 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
         if not file.schema_arrow.equals(schema):
             raise ShardError(f"{path}: columns {file.schema_arrow.names}, expected {schema.names}")
         return _guard(path, file.read)
+
+
+def frame_shards(folder: Path) -> list[Path]:
+    """Shards of an aligned release, in order.
+
+    Raises
+    ------
+    ShardError
+        If there is none.
+    """
+    files = sorted(folder.glob("frames-*.parquet"))
+    if not files:
+        raise ShardError(f"{folder}: no frames-*.parquet; run `dvc repro`")
+    return files
 
 
 def subjects_of(path: Path) -> list[str]:

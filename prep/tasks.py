@@ -20,8 +20,7 @@ from prep import flow, index, paths, shards
 from prep.params import FlowInput, TaskParams
 from prep.progress import console
 from prep.releases import RELEASES
-from prep.releases.base import rejected_table
-from prep.schema import DYNAMIC, FLOW, TASK, Reason
+from prep.schema import DYNAMIC, FLOW, TASK, Reason, rejected_table
 from prep.scratch import open_scratch
 
 __all__ = ["gather_task"]
@@ -73,7 +72,7 @@ def gather_task(name: str, task: TaskParams, out: Path) -> None:
                     what for what, have in (("frames", frames), ("flow", flows)) if _lacks(task, what, clip_id, have)
                 ]
                 if missing:
-                    reason = Reason.NO_FLOW if missing == ["flow"] else Reason.MISSING_FILE
+                    reason = Reason.NO_FRAMES if "frames" in missing else Reason.NO_FLOW
                     detail = f"no {' and no '.join(missing)}: see rejected.parquet of the stages before"
                     rejected.append({"clip_id": clip_id, "reason": reason, "detail": detail})
                     continue
@@ -99,6 +98,7 @@ def gather_task(name: str, task: TaskParams, out: Path) -> None:
             "classes": class_names,
             "inputs": list(task.inputs),
             "flow_side": task.flow.size if task.flow else None,
+            "rendered": any(RELEASES[release].rendered for release in task.releases),
             "faces_may_be_published": all(RELEASES[release].faces_may_be_published for release in task.releases),
         }
         (staging / "task.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")

@@ -26,6 +26,7 @@ PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 # Never changes what a stage writes: command line, messages, scheduling, and reading of params.yaml, whose
 # sections DVC tracks by value.
 PLUMBING = {
+    "bench/artifacts.py",
     "bench/cli.py",
     "bench/params.py",
     "bench/progress.py",
@@ -44,7 +45,7 @@ MAIN = {
     "index": ("prep/index.py",),
     "align": ("prep/crops.py",),
     "flow": ("prep/onset_apex.py",),
-    "flow-images": ("prep/onset_apex.py",),
+    "flow-images": ("prep/flow_images.py",),
     "dynamic": ("prep/dynamic.py",),
     "task": ("prep/tasks.py",),
     "check": ("bench/params.py", "prep/link.py"),

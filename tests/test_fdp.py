@@ -50,7 +50,7 @@ def pooled(model: Any, frames: torch.Tensor) -> torch.Tensor:
     seen: list[torch.Tensor] = []
     with torch.no_grad():
         model.train()(frames=torch.randn(2, 8, 1, 48, 48))
-        model.expand.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        model.expand.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0][:, 0]))
         model.eval()(frames=frames)
     return seen[0]
 

@@ -17,12 +17,13 @@ import torch
 from safetensors import safe_open
 
 from bench import fit_module as module
+from bench.artifacts import Artifacts
 from bench.data import ClipSet, load_clips
 from bench.fit import fit
 from bench.fit_module import fit_module, resolve_device, resolve_precision
 from bench.params import Run, load_run
 from bench.predictions import read_predictions
-from bench.run import Artifacts, _train_fold, _Training, train_run
+from bench.run import _train_fold, _Training, train_run
 from bench.seeds import seed_of
 from models.registry import create_model
 from prep.scratch import Scratch

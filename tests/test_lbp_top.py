@@ -32,9 +32,7 @@ def slow_codes(volume: np.ndarray, plane: str, radius_xy: int, radius_t: int) ->
             value = 0.0
             for corner in np.ndindex(2, 2, 2):
                 low = np.floor(point).astype(int)
-                share = np.prod(
-                    [part if c else 1 - part for c, part in zip(corner, point - low, strict=True)]
-                )
+                share = np.prod([part if c else 1 - part for c, part in zip(corner, point - low, strict=True)])
                 if share > 0:
                     value += share * float(volume[tuple(low + corner)])
             if value - float(volume[tuple(centre.astype(int))]) >= -TIE:

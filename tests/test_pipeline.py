@@ -56,9 +56,7 @@ def test_metrics_and_plots_are_known_to_dvc(undisturbed: Project) -> None:
     assert "synthetic-fdp" in (undisturbed.folder / "plots_html/index.html").read_text()
 
 
-def test_one_worker_gives_the_same_bytes(
-    undisturbed: Project, reference: dict[str, str], tmp_path: Path
-) -> None:
+def test_one_worker_gives_the_same_bytes(undisturbed: Project, reference: dict[str, str], tmp_path: Path) -> None:
     other = Project(tmp_path, **TINY)
     other.run("dvc", "repro", jobs=1)
     assert other.hashes(*FINAL) == reference

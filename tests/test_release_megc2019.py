@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from prep import shards
-from prep.onset_apex import flow_of_images
+from prep.flow_images import flow_of_images
 from prep.releases import ReleaseError, megc2019_flow, read_release
 from prep.releases.base import Listing
 from prep.schema import FLOW, MANIFEST, REJECTED, Reason

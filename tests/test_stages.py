@@ -92,7 +92,7 @@ def kept(folder: Path) -> set[str]:
             ids = [row["clip_id"] for row in shards.read_rows(folder / name, schema, columns=["clip_id"])]
             assert len(set(ids)) == len(ids)
             return set(ids)
-    return {row["clip_id"] for path in crops.shard_files(folder) for row in shards.read_rows(path, FRAMES)}
+    return {row["clip_id"] for path in shards.frame_shards(folder) for row in shards.read_rows(path, FRAMES)}
 
 
 def account() -> None:
@@ -244,7 +244,7 @@ def test_no_clip_can_be_aligned(release: Path) -> None:
 
 def test_aligned_frames(release: Path) -> None:
     prepare()
-    (shard,) = crops.shard_files(paths.aligned(RELEASE))
+    (shard,) = shards.frame_shards(paths.aligned(RELEASE))
     assert shards.subjects_of(shard) == [f"{RELEASE}/s0{k}" for k in (1, 2, 3)]
     rows = [row for row in shards.read_rows(shard, FRAMES) if row["clip_id"] == clip("s01", "b")]
     assert [row["frame"] for row in rows] == [2, 3, 4, 5, 6, 7, 8]
@@ -266,7 +266,7 @@ def test_colour_crops_give_the_same_grey_task(release: Path) -> None:
     manifest: list[dict[str, Any]] = load_manifest(RELEASE)
     colour = ALIGN.model_copy(update={"colour": True})
     crops.align_release(RELEASE, release, manifest, paths.aligned(RELEASE), colour, 1)
-    (row, *_) = shards.read_rows(crops.shard_files(paths.aligned(RELEASE))[0], FRAMES)
+    (row, *_) = shards.read_rows(shards.frame_shards(paths.aligned(RELEASE))[0], FRAMES)
     assert images.decode_png(row["image"]).shape == (32, 32, 3)
     dynamic_images("tiny", TASK_PARAMS, paths.dynamic("tiny"))
     flow_of_release(RELEASE, manifest, paths.aligned(RELEASE), paths.flow(RELEASE))
@@ -278,7 +278,7 @@ def test_colour_crops_give_the_same_grey_task(release: Path) -> None:
 
 def test_dynamic_images_are_of_the_sampled_frames(release: Path) -> None:
     prepare()
-    (shard,) = crops.shard_files(paths.aligned(RELEASE))
+    (shard,) = shards.frame_shards(paths.aligned(RELEASE))
     crop = {(row["clip_id"], row["frame"]): row["image"] for row in shards.read_rows(shard, FRAMES)}
     for row in shards.read_rows(paths.dynamic("tiny") / "dynamic.parquet", DYNAMIC):
         numbers = sorted(frame for name, frame in crop if name == row["clip_id"])
@@ -290,7 +290,7 @@ def test_dynamic_images_are_of_the_sampled_frames(release: Path) -> None:
 
 def test_flow_is_from_onset_to_apex(release: Path) -> None:
     prepare()
-    (shard,) = crops.shard_files(paths.aligned(RELEASE))
+    (shard,) = shards.frame_shards(paths.aligned(RELEASE))
     crop = {(row["clip_id"], row["frame"]): images.decode_png(row["image"]) for row in shards.read_rows(shard, FRAMES)}
     rows = {row["clip_id"]: row for row in shards.read_rows(paths.flow(RELEASE) / "flow.parquet", FLOW)}
     for subject, name, onset, apex, *_ in CLIPS:
@@ -313,7 +313,7 @@ def test_network_flow_is_scaled_for_each_image(release: Path) -> None:
 
 
 def test_pixels_cannot_be_had_of_scaled_flow_images(project: Path) -> None:
-    from prep.onset_apex import flow_of_images
+    from prep.flow_images import flow_of_images
 
     write_flow_whole(project / "r")
     flow_of_images("megc2019_flow", project / "r", paths.manifest("megc2019_flow"), paths.flow("megc2019_flow"))
@@ -383,7 +383,7 @@ def test_many_subjects_go_into_several_shards(project: Path, monkeypatch: pytest
     index_release(RELEASE, paths.raw(RELEASE), paths.manifest(RELEASE))
     manifest: list[dict[str, Any]] = load_manifest(RELEASE)
     crops.align_release(RELEASE, paths.raw(RELEASE), manifest, paths.aligned(RELEASE), ALIGN, 1)
-    assert [path.name for path in crops.shard_files(paths.aligned(RELEASE))] == [
+    assert [path.name for path in shards.frame_shards(paths.aligned(RELEASE))] == [
         "frames-000.parquet",
         "frames-001.parquet",
     ]

@@ -122,9 +122,7 @@ def test_envelope_is_zero_at_onset_and_one_at_apex_alone(onset: int, rise: int, 
     assert (strength[:onset] == 0).all()
     assert strength[apex - 1] == 1 and strength.argmax() == apex - 1
     assert strength[offset - 1 :] == pytest.approx(RESIDUE)
-    assert (np.diff(strength[onset - 1 : apex]) > 0).all() and (
-        np.diff(strength[apex - 1 : offset]) < 0
-    ).all()
+    assert (np.diff(strength[onset - 1 : apex]) > 0).all() and (np.diff(strength[apex - 1 : offset]) < 0).all()
 
 
 def test_without_drift_landmarks_move_by_the_planned_peak(renderer: Renderer) -> None:
@@ -133,9 +131,7 @@ def test_without_drift_landmarks_move_by_the_planned_peak(renderer: Renderer) ->
         plan = replace(plan, blink=None)
         motion = plan_motion(plan, renderer, drift=0.0)
         offsets = motion.offsets(renderer.subject.head)
-        places = np.stack(
-            [landmarks.project(renderer, *pair) for pair in zip(offsets, motion.poses, strict=True)]
-        )
+        places = np.stack([landmarks.project(renderer, *pair) for pair in zip(offsets, motion.poses, strict=True)])
         moved = np.linalg.norm(places - places[plan.onset - 1], axis=2)  # (frames, K)
         assert (offsets[: plan.onset] == 0).all()
         assert moved.max(axis=1).argmax() == plan.apex - 1
@@ -158,15 +154,11 @@ def test_eyes_close_in_planned_clips_alone(renderer: Renderer) -> None:
 def test_landmarks_are_named_and_in_place(renderer: Renderer) -> None:
     landmarks, head = face_landmarks(), renderer.subject.head
     assert len(set(landmarks.names)) == len(landmarks.names) == len(landmarks.rigid) == 128
-    place = dict(
-        zip(landmarks.names, landmarks.project(renderer, np.zeros_like(head.vertices), STILL), strict=True)
-    )
+    place = dict(zip(landmarks.names, landmarks.project(renderer, np.zeros_like(head.vertices), STILL), strict=True))
     eyes = place["eye_centre_left"] - place["eye_centre_right"]
     assert np.linalg.norm(eyes) == pytest.approx(51 * PARAMS.size / 240, rel=0.02)
     assert eyes[0] > 0  # the subject's left is on the image's right
-    assert (
-        place["brow_middle_left"][1] < place["eye_centre_left"][1] < place["nose_tip"][1] < place["chin"][1]
-    )
+    assert place["brow_middle_left"][1] < place["eye_centre_left"][1] < place["nose_tip"][1] < place["chin"][1]
     assert place["mouth_corner_right"][0] < place["nose_tip"][0] < place["mouth_corner_left"][0]
     assert landmarks.rigid[landmarks.names.index("nose_bridge_2")]
     assert not landmarks.rigid[landmarks.names.index("mouth_corner_left")]
@@ -282,9 +274,7 @@ def test_the_sheet_names_every_clip(tmp_path: Path) -> None:
     with sheet.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert sheet.name == "annotations.csv" and tuple(rows[0]) == COLUMNS
-    assert [(row["Subject"], row["Filename"]) for row in rows] == [
-        (plan.subject, plan.clip) for plan in plans
-    ]
+    assert [(row["Subject"], row["Filename"]) for row in rows] == [(plan.subject, plan.clip) for plan in plans]
     for row, plan in zip(rows, plans, strict=True):
         assert (int(row["OnsetFrame"]), int(row["ApexFrame"])) == (plan.onset, plan.apex)
         assert int(row["OffsetFrame"]) == plan.offset < int(row["Frames"])

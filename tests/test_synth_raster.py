@@ -74,9 +74,7 @@ def test_neighbours_cover_each_sample_exactly_once(seed: int) -> None:
     rim = centre + 40 * np.stack([np.cos(angles), -np.sin(angles)], axis=1)
     points = np.vstack([centre, rim])
     fan = np.array([[0, 1 + k, 1 + (k + 1) % 9] for k in range(9)])
-    covered = np.concatenate(
-        [rasterize(points, np.zeros(10), fan[k : k + 1], 16, 16).pixel for k in range(9)]
-    )
+    covered = np.concatenate([rasterize(points, np.zeros(10), fan[k : k + 1], 16, 16).pixel for k in range(9)])
     whole = rasterize(points, np.zeros(10), fan, 16, 16).pixel
     assert len(np.unique(covered)) == len(covered)
     assert (np.sort(covered) == whole).all()

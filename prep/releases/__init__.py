@@ -16,7 +16,8 @@ class Release:
     """What the project knows of a release before it reads it.
 
     ``kind`` is ``frames`` (image files of each clip) or ``flow`` (one optical-flow image a clip).
-    ``faces_may_be_published`` guards every picture that the project draws.
+    ``faces_may_be_published`` guards every picture that the project draws; scores on a ``rendered``
+    release say nothing about real faces, and the tables say so.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Release:
     faces_may_be_published: bool
     about: str
     expects: str
+    rendered: bool = False
 
 
 RELEASES = {
@@ -37,6 +39,7 @@ RELEASES = {
             True,
             "the embedded release: rendered faces, no licence needed",
             "written by `python -m prep synthesize`",
+            rendered=True,
         ),
         Release(
             "casme2",

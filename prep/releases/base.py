@@ -13,7 +13,7 @@ import pyarrow as pa
 from prep import schema
 from prep.schema import Reason
 
-__all__ = ["Listing", "ReleaseError", "add_rows", "frame_numbers", "read_sheet", "rejected_table", "whole_number"]
+__all__ = ["Listing", "ReleaseError", "add_rows", "frame_numbers", "read_sheet", "whole_number"]
 
 # Columns of a CASME II-style sheet: ours -> the names under which they are seen.
 COLUMNS = {
@@ -68,13 +68,7 @@ class Listing:
         rows = sorted(self.clips, key=lambda row: row["clip_id"])
         manifest = pa.Table.from_pylist(rows, schema=schema.MANIFEST)
         schema.check_manifest(manifest)
-        return manifest, rejected_table(self.rejected)
-
-
-def rejected_table(rows: list[dict[str, str]]) -> pa.Table:
-    """Return rejections as a table, sorted, so that the bytes repeat."""
-    rows = sorted(rows, key=lambda row: (row["clip_id"], row["reason"], row["detail"]))
-    return pa.Table.from_pylist(rows, schema=schema.REJECTED)
+        return manifest, schema.rejected_table(self.rejected)
 
 
 def read_sheet(path: Path, columns: Mapping[str, tuple[str, ...]], sheet: str | int = 0) -> pd.DataFrame:
@@ -104,7 +98,7 @@ def read_sheet(path: Path, columns: Mapping[str, tuple[str, ...]], sheet: str | 
         raise ReleaseError(f"{path}: annotation sheet not found; check the folder given to `python -m prep link`")
     try:
         if path.suffix.lower() == ".csv":
-            frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+            frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skip_blank_lines=False)
         else:
             frame = pd.read_excel(path, sheet_name=sheet, dtype=str, keep_default_na=False)
     except Exception as error:  # pandas and openpyxl raise a dozen kinds for a damaged file
@@ -150,7 +144,9 @@ def frame_numbers(folder: Path, pattern: str) -> dict[int, Path]:
     for path in sorted(folder.glob(pattern)):
         digits = path.stem[len(path.stem.rstrip("0123456789")) :]
         if digits:
-            numbered[int(digits)] = path
+            other = numbered.setdefault(int(digits), path)
+            if other is not path:
+                raise ReleaseError(f"{folder}: {other.name} and {path.name} are the same frame; remove one of them")
     return numbered
 
 
@@ -193,7 +189,7 @@ def add_rows(
             listing.reject(name, Reason.BAD_ROW, f"row {number}: {cells}; expected frame numbers and an emotion")
             continue
         if onset >= offset or (apex is not None and not onset <= apex <= offset):
-            listing.reject(name, Reason.BAD_ROW, f"row {number}: {cells}; expected onset <= apex <= offset")
+            listing.reject(name, Reason.BAD_ROW, f"row {number}: {cells}; expected onset < offset, apex between them")
             continue
         place = folder(subject, clip)
         if not place.is_dir():
@@ -201,12 +197,13 @@ def add_rows(
             continue
         files = frame_numbers(place, pattern)
         wanted = range(onset, offset + 1)
-        missing = [frame for frame in wanted if frame not in files]
-        if missing:
+        present = sum(onset <= frame <= offset for frame in files)
+        if present < len(wanted):
+            first = next(frame for frame in wanted if frame not in files)
             listing.reject(
                 name,
                 Reason.MISSING_FILE,
-                f"{place.relative_to(root)}: {len(missing)} of {len(wanted)} frames are missing, first {missing[0]}",
+                f"{place.relative_to(root)}: {len(wanted) - present} of {len(wanted)} frames missing, first {first}",
             )
             continue
         listing.add(

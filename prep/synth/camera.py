@@ -56,9 +56,7 @@ class Camera:
         """Scale of the image at the depth of the eyes, px for each dm."""
         return EYES_SHARE * self.size / EYE_DISTANCE
 
-    def project(
-        self, points: NDArray[np.float32], pose: Pose
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def project(self, points: NDArray[np.float32], pose: Pose) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Project points of the head onto the image.
 
         Parameters

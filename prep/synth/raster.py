@@ -158,9 +158,7 @@ def _spans(
     centre = row + 0.5
     upper = centre < middle[owner, 1]
     long_edge = _crossing(top, bottom, owner, centre)
-    short_edge = np.where(
-        upper, _crossing(top, middle, owner, centre), _crossing(middle, bottom, owner, centre)
-    )
+    short_edge = np.where(upper, _crossing(top, middle, owner, centre), _crossing(middle, bottom, owner, centre))
     first = np.ceil(np.minimum(long_edge, short_edge) - 0.5)
     last = np.ceil(np.maximum(long_edge, short_edge) - 0.5)
     first, last = np.clip(first, 0, width).astype(np.int64), np.clip(last, 0, width).astype(np.int64)

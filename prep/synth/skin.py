@@ -108,9 +108,7 @@ class _Canvas:
         large = cv2.resize(blurred, (self.width, self.height), interpolation=cv2.INTER_CUBIC)
         return np.asarray(large / large.std(), dtype=np.float32).reshape(self.height, self.width, channels)
 
-    def bump(
-        self, centre: tuple[float, float], radius: float, radius_y: float | None = None
-    ) -> NDArray[np.float32]:
+    def bump(self, centre: tuple[float, float], radius: float, radius_y: float | None = None) -> NDArray[np.float32]:
         """Make a Gaussian of height 1 at `centre` and at its mirror image: (H, W)."""
         dx, dy = (np.abs(self.x) - centre[0]) / radius, (self.y - centre[1]) / (radius_y or radius)
         return np.exp(-(dx * dx + dy * dy))

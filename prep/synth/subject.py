@@ -131,14 +131,10 @@ def build_subject(seed: int, density: float) -> Subject:
     eyes = eye_centres(vertices, head.vertex_part)
     scale = EYE_DISTANCE / float(np.linalg.norm(eyes[0] - eyes[1]))
     vertices = (vertices - eyes.mean(axis=0)) * np.float32(scale)
-    hair_cover = np.maximum(
-        hairline.above_front(head.vertices.T, 0.25), hairline.behind_side(head.vertices.T, 0.20)
-    )
+    hair_cover = np.maximum(hairline.above_front(head.vertices.T, 0.25), hairline.behind_side(head.vertices.T, 0.20))
     hair_cover *= head.vertex_part == SKIN
     hair_cover *= head.vertices[:, 1] > 7.35  # long hair keeps to the neck: no volume there
-    vertices = vertices + np.float32(hairline.volume) * hair_cover[:, None] * vertex_normals(
-        vertices, head.triangles
-    )
+    vertices = vertices + np.float32(hairline.volume) * hair_cover[:, None] * vertex_normals(vertices, head.triangles)
 
     skin = Skin(colour=colour, hair=hair, melanin=melanin, beard=beard, heavy_brows=not female)
     return Subject(
@@ -157,9 +153,7 @@ def build_subject(seed: int, density: float) -> Subject:
     )
 
 
-def _shape(
-    head: Head, rng: np.random.Generator, sex: str, ancestry: NDArray[np.float64]
-) -> NDArray[np.float32]:
+def _shape(head: Head, rng: np.random.Generator, sex: str, ancestry: NDArray[np.float64]) -> NDArray[np.float32]:
     """Draw a face shape (V, 3), in the asset's own place and scale."""
     vertices = head.vertices.astype(np.float64)
     age = rng.uniform(0, 0.45)  # 0 young, 1 old

@@ -1,0 +1,73 @@
+"""Stage `flow-images`: releases that are exchanged as optical-flow images, manifest and flow at once.
+
+The one place that knows their channel order: red u, green v, blue strain. OpenCV reads images
+reversed, and a wrong order costs points silently; `prep.images` gives RGB.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from prep import images, shards
+from prep.onset_apex import flow_row
+from prep.progress import console, say_left_out
+from prep.releases import ReleaseError, read_release, release_info
+from prep.schema import FLOW, Reason
+from prep.scratch import open_scratch
+
+__all__ = ["flow_of_images"]
+
+
+def flow_of_images(release: str, root: Path, manifest_out: Path, out: Path) -> None:
+    """Read a release of flow images: its manifest and its flow at once.
+
+    Parameters
+    ----------
+    release
+        Name of the release.
+    root
+        Its folder.
+    manifest_out
+        Folder of ``manifest.parquet`` and ``rejected.parquet``. A clip whose image is damaged is
+        listed there.
+    out
+        Folder of ``flow.parquet``.
+    """
+    if release_info(release).kind != "flow":
+        raise ReleaseError(f"{release!r} is a release of image frames, not of flow images; use index, align and flow")
+    listing = read_release(release, root)
+    rows: dict[str, list[dict[str, Any]]] = {}
+    good = []
+    for clip in sorted(listing.clips, key=lambda clip: clip["clip_id"]):
+        source = clip["frames"][0]
+        try:
+            image = images.read_image(root / source)
+        except images.ImageError as error:
+            listing.reject(clip["clip_id"], Reason(error.reason), f"{source}: {error.reason}")
+            continue
+        if image.shape[0] != image.shape[1]:
+            listing.reject(clip["clip_id"], Reason.WRONG_SIZE, f"{source}: {image.shape[:2]}, expected a square image")
+            continue
+        good.append(clip)
+        field = np.moveaxis(image, 2, 0).astype(np.float32) / np.float32(255)  # (3, H, W): u, v, strain
+        rows.setdefault(clip["subject"], []).append(flow_row(clip["clip_id"], clip["subject"], field, "image"))
+    listing.clips = good
+    manifest, rejected = listing.tables()
+
+    def write_manifest(staging: Path) -> None:
+        shards.write_table(manifest, staging / "manifest.parquet")
+        shards.write_table(rejected, staging / "rejected.parquet")
+
+    def write_flow(staging: Path) -> None:
+        tables = (pa.Table.from_pylist(group, schema=FLOW) for group in rows.values())
+        shards.write_subjects(staging / "flow.parquet", FLOW, tables)
+
+    with open_scratch(f"flow-images-{release}", "whole") as scratch:
+        scratch.publish({manifest_out: write_manifest, out: write_flow})
+    for note in listing.notes:
+        console.print(f"flow-images {release}: {note}")
+    say_left_out(f"flow-images {release}", rejected.to_pylist())
