@@ -20,6 +20,7 @@ __all__ = [
     "Section",
     "SynthParams",
     "TaskParams",
+    "check_params",
     "read_params",
     "section",
 ]
@@ -159,6 +160,18 @@ def read_params(path: Path = PARAMS_FILE) -> dict[str, Any]:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise ParamsError(f"{path} is not valid YAML: {error}") from error
+    check_params(content, path)
+    return content
+
+
+def check_params(content: Any, path: Path = PARAMS_FILE) -> None:
+    """Check the frame of params.yaml: its sections, their kinds, the names of tasks and runs.
+
+    Raises
+    ------
+    ParamsError
+        Naming what is unknown, missing, of the wrong kind or badly named.
+    """
     if not isinstance(content, dict):
         raise ParamsError(f"{path}: expected a mapping of sections, found {type(content).__name__}")
     known = ", ".join(SECTIONS)
@@ -177,7 +190,6 @@ def read_params(path: Path = PARAMS_FILE) -> dict[str, Any]:
             # names become stage names, file names and words of a command
             if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
                 raise ParamsError(f"{path}: {key}.{name}: a name may hold letters, digits, - and _ only")
-    return content
 
 
 def section(cls: type[S], content: Any, where: str) -> S:

@@ -135,7 +135,8 @@ def write_task(
     )
     shards.write_subjects(folder / "clips.parquet", TASK, tables)
     about = {"task": name, "classes": list(classes), "inputs": list(inputs), "flow_side": 28}
-    (folder / "task.json").write_text(json.dumps(about | {"faces_may_be_published": published}), encoding="utf-8")
+    about |= {"faces_may_be_published": published, "rendered": name.startswith("synthetic")}
+    (folder / "task.json").write_text(json.dumps(about), encoding="utf-8")
     return rows
 
 

@@ -10,7 +10,7 @@ import pytest
 from bench.params import load_run, load_runs, load_tasks, load_train, run_names
 from models.registry import ModelOptionError, UnknownModelError
 from prep.link import check_links
-from prep.params import AlignParams, ParamsError, SynthParams, TaskParams, read_params, section
+from prep.params import AlignParams, ParamsError, SynthParams, TaskParams, check_params, read_params, section
 from prep.releases import ReleaseError
 from tests.builders import PARAMS, params, write_params
 
@@ -293,7 +293,7 @@ NO_NAMES = ["a b", "a;b", "../a", "-a", "50%", "a.b", "a@b"]
 def test_names_of_runs_suit_files_shells_dvc_and_latex(name: str) -> None:
     """A run's name becomes a file, a word of dvc.yaml's command line, a dotted param and a table cell."""
     with pytest.raises(ParamsError, match="runs"):
-        load_runs(params(runs={name: {"task": "tiny", "model": "majority"}}))
+        check_params(params(runs={name: {"task": "tiny", "model": "majority"}}))
 
 
 @pytest.mark.parametrize("name", NO_NAMES)
@@ -301,7 +301,7 @@ def test_names_of_tasks_suit_files_shells_and_dvc(name: str) -> None:
     content = params(runs={"it": {"task": name, "model": "majority"}})
     content["tasks"][name] = content["tasks"]["tiny"]
     with pytest.raises(ParamsError, match="tasks"):
-        load_runs(content)
+        check_params(content)
 
 
 def test_links_are_checked(project: Path) -> None:

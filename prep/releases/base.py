@@ -203,7 +203,7 @@ def add_rows(
             listing.reject(
                 name,
                 Reason.MISSING_FILE,
-                f"{place.relative_to(root)}: {len(wanted) - present} of {len(wanted)} frames missing, first {first}",
+                f"{place.name}: {len(wanted) - present} of {len(wanted)} frames are missing, first {first}",
             )
             continue
         listing.add(
