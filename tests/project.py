@@ -49,10 +49,10 @@ class Project:
         environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
         environment |= {"FDPBENCH_JOBS": str(jobs), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
         environment |= {"DVC_NO_ANALYTICS": "1", "SHELL": "/bin/sh"}
-        log = (self.folder / "log").open("a")
-        return subprocess.Popen(
-            arguments, cwd=self.folder, env=environment, stdout=log, stderr=log, start_new_session=True
-        )
+        with (self.folder / "log").open("a") as log:
+            return subprocess.Popen(
+                arguments, cwd=self.folder, env=environment, stdout=log, stderr=log, start_new_session=True
+            )
 
     def run(self, *arguments: str, jobs: int = 2) -> str:
         """Run a command to its end and return what it printed; raise if it fails."""
