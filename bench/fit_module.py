@@ -69,27 +69,26 @@ def fit_module(run: Run, train: ClipSet, classes: int, seed: int, device: str, r
     place = torch.device(device)
     shapes = {name: train.shapes[name] for name in run.model.inputs}
     model = create_model(run.model.name, classes, shapes=shapes, **settings.model).to(place)
-    fitted = _FittedModule(model, _Standardiser.of(train, run.model.inputs), place, run, [])
+    fitted = _FittedModule(model, _Standardiser.of(train, run.model.inputs, place), place, run, [])
     optimizer = torch.optim.Adam(
         model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=place.type == "cuda"
     )
     order = torch.Generator().manual_seed(seed)
     # nearly equal batches, none of one clip: batch norm needs two
     batches = max(1, min(-(-len(train) // settings.batch_size), len(train) // 2))
-    labels = torch.from_numpy(train.labels)
-    tensors = {name: torch.from_numpy(array) for name, array in train.inputs.items()}
-    if place.type == "cuda":
-        tensors = {name: tensor.pin_memory() for name, tensor in tensors.items()}
+    # the training set is small (uint8): it lives on the device, so that no step waits for a copy
+    labels = torch.from_numpy(train.labels).to(place)
+    tensors = {name: torch.from_numpy(array).to(place) for name, array in train.inputs.items()}
 
     model.train()
     for epoch in range(1, settings.epochs + 1):
         sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=place))
-        for batch in torch.randperm(len(train), generator=order).tensor_split(batches):
-            chosen = {name: tensor[batch].to(place, non_blocking=True) for name, tensor in tensors.items()}
+        for batch in torch.randperm(len(train), generator=order).to(place).tensor_split(batches):
+            chosen = {name: tensor[batch] for name, tensor in tensors.items()}
             targets = {name: chosen[name].float() / 255 for name in run.model.targets}
             with fitted.autocast():
                 output = model(**fitted.standardiser(chosen))
-                terms = model.loss(output, labels[batch].to(place, non_blocking=True), targets)
+                terms = model.loss(output, labels[batch], targets)
             total = torch.stack(list(terms.values())).sum()
             optimizer.zero_grad(set_to_none=True)
             total.backward()
@@ -113,7 +112,7 @@ class _Standardiser:
     scale: dict[str, Tensor]
 
     @classmethod
-    def of(cls, train: ClipSet, inputs: tuple[str, ...]) -> _Standardiser:
+    def of(cls, train: ClipSet, inputs: tuple[str, ...], place: torch.device) -> _Standardiser:
         mean, scale = {}, {}
         for name in inputs:
             array = train.inputs[name]
@@ -127,15 +126,12 @@ class _Standardiser:
             centre = np.asarray(total / len(array))  # (C,)
             spread = np.sqrt(np.maximum(squares / len(array) - np.square(centre), 0))
             spread[spread == 0] = 1
-            mean[name] = torch.from_numpy(centre).float().reshape(-1, 1, 1)
-            scale[name] = torch.from_numpy(spread).float().reshape(-1, 1, 1)
+            mean[name] = torch.from_numpy(centre).float().reshape(-1, 1, 1).to(place)
+            scale[name] = torch.from_numpy(spread).float().reshape(-1, 1, 1).to(place)
         return cls(mean, scale)
 
     def __call__(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {
-            name: (tensors[name].float() - mean.to(tensors[name].device)) / self.scale[name].to(tensors[name].device)
-            for name, mean in self.mean.items()
-        }
+        return {name: (tensors[name].float() - mean) / self.scale[name] for name, mean in self.mean.items()}
 
 
 @dataclass
@@ -174,8 +170,8 @@ class _FittedModule:
         """Weights and the statistics of the inputs; how the model was built is in the metadata."""
         tensors: dict[str, Tensor] = {key: value.contiguous().cpu() for key, value in self.model.state_dict().items()}
         for name in self.standardiser.mean:
-            tensors[f"standardise.{name}.mean"] = self.standardiser.mean[name].contiguous()
-            tensors[f"standardise.{name}.scale"] = self.standardiser.scale[name].contiguous()
+            tensors[f"standardise.{name}.mean"] = self.standardiser.mean[name].contiguous().cpu()
+            tensors[f"standardise.{name}.scale"] = self.standardiser.scale[name].contiguous().cpu()
         about: dict[str, Any] = {
             "model": self.run.model.name,
             "task": self.run.task,

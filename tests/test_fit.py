@@ -148,7 +148,7 @@ def test_inputs_are_standardised_over_training_clips(clips: ClipSet) -> None:
 @pytest.mark.parametrize("name", ["frames", "dynamic_image", "flow"])
 def test_standardised_inputs_have_mean_0_and_variance_1_in_each_channel(task: Path, name: str) -> None:
     clips = load_clips(task, (name,))
-    standardiser = module._Standardiser.of(clips, (name,))
+    standardiser = module._Standardiser.of(clips, (name,), torch.device("cpu"))
     scaled = standardiser({name: torch.from_numpy(clips.inputs[name])})[name].double()
     channel = scaled.ndim - 3
     axes = [axis for axis in range(scaled.ndim) if axis != channel]
