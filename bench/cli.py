@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +11,7 @@ import typer
 
 from prep import paths
 from prep.command import Jobs, command, jobs_or_default
-from prep.progress import console
+from prep.progress import console, output
 
 __all__ = ["app"]
 
@@ -46,7 +48,7 @@ def models() -> None:
     for name in list_models():
         info = model_info(name)
         options = ", ".join(f"{key}={value!r}" for key, value in info.options.items()) or "none"
-        console.print(
+        output.print(
             f"[bold]{name}[/] ({info.kind}; inputs: {', '.join(info.inputs) or 'none'})\n"
             f"    options: {options}\n    {info.paper}",
         )
@@ -65,7 +67,7 @@ def check(
         runs = load_runs()
         check_links(read_params())
         for run in runs:
-            console.print(f"{run.name}: {run.model.name} on {run.task}, inputs {', '.join(run.model.inputs) or 'none'}")
+            output.print(f"{run.name}: {run.model.name} on {run.task}, inputs {', '.join(run.model.inputs) or 'none'}")
         if out is not None:
             out.parent.mkdir(parents=True, exist_ok=True)
             out.write_text("every run can be trained\n", encoding="utf-8")
@@ -91,12 +93,17 @@ def tables() -> None:
     """Aggregate the predictions of all listed runs into results/."""
     from bench.params import load_train, run_names
     from bench.tables import clear_unlisted, score_runs, write_tables
+    from prep.scratch import open_scratch
 
     with command("bench tables"):
         runs = run_names()
         clear_unlisted(list(runs))
         scores = score_runs(runs, load_train().repetitions)
-        write_tables(scores, RESULTS / "tables.md", RESULTS / "tables", RESULTS / "metrics.json", RESULTS / "plots")
+        with open_scratch("tables", "whole") as scratch:
+            built = scratch.temporary("results")
+            write_tables(scores, built / "tables.md", built / "tables", built / "metrics.json", built / "plots")
+            names = ("tables.md", "tables", "metrics.json", "plots")
+            scratch.publish({RESULTS / name: partial(os.rename, built / name) for name in names})
         console.print(f"tables: {len(scores)} runs in {RESULTS / 'tables.md'}")
 
 
@@ -104,6 +111,10 @@ def tables() -> None:
 def gallery(task: Annotated[str, typer.Argument(help="A task whose faces may be published.")] = "synthetic") -> None:
     """Draw dynamic images beside their source frames: results/dynamic_images.png."""
     from bench.gallery import draw_gallery
+    from prep.scratch import open_scratch
 
     with command("bench gallery"):
-        draw_gallery(paths.task(task), RESULTS / "dynamic_images.png")
+        out = RESULTS / "dynamic_images.png"
+        with open_scratch("gallery", "whole") as scratch:
+            scratch.publish({out: partial(draw_gallery, paths.task(task))})
+        console.print(f"gallery: {out}")

@@ -8,7 +8,6 @@ import matplotlib
 import numpy as np
 
 from bench.data import load_clips, load_index, load_task_info
-from prep.progress import console
 
 __all__ = ["draw_gallery"]
 
@@ -67,4 +66,3 @@ def draw_gallery(task: Path, out: Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=110, metadata={"Software": None})
     plt.close(figure)
-    console.print(f"gallery: {out}")

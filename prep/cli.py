@@ -10,7 +10,7 @@ import typer
 from prep import paths
 from prep.command import Jobs, command, jobs_or_default
 from prep.params import AlignParams, ParamsError, SynthParams, TaskParams, read_params, section
-from prep.progress import console
+from prep.progress import output
 from prep.releases import RELEASES, release_info
 
 __all__ = ["app"]
@@ -46,8 +46,8 @@ def releases(
         for release in RELEASES.values():
             place = paths.raw(release.name)
             state = f"at {place}" if place.exists() else "not linked"
-            console.print(f"[bold]{release.name}[/] ({release.kind}, {state}): {release.about}.")
-            console.print(f"    Expects {release.expects}.")
+            output.print(f"[bold]{release.name}[/] ({release.kind}, {state}): {release.about}.")
+            output.print(f"    Expects {release.expects}.")
 
 
 @app.command()

@@ -43,8 +43,7 @@ def command(name: str) -> Iterator[None]:
     try:
         yield
     except (ValueError, UnitError) as error:
-        console.print(f"[bold red]error[/] {name}: ", end="")
-        console.print(" ".join(str(error).split()), markup=False)
+        console.print(f"error {name}: " + " ".join(str(error).split()))
         sys.exit(1)
     except KeyboardInterrupt:
         console.print(f"{name}: interrupted. What was finished is kept: run the same command to go on.")

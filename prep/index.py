@@ -9,6 +9,7 @@ from prep import paths, shards
 from prep.progress import console
 from prep.releases import ReleaseError, read_release, release_info
 from prep.schema import MANIFEST
+from prep.scratch import open_scratch
 
 __all__ = ["index_release", "load_manifest"]
 
@@ -29,8 +30,13 @@ def index_release(release: str, root: Path, out: Path) -> None:
         raise ReleaseError(f"{release!r} is a release of flow images; use `python -m prep flow-images {release}`")
     listing = read_release(release, root)
     manifest, rejected = listing.tables()
-    shards.write_table(manifest, out / "manifest.parquet")
-    shards.write_table(rejected, out / "rejected.parquet")
+
+    def build(staging: Path) -> None:
+        shards.write_table(manifest, staging / "manifest.parquet")
+        shards.write_table(rejected, staging / "rejected.parquet")
+
+    with open_scratch(f"index-{release}", "whole") as scratch:
+        scratch.publish({out: build})
     subjects = len(set(manifest.column("subject").to_pylist()))
     emotions = Counter(manifest.column("emotion").to_pylist())
     counts = ", ".join(f"{name} {count}" for name, count in sorted(emotions.items()))

@@ -11,11 +11,13 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-__all__ = ["console", "duration", "say_left_out", "track"]
+__all__ = ["console", "duration", "output", "say_left_out", "track"]
 
 T = TypeVar("T")
 
-console = Console(stderr=True, highlight=False, soft_wrap=True)
+# Progress and messages, whose text may hold brackets of file names; what was asked for goes to `output`.
+console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+output = Console(highlight=False, soft_wrap=True)
 
 LINE_EVERY = 10.0  # seconds between lines where there is no terminal
 

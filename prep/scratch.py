@@ -18,6 +18,7 @@ import json
 import os
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
@@ -39,7 +40,8 @@ class Scratch:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._units = folder / "units"
-        self._temporary = folder / "tmp"
+        # a name of this process's own: an orphan that outlives its lock by a moment shares nothing with us
+        self._temporary = folder / "tmp" / f"{os.getpid()}-{time.monotonic_ns()}"
 
     def unit(self, name: str) -> Path:
         """Folder of a unit, whether or not it is finished. Any name is made a safe folder name."""

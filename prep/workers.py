@@ -70,7 +70,7 @@ def available_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def end_with_parent(only_under_dvc: bool = False) -> None:
+def end_with_parent(only_under_dvc: bool = False, parent: int | None = None) -> None:
     """End this process soon after its parent dies, however the parent dies.
 
     Parameters
@@ -78,10 +78,12 @@ def end_with_parent(only_under_dvc: bool = False) -> None:
     only_under_dvc
         Watch only where DVC started this process, so that a command started by hand with nohup
         outlives its terminal.
+    parent
+        The process to watch, where the caller knows it: it may be gone before this one asks.
     """
     if only_under_dvc and "DVC_STAGE" not in os.environ:
         return
-    parent = os.getppid()
+    parent = parent or os.getppid()
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -160,7 +162,7 @@ def run_units(
 def _start(index: int, function: Function) -> _Worker:
     spawn = multiprocessing.get_context("spawn")
     ours, theirs = spawn.Pipe()
-    process = spawn.Process(target=_serve, args=(theirs, index, function), daemon=True)
+    process = spawn.Process(target=_serve, args=(theirs, index, function, os.getpid()), daemon=True)
     process.start()
     theirs.close()
     return _Worker(process, ours)
@@ -192,9 +194,9 @@ def _died(worker: _Worker) -> str:
     )
 
 
-def _serve(pipe: Connection, index: int, function: Function) -> None:
+def _serve(pipe: Connection, index: int, function: Function, parent: int) -> None:
+    end_with_parent(parent=parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends its workers
-    end_with_parent()
     while True:
         try:
             unit, folder = pipe.recv()
@@ -204,7 +206,8 @@ def _serve(pipe: Connection, index: int, function: Function) -> None:
         try:
             function(unit.payload, context)
         except Exception as error:
-            traceback.print_exc(file=sys.stderr)
+            if not isinstance(error, ValueError):  # those say all that is to be said
+                traceback.print_exc(file=sys.stderr)
             pipe.send(("failed", f"{type(error).__name__}: {error}"))
             return
         pipe.send(("done", None))

@@ -78,7 +78,7 @@ def test_a_generator_is_not_read_ahead(scratch: Scratch) -> None:
 
 
 def test_a_failure_names_its_unit_and_keeps_the_others(scratch: Scratch, capfd: pytest.CaptureFixture) -> None:
-    with pytest.raises(UnitError, match="clip/bad: ValueError: this clip cannot be read"):
+    with pytest.raises(UnitError, match="clip/bad: RuntimeError: this clip cannot be read"):
         list(run_units(as_units("a", "b", "bad", "c"), units.raise_on_bad, scratch, jobs=1))
     assert kept(scratch) == {"clip%2Fa": "aa", "clip%2Fb": "bb"}
     assert "Traceback" in capfd.readouterr().err

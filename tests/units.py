@@ -33,7 +33,7 @@ def note_threads(payload: Any, context: Context) -> None:
 
 def raise_on_bad(payload: Any, context: Context) -> None:
     if payload == "bad":
-        raise ValueError("this clip cannot be read")
+        raise RuntimeError("this clip cannot be read")
     write(payload, context)
 
 
