@@ -92,7 +92,8 @@ def train(run: RunName, jobs: Jobs = None, folds_per_device: FoldsPerDevice = 1)
 def tables() -> None:
     """Aggregate the predictions of all listed runs into results/."""
     from bench.params import load_train, run_names
-    from bench.tables import clear_unlisted, score_runs, write_tables
+    from bench.scores import clear_unlisted, score_runs
+    from bench.tables import write_tables
     from prep.scratch import open_scratch
 
     with command("bench tables"):
@@ -108,13 +109,28 @@ def tables() -> None:
 
 
 @app.command()
-def gallery(task: Annotated[str, typer.Argument(help="A task whose faces may be published.")] = "synthetic") -> None:
-    """Draw dynamic images beside their source frames: results/dynamic_images.png."""
-    from bench.gallery import draw_gallery
+def gallery(
+    task: Annotated[str, typer.Argument(help="A task whose faces may be published.")] = "synthetic",
+    run: Annotated[
+        str | None, typer.Option(help="The run whose drawings are shown; by default the task's first that draws.")
+    ] = None,
+) -> None:
+    """Draw frames, true and drawn dynamic images and rank scores of held-out clips: results/dynamic_images.png."""
+    from bench.gallery import draw_gallery, drawing_run
+    from bench.params import ParamsError, run_names
+    from bench.scores import clear_unlisted
     from prep.scratch import open_scratch
 
     with command("bench gallery"):
         out = RESULTS / "dynamic_images.png"
+        runs = run_names()
+        clear_unlisted(list(runs))
+        mine = [name for name, entry in runs.items() if entry.task == task]
+        if run is not None and run not in mine:
+            raise ParamsError(f"no run {run!r} of task {task}; its runs: {', '.join(mine) or 'none'}")
+        drawing = drawing_run(mine if run is None else [run])
+        if run is not None and drawing is None:
+            raise ParamsError(f"the model of run {run!r} draws no dynamic images; leave --run out")
         with open_scratch("gallery", "whole") as scratch:
-            scratch.publish({out: partial(draw_gallery, paths.task(task))})
-        console.print(f"gallery: {out}")
+            scratch.publish({out: partial(draw_gallery, paths.task(task), drawing)})
+        console.print(f"gallery: {out}" + (f", drawn by {drawing}" if drawing else ""))

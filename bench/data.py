@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ class TaskInfo:
     flow_side: int | None
     faces_may_be_published: bool
     rendered: bool
+    sampling: str | None = None  # rule by which frames were picked
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,16 @@ class ClipSet:
 
     def __len__(self) -> int:
         return len(self.clip_ids)
+
+    def of(self, subjects: Collection[str]) -> ClipSet:
+        """The clips of some subjects, in order."""
+        chosen = [k for k, subject in enumerate(self.subjects) if subject in subjects]
+        return ClipSet(
+            tuple(self.clip_ids[k] for k in chosen),
+            tuple(self.subjects[k] for k in chosen),
+            self.labels[chosen],
+            {name: array[chosen] for name, array in self.inputs.items()},
+        )
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:

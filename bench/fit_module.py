@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,46 +13,43 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from bench.data import ClipSet
-from bench.fit import Curve, Fitted, Report
+from bench.fit import Curve, Report
 from bench.params import Run
+from bench.predictions import Prediction
+from bench.protocols import best_epoch
+from bench.step import Standardiser, TrainStep, autocast, set_up_torch, to_device
+from models.blocks import Classifier, ModelOutput
 from models.registry import create_model
 
-__all__ = ["fit_module", "resolve_device", "resolve_precision"]
-
-# Deterministic matrix products on CUDA need this before the first one.
-os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+__all__ = ["FittedModule", "fit_module"]
 
 
-def resolve_device(wanted: str) -> str:
-    """``cpu`` or ``cuda``, from ``train.device`` of params.yaml.
+def fit_module(
+    run: Run,
+    train: ClipSet,
+    classes: int,
+    seed: int,
+    device: str,
+    report: Report,
+    *,
+    epochs: int | None = None,
+    watch: ClipSet | None = None,
+) -> FittedModule:
+    """Train a module with Adam, for a fixed number of epochs unless told to choose one.
 
-    Raises
-    ------
-    ValueError
-        If cuda is asked for and there is none.
-    """
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise ValueError("train.device is cuda, but torch sees no CUDA device; set it to auto or cpu")
-    return wanted
-
-
-def resolve_precision(wanted: str, device: str) -> str:
-    """``float32`` or ``bfloat16``, from ``train.precision`` of params.yaml.
-
-    Autocast to bfloat16 needs no loss scaling. It pays on CUDA devices that have it.
-    """
-    if wanted != "auto":
-        return wanted
-    return "bfloat16" if device == "cuda" and torch.cuda.is_bf16_supported() else "float32"
-
-
-def fit_module(run: Run, train: ClipSet, classes: int, seed: int, device: str, report: Report) -> Fitted:
-    """Train a module for a fixed number of epochs with Adam; see `bench.fit.fit`.
+    Parameters
+    ----------
+    run, train, classes, seed, device, report
+        See `bench.fit.fit`.
+    epochs
+        Number of epochs; by default the recipe's.
+    watch
+        Clips that are scored after each epoch: the weights of the epoch that does best on them
+        (`bench.protocols.best_epoch`) are kept, where otherwise the last epoch's are. They change nothing
+        else: the same seed gives the same weights after each epoch with or without them.
 
     Raises
     ------
@@ -60,111 +57,100 @@ def fit_module(run: Run, train: ClipSet, classes: int, seed: int, device: str, r
         If the loss is no longer finite.
     """
     settings = run.settings
-    assert settings.epochs and settings.batch_size and settings.lr and settings.weight_decay is not None
-    torch.set_num_threads(1)  # one and two threads give different weights
-    torch.set_flush_denormal(True)  # denormals slow small networks several times
-    torch.use_deterministic_algorithms(True, warn_only=device != "cpu")
+    epochs = epochs or settings.epochs
+    assert epochs and settings.batch_size
+    place = torch.device(device)
+    set_up_torch(place, run.train.deterministic)
     torch.manual_seed(seed)
 
-    place = torch.device(device)
     shapes = {name: train.shapes[name] for name in run.model.inputs}
-    model = create_model(run.model.name, classes, shapes=shapes, **settings.model).to(place)
-    fitted = _FittedModule(model, _Standardiser.of(train, run.model.inputs, place), place, run, [])
-    optimizer = torch.optim.Adam(
-        model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=place.type == "cuda"
-    )
+    model: Classifier = create_model(run.model.name, classes, shapes=shapes, **settings.model).to(place)
+    step = TrainStep(run, model, train, place)
+    fitted = FittedModule(model, step.standardiser, place, run, [], epochs)
     order = torch.Generator().manual_seed(seed)
     # nearly equal batches, none of one clip: batch norm needs two
     batches = max(1, min(-(-len(train) // settings.batch_size), len(train) // 2))
-    # the training set is small (uint8): it lives on the device, so that no step waits for a copy
-    labels = torch.from_numpy(train.labels).to(place)
-    tensors = {name: torch.from_numpy(array).to(place) for name, array in train.inputs.items()}
+    kept: dict[str, Tensor] = {}
 
     model.train()
-    for epoch in range(1, settings.epochs + 1):
+    for epoch in range(1, epochs + 1):
+        if epoch == 2 and run.entry.faults.frozen_batch_norm:
+            model.eval()  # the released code evaluates after its first epoch and never goes back
         sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=place))
-        for batch in torch.randperm(len(train), generator=order).to(place).tensor_split(batches):
-            chosen = {name: tensor[batch] for name, tensor in tensors.items()}
-            targets = {name: chosen[name].float() / 255 for name in run.model.targets}
-            with fitted.autocast():
-                output = model(**fitted.standardiser(chosen))
-                terms = model.loss(output, labels[batch], targets)
-            total = torch.stack(list(terms.values())).sum()
-            optimizer.zero_grad(set_to_none=True)
-            total.backward()
-            optimizer.step()
-            for name, term in terms.items():
-                sums[name] += term.detach() * len(batch)
+        shuffled = to_device(torch.randperm(len(train), generator=order).numpy(), place)
+        for batch in shuffled.tensor_split(batches):
+            for name, term in step(batch).items():
+                sums[name] += term * len(batch)
         means = {name: float(value) / len(train) for name, value in sums.items()}
         loss = sum(means.values())
         if not np.isfinite(loss):
             raise ValueError(f"loss is {loss} in epoch {epoch}; lower options.{run.model.name}.lr")
         fitted.curve.append({"epoch": epoch, "loss": loss, **means})
-        report({"epoch": epoch, "epochs": settings.epochs, "loss": loss})
+        if watch is not None:
+            fitted.curve[-1] |= _watched(fitted.predict(watch).scores, watch.labels)
+            if best_epoch(fitted.curve) == epoch:
+                fitted.epoch = epoch
+                kept = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        report({"epoch": epoch, "epochs": epochs, "loss": loss})
+    if kept:
+        model.load_state_dict(kept)
     return fitted
 
 
-@dataclass
-class _Standardiser:
-    """Zero mean and unit variance for each input, by channel, over the training clips."""
-
-    mean: dict[str, Tensor]
-    scale: dict[str, Tensor]
-
-    @classmethod
-    def of(cls, train: ClipSet, inputs: tuple[str, ...], place: torch.device) -> _Standardiser:
-        mean, scale = {}, {}
-        for name in inputs:
-            array = train.inputs[name]
-            channel = array.ndim - 3  # (N, ..., C, H, W)
-            others = tuple(axis for axis in range(array.ndim - 1) if axis != channel - 1)
-            total, squares = 0.0, 0.0
-            for clip in array:  # one clip at a time: the whole set in float64 would be eight times its size
-                values = clip.astype(np.float64)
-                total = total + values.mean(axis=others)
-                squares = squares + np.square(values).mean(axis=others)
-            centre = np.asarray(total / len(array))  # (C,)
-            spread = np.sqrt(np.maximum(squares / len(array) - np.square(centre), 0))
-            spread[spread == 0] = 1
-            mean[name] = torch.from_numpy(centre).float().reshape(-1, 1, 1).to(place)
-            scale[name] = torch.from_numpy(spread).float().reshape(-1, 1, 1).to(place)
-        return cls(mean, scale)
-
-    def __call__(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {name: (tensors[name].float() - mean) / self.scale[name] for name, mean in self.mean.items()}
+def _watched(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str, float]:
+    """Accuracy and mean cross-entropy of probabilities (N, classes)."""
+    right = np.maximum(scores[np.arange(len(labels)), labels], np.finfo(np.float64).tiny)
+    return {
+        "watched_accuracy": float((scores.argmax(axis=1) == labels).mean()),
+        "watched_cross_entropy": float(-np.log(right).mean()),
+    }
 
 
 @dataclass
-class _FittedModule:
-    model: nn.Module
-    standardiser: _Standardiser
+class FittedModule:
+    """A trained module; ``epoch`` is the one whose weights it holds."""
+
+    model: Classifier
+    standardiser: Standardiser
     device: torch.device
     run: Run
     curve: Curve
+    epoch: int | None
 
-    def autocast(self) -> torch.autocast:
-        """Mixed precision as ``train.precision`` says."""
-        precision = resolve_precision(self.run.train.precision, self.device.type)
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
-
-    @torch.no_grad()
-    def scores(self, clips: ClipSet) -> NDArray[np.float64]:
-        """Softmax probabilities, (N, classes)."""
-        assert self.run.settings.batch_size
+    def predict(self, clips: ClipSet) -> Prediction:
+        """What the model says of clips: softmax probabilities, and what else it gives."""
+        standardiser = self.standardiser
+        if self.run.entry.faults.own_set_normalisation:
+            standardiser = Standardiser.of(clips, self.run.model.inputs, self.device)
         before = self.model.training
         self.model.eval()
-        parts = []
+        outputs = list(self._outputs(clips, standardiser))
+        self.model.train(before)
+
+        def gathered(name: str) -> NDArray[np.float64] | None:
+            if getattr(outputs[0], name) is None:
+                return None
+            values: NDArray[np.float64] = torch.cat([getattr(output, name) for output in outputs]).numpy()
+            return values
+
+        scores = gathered("logits")
+        assert scores is not None
+        return Prediction(scores, gathered("scores"), gathered("dynamic_image"))
+
+    @torch.no_grad()
+    def _outputs(self, clips: ClipSet, standardiser: Standardiser) -> Iterator[ModelOutput]:
+        """Outputs batch by batch, on the CPU in float64, logits as probabilities."""
+        assert self.run.settings.batch_size
         for start in range(0, len(clips), self.run.settings.batch_size):
             window = slice(start, start + self.run.settings.batch_size)
-            batch = {
-                name: torch.from_numpy(clips.inputs[name][window]).to(self.device) for name in self.run.model.inputs
-            }
-            with self.autocast():
-                logits = self.model(**self.standardiser(batch)).logits
-            parts.append(torch.softmax(logits.double(), dim=1).cpu())
-        self.model.train(before)
-        scores: NDArray[np.float64] = torch.cat(parts).numpy()
-        return scores
+            batch = {name: to_device(clips.inputs[name][window], self.device) for name in self.run.model.inputs}
+            with autocast(self.run, self.device):
+                output: ModelOutput = self.model(**standardiser(batch))
+            yield ModelOutput(
+                logits=torch.softmax(output.logits.double(), dim=1).cpu(),
+                dynamic_image=None if output.dynamic_image is None else output.dynamic_image.double().cpu(),
+                scores=None if output.scores is None else output.scores.double().cpu(),
+            )
 
     def save(self, path: Path) -> None:
         """Weights and the statistics of the inputs; how the model was built is in the metadata."""
@@ -173,8 +159,10 @@ class _FittedModule:
             tensors[f"standardise.{name}.mean"] = self.standardiser.mean[name].contiguous().cpu()
             tensors[f"standardise.{name}.scale"] = self.standardiser.scale[name].contiguous().cpu()
         about: dict[str, Any] = {
+            "epoch": self.epoch,
             "model": self.run.model.name,
-            "task": self.run.task,
+            "protocol": self.run.entry.protocol,
             "settings": self.run.settings.model_dump(),
+            "task": self.run.task,
         }
         save_file(tensors, path, metadata={"fdpbench": json.dumps(about, sort_keys=True)})

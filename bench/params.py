@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from bench.protocols import Faults, Protocol
 from models.registry import ModelInfo, check_options, list_models, model_info
 from prep.params import ParamsError, Section, TaskParams, read_params, section
 
@@ -32,6 +33,9 @@ class TrainParams(Section):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         description="auto: bfloat16 autocast on cuda, float32 on the CPU"
     )
+    deterministic: bool = Field(
+        description="true: the same bytes each time; false: on cuda the quickest algorithms, whose sums vary"
+    )
 
 
 class ModelSettings(Section):
@@ -49,6 +53,17 @@ class RunEntry(Section):
 
     task: str
     model: str
+    protocol: Protocol = Field(
+        default="honest",
+        description="honest: fixed epochs; inner: epochs chosen on held-out training subjects; test_selected: "
+        "the epoch that does best on the test subject",
+    )
+    faults: Faults = Field(default=Faults(), description="faults of the released code to rebuild")
+    table: str | None = Field(
+        default=None,
+        min_length=1,
+        description="prints the run in a table of this name beside the task's own; absent: in the task's own",
+    )
     set: dict[str, Any] = Field(default_factory=dict, description="overrides of options.<model>")
 
     @model_validator(mode="after")
@@ -65,6 +80,7 @@ class Run:
     name: str
     task: str
     task_params: TaskParams
+    entry: RunEntry
     model: ModelInfo
     settings: ModelSettings
     train: TrainParams
@@ -110,7 +126,8 @@ def load_run(name: str, params: dict[str, Any] | None = None) -> Run:
             f"runs.{name}: model {entry.model!r} needs {', '.join(missing)}, but task {entry.task!r} gives "
             f"{', '.join(task.inputs)}; choose another model or task"
         )
-    return Run(name, entry.task, task, model, _settings(name, entry, model, params), load_train(params))
+    _check_protocol(name, entry, model)
+    return Run(name, entry.task, task, entry, model, _settings(name, entry, model, params), load_train(params))
 
 
 def load_runs(params: dict[str, Any] | None = None) -> list[Run]:
@@ -129,6 +146,20 @@ def load_runs(params: dict[str, Any] | None = None) -> list[Run]:
                     "(image frames) or flow_releases (flow images) in params.yaml"
                 )
     return runs
+
+
+def _check_protocol(name: str, entry: RunEntry, model: ModelInfo) -> None:
+    if entry.protocol == "test_selected" and "test_selected" not in name:
+        raise ParamsError(
+            f"runs.{name}: a run of protocol test_selected carries that word in its name, so that no figure of it "
+            f"is ever read without: call it {name}-test_selected"
+        )
+    if entry.protocol != "test_selected" and "test_selected" in name:
+        raise ParamsError(f"runs.{name}: its name says test_selected, its protocol is {entry.protocol}; change one")
+    if model.kind == "estimator" and (entry.protocol != "honest" or entry.faults.frozen_batch_norm):
+        raise ParamsError(f"runs.{name}: {entry.model} is fitted at once: it has no epoch to choose and no batch norm")
+    if model.kind == "estimator" and entry.faults.own_set_normalisation:
+        raise ParamsError(f"runs.{name}: {entry.model} reads its inputs as they are: nothing is normalised over a set")
 
 
 def _settings(name: str, entry: RunEntry, model: ModelInfo, params: dict[str, Any]) -> ModelSettings:

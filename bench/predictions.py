@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,17 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from prep import shards
+from prep import images, shards
 
-__all__ = ["PREDICTIONS", "PredictionError", "check_predictions", "prediction_rows", "read_predictions"]
+__all__ = [
+    "PREDICTIONS",
+    "Prediction",
+    "PredictionError",
+    "check_predictions",
+    "prediction_rows",
+    "read_predictions",
+    "expected_clips",
+]
 
 PREDICTIONS = pa.schema(
     [
@@ -27,8 +36,35 @@ PREDICTIONS = pa.schema(
         ("y_pred", pa.int32()),
         ("scores", pa.list_(pa.float64())),  # one for each class
         ("epoch", pa.int32()),  # the epoch whose weights predict; null for models without epochs
+        ("rank_scores", pa.list_(pa.float64())),  # one for each sampled frame; null where the model ranks none
+        ("drawn", pa.binary()),  # grey PNG: the dynamic image it draws; null where it draws none
     ]
 )
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of N clips.
+
+    Attributes
+    ----------
+    scores
+        (N, classes): higher is likelier.
+    rank_scores
+        (N, T), where the model ranks frames.
+    drawn
+        (N, h, w) in [0, 1], where the model draws dynamic images.
+    """
+
+    scores: NDArray[np.float64]
+    rank_scores: NDArray[np.float64] | None = None
+    drawn: NDArray[np.float64] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("rank_scores", "drawn"):
+            values = getattr(self, name)
+            if values is not None and len(values) != len(self.scores):
+                raise ValueError(f"scores of {len(self.scores)} clips, but {name} of {len(values)}")
 
 
 class PredictionError(ValueError):
@@ -41,7 +77,7 @@ def prediction_rows(
     seed: int,
     fold: str,
     clips: list[dict[str, Any]],
-    scores: NDArray[np.float64],
+    prediction: Prediction,
     epoch: int | None,
 ) -> list[dict[str, Any]]:
     """Build the rows of one fold.
@@ -51,21 +87,24 @@ def prediction_rows(
     run, repetition, seed, fold
         Where the scores come from.
     clips
-        Index rows (clip_id, dataset, subject, label) of the test clips, in the order of ``scores``.
-    scores
-        (N, classes), higher is likelier. The first of equal scores wins.
+        Index rows (clip_id, dataset, subject, label) of the test clips, in the order of ``prediction``.
+    prediction
+        What the model says of them. The first of equal scores wins.
     epoch
         The epoch whose weights predict.
 
     Raises
     ------
     PredictionError
-        If a score is not finite.
+        If a score, a rank score or a drawn pixel is not finite.
     """
     rows = []
-    for clip, row_scores in zip(clips, scores, strict=True):
-        if not np.isfinite(row_scores).all():
-            raise PredictionError(f"{run}, fold {fold}: scores of {clip['clip_id']} are {row_scores.tolist()}")
+    for k, (clip, row_scores) in enumerate(zip(clips, prediction.scores, strict=True)):
+        ranks = None if prediction.rank_scores is None else prediction.rank_scores[k]
+        drawn = None if prediction.drawn is None else prediction.drawn[k]
+        for what, values in (("scores", row_scores), ("rank scores", ranks), ("drawn image", drawn)):
+            if values is not None and not np.isfinite(values).all():
+                raise PredictionError(f"{run}, fold {fold}: {what} of {clip['clip_id']} are {values.tolist()}")
         rows.append(
             {
                 "run": run,
@@ -79,6 +118,8 @@ def prediction_rows(
                 "y_pred": int(row_scores.argmax()),
                 "scores": row_scores.tolist(),
                 "epoch": epoch,
+                "rank_scores": None if ranks is None else ranks.tolist(),
+                "drawn": None if drawn is None else images.encode_png(np.rint(drawn * 255).astype(np.uint8)),
             }
         )
     return rows
@@ -88,6 +129,27 @@ def read_predictions(path: Path) -> list[dict[str, Any]]:
     """Read the predictions of a run."""
     rows: list[dict[str, Any]] = shards.read_table(path, PREDICTIONS).to_pylist()
     return rows
+
+
+def expected_clips(run: str, untested: list[str], clips: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Index rows that a run must predict: all of its task's, less those of its untested subjects.
+
+    Raises
+    ------
+    PredictionError
+        If an untested subject is not in the task, or no subject is left.
+    """
+    subjects = sorted({clip["subject"] for clip in clips})
+    strange = [subject for subject in untested if subject not in subjects]
+    if strange:
+        raise PredictionError(
+            f"runs.{run}.faults.untested_subjects: {', '.join(strange)} not in the task; "
+            f"its subjects: {', '.join(subjects)}"
+        )
+    left = [clip for clip in clips if clip["subject"] not in untested]
+    if not left:
+        raise PredictionError(f"runs.{run}.faults.untested_subjects names every subject; leave one to test")
+    return left
 
 
 def check_predictions(
@@ -102,7 +164,7 @@ def check_predictions(
     rows
         Its predictions.
     clips
-        Index rows of its task: what must be there, with the true labels.
+        Index rows of the clips that must be there (`expected_clips`), with the true labels.
     classes
         Number of classes of the task.
     repetitions
@@ -119,7 +181,7 @@ def check_predictions(
         if row["run"] != run:
             raise PredictionError(f"{where}: the row belongs to run {row['run']!r}")
         if clip_id not in expected:
-            raise PredictionError(f"{where}: this clip is not in the task")
+            raise PredictionError(f"{where}: this clip is not among those that the task and the run test")
         clip = expected[clip_id]
         if row["y_true"] != clip["label"] or row["dataset"] != clip["dataset"]:
             raise PredictionError(

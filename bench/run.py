@@ -13,11 +13,11 @@ import pandas as pd
 import pyarrow as pa
 
 from bench.artifacts import Artifacts
-from bench.data import load_clips, load_index, load_task_info
+from bench.data import ClipSet, load_clips, load_index, load_task_info
 from bench.fit import fit
 from bench.folds import leave_one_subject_out
 from bench.params import Run
-from bench.predictions import PREDICTIONS, check_predictions, prediction_rows, read_predictions
+from bench.predictions import PREDICTIONS, check_predictions, expected_clips, prediction_rows, read_predictions
 from bench.progress import TrainingProgress
 from bench.seeds import seed_of
 from prep import shards
@@ -33,8 +33,10 @@ COMMON_CODE = (
     "bench/fit_module.py",
     "bench/folds.py",
     "bench/predictions.py",
+    "bench/protocols.py",
     "bench/run.py",
     "bench/seeds.py",
+    "bench/step.py",
     "models/_estimators.py",
     "models/blocks.py",
     "models/registry.py",
@@ -83,15 +85,17 @@ def train_run(run: Run, task: Path, artifacts: Artifacts, jobs: int, folds_per_d
     info = load_task_info(task)
     clips = load_index(task)
     folds = leave_one_subject_out({clip["clip_id"]: clip["subject"] for clip in clips})
+    tested = expected_clips(run.name, run.entry.faults.untested_subjects, clips)
     device, devices, precision = _hardware(run)
     trainings = {
         training.name: training
         for repetition in range(run.train.repetitions)
         for fold in folds
+        if fold.name not in run.entry.faults.untested_subjects
         for training in [_Training(run, task, fold.name, repetition, device, devices, len(info.classes))]
     }
     key = key_of(
-        run={"task": run.task, "model": run.model.name},
+        run={"task": run.task, "model": run.model.name, "entry": run.entry.model_dump()},
         settings=run.settings.model_dump(),
         train=run.train.model_dump(),
         data={name: hash_file(task / name) for name in ("clips.parquet", "task.json")},
@@ -107,7 +111,7 @@ def train_run(run: Run, task: Path, artifacts: Artifacts, jobs: int, folds_per_d
             for name in run_units(units, _train_fold, scratch, workers, progress.report):
                 progress.finished(name)
         rows = _predictions(scratch, trainings)
-        check_predictions(run.name, rows, clips, len(info.classes), run.train.repetitions)
+        check_predictions(run.name, rows, tested, len(info.classes), run.train.repetitions)
         table = pa.Table.from_pylist(rows, schema=PREDICTIONS)
         scratch.publish(
             {
@@ -124,7 +128,7 @@ def _hardware(run: Run) -> tuple[str, int, str]:
         return "cpu", 1, "float64"
     import torch
 
-    from bench.fit_module import resolve_device, resolve_precision
+    from bench.step import resolve_device, resolve_precision
 
     device = resolve_device(run.train.device)
     return device, torch.cuda.device_count() if device == "cuda" else 1, resolve_precision(run.train.precision, device)
@@ -138,13 +142,17 @@ def _train_fold(training: _Training, context: Context) -> None:
     seed = seed_of(run.train.seed, run.task, run.model.name, training.fold, training.repetition)
     device = training.device if training.device == "cpu" else f"cuda:{context.worker % training.devices}"
 
+    def load_test() -> ClipSet:
+        return load_clips(training.task, run.model.inputs, keep=lambda subject: subject == training.fold)
+
     wanted = tuple(dict.fromkeys((*run.model.inputs, *run.model.targets)))
     train = load_clips(training.task, wanted, keep=lambda subject: subject != training.fold)
-    fitted = fit(run, train, training.classes, seed, device, context.report)
-    test = load_clips(training.task, run.model.inputs, keep=lambda subject: subject == training.fold)
-    scores = fitted.scores(test)
+    # the one protocol that looks at the test subject; for all others its bytes are read when training is over
+    watched = load_test() if run.entry.protocol == "test_selected" else None
+    fitted = fit(run, train, training.classes, seed, device, context.report, watched)
+    said = fitted.predict(load_test())
 
-    rows = prediction_rows(run.name, training.repetition, seed, training.fold, held_out, scores, run.settings.epochs)
+    rows = prediction_rows(run.name, training.repetition, seed, training.fold, held_out, said, fitted.epoch)
     shards.write_table(pa.Table.from_pylist(rows, schema=PREDICTIONS), context.folder / "predictions.parquet")
     (context.folder / "curve.json").write_text(json.dumps(fitted.curve), encoding="utf-8")
     fitted.save(context.folder / "model.safetensors")
@@ -163,7 +171,7 @@ def _write_curves(scratch: Scratch, trainings: dict[str, _Training], path: Path)
 
     columns = ["repetition", "fold", "epoch", "loss"]
     rows = list(epochs())
-    terms = [key for key in (rows[0] if rows else {}) if key not in columns]
+    terms = list(dict.fromkeys(key for row in rows for key in row if key not in columns))
     pd.DataFrame(rows, columns=columns + terms).to_csv(path, index=False, lineterminator="\n", float_format="%.6g")
 
 

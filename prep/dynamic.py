@@ -81,7 +81,7 @@ def _subjects(task: TaskParams, rejected: list[dict[str, str]]) -> Iterator[pa.T
                 for clip_id, group in groupby(table.to_pylist(), key=lambda row: row["clip_id"]):
                     frames = list(group)
                     try:
-                        picks = sampling.uniform(len(frames), task.sampling.frames)
+                        picks = sampling.RULES[task.sampling.rule](len(frames), task.sampling.frames)
                     except sampling.SamplingError as error:
                         rejected.append({"clip_id": clip_id, "reason": Reason.TOO_FEW_FRAMES, "detail": str(error)})
                         continue

@@ -91,7 +91,10 @@ class AlignParams(Section):
 class Sampling(Section):
     """Which frames of onset..offset a task sees (`prep.sampling`)."""
 
-    rule: Literal["uniform"] = Field(description="uniform: equally spaced, first and last included")
+    rule: Literal["uniform", "truncated"] = Field(
+        description="uniform: equally spaced, first and last included; truncated: as FDP's released code, "
+        "whose last frame lands before the end of the clip"
+    )
     frames: int = Field(ge=2, description="T, frames for each clip")
 
 

@@ -6,10 +6,12 @@ Pure numpy, no input or output.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SamplingError", "uniform"]
+__all__ = ["RULES", "SamplingError", "truncated", "uniform"]
 
 
 class SamplingError(ValueError):
@@ -43,11 +45,48 @@ def uniform(count: int, length: int) -> NDArray[np.int64]:
     """
     if length < 2:
         raise ValueError(f"uniform sampling needs length >= 2 (a first and a last frame), got {length}")
+    _check_count(count, length)
+    steps = length - 1
+    i = np.arange(length, dtype=np.int64)
+    return (2 * i * (count - 1) + steps) // (2 * steps)
+
+
+def truncated(count: int, length: int) -> NDArray[np.int64]:
+    """Frames as FDP's released code takes them: index i is i * (count // length).
+
+    The last lands well before the end: at 84% of a clip on average, 71% at worst. The rule is here so that
+    what it costs can be measured; `uniform` is the rule to use.
+
+    Parameters
+    ----------
+    count
+        Number of frames in the clip.
+    length
+        T, the number of frames to return, at least 1.
+
+    Returns
+    -------
+    Array of shape (T,), int64, strictly increasing from 0.
+
+    Raises
+    ------
+    SamplingError
+        If the clip has fewer frames than asked.
+    ValueError
+        If ``length`` is below 1.
+    """
+    if length < 1:
+        raise ValueError(f"truncated sampling needs length >= 1, got {length}")
+    _check_count(count, length)
+    return np.arange(length, dtype=np.int64) * (count // length)
+
+
+def _check_count(count: int, length: int) -> None:
     if count < length:
         raise SamplingError(
             f"fewer frames than asked: the clip has {count}, sampling asks for {length}; "
             "lower the sampling length or leave the clip out"
         )
-    steps = length - 1
-    i = np.arange(length, dtype=np.int64)
-    return (2 * i * (count - 1) + steps) // (2 * steps)
+
+
+RULES: dict[str, Callable[[int, int], NDArray[np.int64]]] = {"uniform": uniform, "truncated": truncated}

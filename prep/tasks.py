@@ -98,6 +98,7 @@ def gather_task(name: str, task: TaskParams, out: Path) -> None:
             "classes": class_names,
             "inputs": list(task.inputs),
             "flow_side": task.flow.size if task.flow else None,
+            "sampling": task.sampling.rule if task.sampling else None,
             "rendered": any(RELEASES[release].rendered for release in task.releases),
             "faces_may_be_published": all(RELEASES[release].faces_may_be_published for release in task.releases),
         }

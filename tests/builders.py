@@ -59,7 +59,7 @@ PARAMS: dict[str, Any] = {
         "tiny-histogram": {"task": "tiny", "model": "flow_histogram"},
         "tiny-ststnet": {"task": "tiny", "model": "ststnet"},
     },
-    "train": {"seed": 1, "repetitions": 1, "device": "cpu", "precision": "float32"},
+    "train": {"seed": 1, "repetitions": 1, "device": "cpu", "precision": "float32", "deterministic": True},
     "options": {
         "majority": {},
         "flow_histogram": {},
@@ -157,6 +157,8 @@ def predictions(
             "y_pred": int(k),
             "scores": [1.0 if label == k else 0.0 for label in range(classes)],
             "epoch": None,
+            "rank_scores": None,
+            "drawn": None,
         }
         for row, k in zip(rows, guess, strict=True)
     ]

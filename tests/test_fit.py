@@ -20,11 +20,12 @@ from bench import fit_module as module
 from bench.artifacts import Artifacts
 from bench.data import ClipSet, load_clips
 from bench.fit import fit
-from bench.fit_module import fit_module, resolve_device, resolve_precision
+from bench.fit_module import fit_module
 from bench.params import Run, load_run
 from bench.predictions import read_predictions
 from bench.run import _train_fold, _Training, train_run
 from bench.seeds import seed_of
+from bench.step import Standardiser, resolve_device, resolve_precision
 from models.registry import create_model
 from prep.scratch import Scratch
 from prep.workers import Context
@@ -148,7 +149,7 @@ def test_inputs_are_standardised_over_training_clips(clips: ClipSet) -> None:
 @pytest.mark.parametrize("name", ["frames", "dynamic_image", "flow"])
 def test_standardised_inputs_have_mean_0_and_variance_1_in_each_channel(task: Path, name: str) -> None:
     clips = load_clips(task, (name,))
-    standardiser = module._Standardiser.of(clips, (name,), torch.device("cpu"))
+    standardiser = Standardiser.of(clips, (name,), torch.device("cpu"))
     scaled = standardiser({name: torch.from_numpy(clips.inputs[name])})[name].double()
     channel = scaled.ndim - 3
     axes = [axis for axis in range(scaled.ndim) if axis != channel]
@@ -163,7 +164,7 @@ def test_a_flat_input_stays_finite(task: Path) -> None:
     clips = load_clips(task, ("flow",))
     flat = ClipSet(clips.clip_ids, clips.subjects, clips.labels, {"flow": np.full_like(clips.inputs["flow"], 0.5)})
     fitted = fit_module(run_of("ststnet"), flat, 3, 0, "cpu", lambda message: None)
-    assert np.isfinite(fitted.scores(flat)).all()
+    assert np.isfinite(fitted.predict(flat).scores).all()
 
 
 def test_number_of_epochs_is_fixed_and_reported(clips: ClipSet) -> None:
@@ -179,9 +180,9 @@ def test_number_of_epochs_is_fixed_and_reported(clips: ClipSet) -> None:
 def test_it_learns_what_is_there_to_learn(clips: ClipSet, test_clips: ClipSet) -> None:
     fitted = fit_module(run_of("ststnet", epochs=40, lr=0.01), clips, 3, 0, "cpu", lambda message: None)
     assert fitted.curve[-1]["loss"] < 0.5 * fitted.curve[0]["loss"]
-    assert (fitted.scores(test_clips).argmax(axis=1) == test_clips.labels).all()
+    assert (fitted.predict(test_clips).scores.argmax(axis=1) == test_clips.labels).all()
     histogram = fit(run_of("flow_histogram"), clips, 3, 0, "cpu", lambda message: None)
-    assert histogram.scores(test_clips).shape == (len(test_clips), 3)
+    assert histogram.predict(test_clips).scores.shape == (len(test_clips), 3)
 
 
 def test_training_mode_comes_back_after_scoring(clips: ClipSet, test_clips: ClipSet) -> None:
@@ -190,7 +191,7 @@ def test_training_mode_comes_back_after_scoring(clips: ClipSet, test_clips: Clip
     for mode in (True, False):
         network.train(mode)
         before = {key: value.clone() for key, value in network.state_dict().items()}
-        first, second = fitted.scores(test_clips), fitted.scores(test_clips)
+        first, second = fitted.predict(test_clips).scores, fitted.predict(test_clips).scores
         assert network.training is mode and network.dropout.training is mode
         assert (first == second).all()  # no dropout while scoring
         assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
@@ -201,7 +202,7 @@ def test_scores_are_probabilities_whatever_the_batch(clips: ClipSet) -> None:
     for size in (2, 5, 64):
         fitted = fit_module(run_of("ststnet", epochs=1, batch_size=64), clips, 3, 0, "cpu", lambda message: None)
         fitted.run = run_of("ststnet", epochs=1, batch_size=size)  # type: ignore[attr-defined]
-        scores.append(fitted.scores(clips))
+        scores.append(fitted.predict(clips).scores)
     assert scores[0].shape == (len(clips), 3)
     assert np.allclose(scores[0].sum(axis=1), 1)
     assert np.allclose(scores[0], scores[1], atol=1e-6) and np.allclose(scores[0], scores[2], atol=1e-6)
@@ -236,16 +237,16 @@ def test_no_batch_is_of_one_clip(clips: ClipSet, batch_size: int, monkeypatch: p
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_precision_runs_on_the_cpu(clips: ClipSet, test_clips: ClipSet, precision: str) -> None:
     fitted = fit_module(run_of("ststnet", {"precision": precision}), clips, 3, 0, "cpu", lambda message: None)
-    scores = fitted.scores(test_clips)
+    scores = fitted.predict(test_clips).scores
     assert scores.dtype == np.float64 and np.isfinite(scores).all()
     assert {value.dtype for value in fitted.model.parameters()} == {torch.float32}  # type: ignore[attr-defined]
 
 
 def test_precision_is_not_without_effect(clips: ClipSet, test_clips: ClipSet) -> None:
     full, half = (
-        fit_module(run_of("ststnet", {"precision": precision}), clips, 3, 0, "cpu", lambda message: None).scores(
-            test_clips
-        )
+        fit_module(run_of("ststnet", {"precision": precision}), clips, 3, 0, "cpu", lambda message: None)
+        .predict(test_clips)
+        .scores
         for precision in ("float32", "bfloat16")
     )
     assert not (full == half).all()

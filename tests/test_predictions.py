@@ -10,8 +10,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from bench.predictions import PREDICTIONS, PredictionError, check_predictions, prediction_rows, read_predictions
-from prep import shards
+from bench.predictions import (
+    PREDICTIONS,
+    Prediction,
+    PredictionError,
+    check_predictions,
+    expected_clips,
+    prediction_rows,
+    read_predictions,
+)
+from prep import images, shards
 from tests.builders import predictions, task_rows
 
 CLIPS = [
@@ -45,7 +53,7 @@ def edited(**values: Any) -> list[dict[str, Any]]:
     ("values", "expected"),
     [
         ({"run": "other"}, "belongs to run 'other'"),
-        ({"clip_id": "synthetic/s01/foreign"}, "not in the task"),
+        ({"clip_id": "synthetic/s01/foreign"}, "not among those"),
         ({"y_true": 1}, "label 1"),
         ({"dataset": "casme2"}, "casme2"),
         ({"fold": "synthetic/s02"}, "another fold"),
@@ -99,7 +107,7 @@ def test_no_predictions_at_all() -> None:
 
 def test_rows_are_built_in_the_order_of_scores() -> None:
     scores = np.array([[0.1, 0.7, 0.2], [0.5, 0.5, 0.0]])
-    built = prediction_rows("r", 2, 99, "synthetic/s01", CLIPS[:2], scores, 30)
+    built = prediction_rows("r", 2, 99, "synthetic/s01", CLIPS[:2], Prediction(scores), 30)
     assert [row["clip_id"] for row in built] == [clip["clip_id"] for clip in CLIPS[:2]]
     assert [row["y_pred"] for row in built] == [1, 0]  # of equal scores the first
     assert [row["scores"] for row in built] == scores.tolist()
@@ -111,14 +119,48 @@ def test_rows_are_built_in_the_order_of_scores() -> None:
 def test_a_score_that_is_no_number_never_becomes_a_row(bad: float) -> None:
     scores = np.array([[0.1, 0.7, 0.2], [0.5, bad, 0.0]])
     with pytest.raises(PredictionError, match=CLIPS[1]["clip_id"]) as caught:
-        prediction_rows("r", 0, 1, "synthetic/s01", CLIPS[:2], scores, None)
+        prediction_rows("r", 0, 1, "synthetic/s01", CLIPS[:2], Prediction(scores), None)
     assert "r, fold synthetic/s01" in str(caught.value)
 
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_as_many_scores_as_clips(count: int) -> None:
     with pytest.raises(ValueError, match="zip"):
-        prediction_rows("r", 0, 1, "synthetic/s01", CLIPS[:2], np.zeros((count, 3)), None)
+        prediction_rows("r", 0, 1, "synthetic/s01", CLIPS[:2], Prediction(np.zeros((count, 3))), None)
+
+
+def test_rank_scores_and_drawn_images_go_with_their_clip() -> None:
+    ranks, drawn = np.array([[0.0, 1.5], [2.0, -1.0]]), np.stack([np.zeros((3, 4)), np.full((3, 4), 0.25)])
+    built = prediction_rows("r", 0, 1, "synthetic/s01", CLIPS[:2], Prediction(np.eye(3)[:2], ranks, drawn), None)
+    assert [row["rank_scores"] for row in built] == ranks.tolist()
+    assert [images.decode_png(row["drawn"]).tolist() for row in built] == [[[0] * 4] * 3, [[64] * 4] * 3]
+    assert pa.Table.from_pylist(built, schema=PREDICTIONS).to_pylist() == built
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("what", ["rank scores", "drawn image"])
+def test_what_else_is_no_number_never_becomes_a_row(what: str, bad: float) -> None:
+    values = np.full((2, 3, 3), 0.5)
+    values[1, 2, 1] = bad
+    said = Prediction(np.eye(3)[:2], values[:, 2] if what == "rank scores" else None, values)
+    with pytest.raises(PredictionError, match=f"{what} of {CLIPS[1]['clip_id']}"):
+        prediction_rows("r", 0, 1, "synthetic/s01", CLIPS[:2], said, None)
+
+
+@pytest.mark.parametrize("lengths", [(2, 1, 2), (2, 2, 3)])
+def test_a_prediction_speaks_of_the_same_clips_throughout(lengths: tuple[int, int, int]) -> None:
+    with pytest.raises(ValueError, match="2 clips"):
+        Prediction(np.zeros((lengths[0], 3)), np.zeros((lengths[1], 8)), np.zeros((lengths[2], 4, 4)))
+
+
+def test_untested_subjects_are_left_out_and_must_exist() -> None:
+    left = expected_clips("r", ["synthetic/s02"], CLIPS)
+    assert {clip["subject"] for clip in left} == {clip["subject"] for clip in CLIPS} - {"synthetic/s02"}
+    assert expected_clips("r", [], CLIPS) == CLIPS
+    with pytest.raises(PredictionError, match=r"runs\.r\.faults\.untested_subjects: synthetic/s9 not in the task"):
+        expected_clips("r", ["synthetic/s9"], CLIPS)
+    with pytest.raises(PredictionError, match="every subject"):
+        expected_clips("r", sorted({clip["subject"] for clip in CLIPS}), CLIPS)
 
 
 def test_reading_back(tmp_path: Path) -> None:

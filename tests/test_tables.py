@@ -14,7 +14,8 @@ import pytest
 
 from bench.params import RunEntry
 from bench.predictions import PredictionError, read_predictions
-from bench.tables import FIGURES, SYNTHETIC_NOTE, Score, clear_unlisted, score_runs, write_tables
+from bench.scores import Score, clear_unlisted, score_runs
+from bench.tables import FIGURES, SYNTHETIC_NOTE, write_tables
 from prep.shards import ShardError
 from tests.builders import CLASSES, predictions, task_rows, write_predictions, write_task
 
@@ -112,15 +113,15 @@ def test_metrics_are_what_the_predictions_say() -> None:
 def test_markdown_ranks_runs_and_marks_the_best() -> None:
     out = write(score_runs(setup({"first": first, "right": right}), 1))
     head, _, best, other = lines_of_table((out / "tables.md").read_text())
-    assert head == ["run", "model", "UF1", "UAR", "accuracy", "weighted F1"]
-    assert best == ["right", "majority", *["**1.000**"] * 4]
-    assert other == ["first", "majority", "0.167", "0.333", "0.333", "0.167"]
+    assert head == ["run", "model", "protocol", "UF1", "UAR", "accuracy", "weighted F1"]
+    assert best == ["right", "majority", "honest", *["**1.000**"] * 4]
+    assert other == ["first", "majority", "honest", "0.167", "0.333", "0.333", "0.167"]
 
 
 def test_equal_figures_are_all_best_and_runs_are_in_order_of_name() -> None:
     out = write(score_runs(setup({"b": first, "a": first}), 1))
     _, _, one, other = lines_of_table((out / "tables.md").read_text())
-    assert (one[0], other[0]) == ("a", "b") and one[2] == other[2] == "**0.167**"
+    assert (one[0], other[0]) == ("a", "b") and one[3] == other[3] == "**0.167**"
 
 
 def test_spread_over_repetitions() -> None:
@@ -134,7 +135,7 @@ def test_spread_over_repetitions() -> None:
 def test_columns_for_each_data_set() -> None:
     out = write(score_runs(setup({"right": right}, subjects=TWO_SETS), 1))
     head = lines_of_table((out / "tables.md").read_text())[0]
-    assert head[6:] == ["casme2 UF1", "casme2 UAR", "smic UF1", "smic UAR"]
+    assert head[7:] == ["casme2 UF1", "casme2 UAR", "smic UF1", "smic UAR"]
 
 
 def test_a_data_set_that_lacks_a_class_has_no_figure() -> None:

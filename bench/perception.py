@@ -1,0 +1,86 @@
+"""What a model's rank scores and drawn dynamic images are worth on held-out clips.
+
+Both are computed from predictions and the task's dynamic images alone. A drawing is measured at its own
+size, against the true image averaged down to it, beside what a model would reach that draws the mean of
+the training clips' images whatever the clip: only what exceeds that was seen in the clip.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from skimage.metrics import structural_similarity
+
+__all__ = ["Drawing", "area_mean", "mean_images", "measure_drawing", "order_accuracy"]
+
+# Squared error of rounding to 8 bits: a drawing and a truth that agree to the bit are not closer than that.
+ROUNDING_ERROR = (1 / 255) ** 2 / 12
+
+SSIM_WINDOW = 7  # px, the customary one; smaller where an image is
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Peak signal-to-noise ratio in dB and structural similarity of a drawn image with values in [0, 1]."""
+
+    psnr: float
+    ssim: float
+
+
+def order_accuracy(scores: NDArray[np.float64]) -> float:
+    """Share of frame pairs t < q whose rank scores rise, s_q > s_t; equal scores count half.
+
+    Parameters
+    ----------
+    scores
+        (T,), T at least 2. Chance is 0.5.
+    """
+    t, q = np.triu_indices(len(scores), k=1)
+    rises = np.sign(scores[q] - scores[t])
+    return float((rises + 1).mean() / 2)
+
+
+def area_mean(image: NDArray, shape: tuple[int, int]) -> NDArray[np.float64]:
+    """Average an image (H, W) down to ``shape``: pixel i is the mean over floor(i H / h) .. ceil((i + 1) H / h).
+
+    The windows are those of torch's adaptive average pooling, with which models are trained.
+    """
+    rows, columns = (_averaging(length, wanted) for length, wanted in zip(image.shape, shape, strict=True))
+    averaged: NDArray[np.float64] = rows @ image.astype(np.float64) @ columns.T
+    return averaged
+
+
+def _averaging(length: int, wanted: int) -> NDArray[np.float64]:
+    matrix = np.zeros((wanted, length))
+    for i in range(wanted):
+        start, stop = i * length // wanted, -(-(i + 1) * length // wanted)
+        matrix[i, start:stop] = 1 / (stop - start)
+    return matrix
+
+
+def measure_drawing(drawn: NDArray[np.float64], truth: NDArray[np.float64]) -> Drawing:
+    """Compare a drawn image with the true one, both (h, w) with values in [0, 1].
+
+    SSIM (Wang et al. 2004) takes a uniform window of 7 x 7 pixels, or the largest odd one that fits.
+    """
+    error = max(float(np.square(drawn - truth).mean()), ROUNDING_ERROR)
+    side = min(SSIM_WINDOW, *truth.shape)
+    window = side if side % 2 else side - 1
+    similarity = structural_similarity(truth, drawn, win_size=window, data_range=1.0)
+    return Drawing(float(-10 * np.log10(error)), float(similarity))
+
+
+def mean_images(images: NDArray[np.float64], subjects: list[str]) -> dict[str, NDArray[np.float64]]:
+    """For each subject the mean image of all other subjects' clips.
+
+    Parameters
+    ----------
+    images
+        (N, H, W), one for each clip.
+    subjects
+        Subject of each clip, at least two different ones.
+    """
+    names = np.array(subjects)
+    return {name: images[names != name].mean(axis=0) for name in sorted(set(subjects))}
