@@ -96,7 +96,7 @@ def _named(**parts: nn.Module) -> nn.Sequential:
 
 
 class LocalBlock(nn.Module):
-    """Local relational aggregator as released, B: x = embed(x); x = x + conv(x); x = x + MLP(BN(x)) [run].
+    """Local relational aggregator as released, B: x = embed(x); x = x + conv(x); x = x + MLP(BN(x)).
 
     Nothing normalises or rectifies the 3x3 convolution, and no 1x1 convolution follows it [run].
     """
@@ -246,12 +246,11 @@ class FDPReleased(Classifier):
     transformer starts from a truncated normal, std 0.02, and biases of 0 [code]; the recognition head and
     the drawing network from torch's defaults [choice].
 
-    [choice] Frames of another size than 64 x 64 are averaged to it on entry, and the true dynamic image to
-    the size of the drawn one. The released code resizes frames when it reads them, and draws the true
-    image from those.
+    [choice] Frames of another size than 64 x 64 are averaged to it on entry, and so is the true dynamic
+    image, whose frames in the released code are the network's own.
 
-    [run] In training each frame index goes through the transformer by itself (finding I). In evaluation
-    BN treats all frames alike, so that they go through together.
+    [run] In training each frame index goes through the transformer by itself, finding I. In evaluation BN
+    treats all frames alike, and they go through together.
 
     Parameters
     ----------
@@ -325,10 +324,9 @@ def load_released_state_dict(model: FDPReleased, state_dict: Mapping[str, Tensor
     Raises
     ------
     TypeError
-        If a value is no tensor; nothing is loaded.
+        If a value is no tensor.
     ValueError
-        If a tensor is missing, unexpected or of another shape; the message names it, and nothing is
-        loaded.
+        If a tensor is missing, unexpected or of another shape. The message names it; nothing is loaded.
     """
     wrapped = all(key.startswith(WRAPPER) for key in state_dict)
     found = {key.removeprefix(WRAPPER) if wrapped else key: value for key, value in state_dict.items()}
