@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import csv
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ import pyarrow as pa
 import yaml
 from numpy.typing import NDArray
 
+from bench.params import Run, load_run
 from bench.predictions import PREDICTIONS
-from prep import images, shards
-from prep.schema import TASK
+from prep import images, paths, shards
+from prep.schema import DYNAMIC, MANIFEST, TASK
+from prep.workers import Context
 
 CLASSES = ("happiness", "surprise", "disgust")
 
@@ -126,6 +129,7 @@ def write_task(
     classes: Sequence[str] = CLASSES,
     inputs: Sequence[str] = ("frames", "dynamic_image", "flow"),
     published: bool = True,
+    sampling: str | None = "uniform",
 ) -> list[dict[str, Any]]:
     """Write a task's folder as the `task` stage does, and return its rows."""
     rows = task_rows(classes=classes) if rows is None else rows
@@ -134,10 +138,49 @@ def write_task(
         pa.Table.from_pylist([row for row in rows if row["subject"] == subject], schema=TASK) for subject in subjects
     )
     shards.write_subjects(folder / "clips.parquet", TASK, tables)
-    about = {"task": name, "classes": list(classes), "inputs": list(inputs), "flow_side": 28}
+    about = {"task": name, "classes": list(classes), "inputs": list(inputs), "flow_side": 28, "sampling": sampling}
     about |= {"faces_may_be_published": published, "rendered": name.startswith("synthetic")}
     (folder / "task.json").write_text(json.dumps(about), encoding="utf-8")
     return rows
+
+
+def run_of(
+    model: str,
+    train: dict[str, Any] | None = None,
+    protocol: str = "honest",
+    faults: dict[str, Any] | None = None,
+    **settings: Any,
+) -> Run:
+    """A run on the task ``tiny``, checked; named ``it``, or ``it-test_selected`` where the protocol asks for it."""
+    name = "it-test_selected" if protocol == "test_selected" else "it"
+    entry = {"task": "tiny", "model": model, "protocol": protocol, "faults": faults or {}, "set": settings}
+    return load_run(name, params(runs={name: entry}, train=train or {}))
+
+
+def train_fold(run: Run, task: Path, out: Path, fold: str, repetition: int = 0) -> dict[str, bytes]:
+    """Train a fold of a task of three classes as a worker does; the files it leaves."""
+    from bench.run import _train_fold, _Training
+
+    out.mkdir(parents=True)
+    reports: list[dict[str, Any]] = []
+    _train_fold(_Training(run, task, fold, repetition, "cpu", 1, len(CLASSES)), Context(out, reports.append, 0))
+    return {path.name: path.read_bytes() for path in sorted(out.iterdir())}
+
+
+@contextmanager
+def torch_as_it_was() -> Iterator[None]:
+    """Training sets torch's global state for its worker process; here other tests share the process."""
+    import torch
+
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    warn_only, quickest = torch.is_deterministic_algorithms_warn_only_enabled(), torch.backends.cudnn.benchmark
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        torch.backends.cudnn.benchmark = quickest
+        torch.set_flush_denormal(False)
 
 
 def predictions(
@@ -162,6 +205,34 @@ def predictions(
         }
         for row, k in zip(rows, guess, strict=True)
     ]
+
+
+def perceived(
+    rows: list[dict[str, Any]], length: int = 4, side: int | None = 8, ranks: bool = True, seed: int = 0
+) -> list[dict[str, Any]]:
+    """Prediction rows to which noise is added as rank scores, and as drawn images where there is a ``side``."""
+    rng = np.random.default_rng(seed)
+    return [
+        row
+        | {"rank_scores": rng.normal(0, 1, length).tolist() if ranks else None}
+        | {"drawn": images.encode_png(rng.integers(0, 256, (side, side), dtype=np.uint8)) if side else None}
+        for row in rows
+    ]
+
+
+def write_perception_data(rows: list[dict[str, Any]], task: str = "tiny", release: str = "synthetic") -> None:
+    """What the gallery reads beside a task: which frames were sampled, and the marks of its clips."""
+    sampled, marked = [], []
+    for number, row in enumerate(rows):
+        frames = list(range(1, 3 * len(row["frames"]), 3))
+        sampled.append(
+            {key: row[key] for key in ("clip_id", "subject", "frames", "dynamic_image")} | {"sampled": frames}
+        )
+        clip = {key: row[key] for key in ("clip_id", "dataset", "subject")} | {"fps": None, "emotion": row["class"]}
+        marks = {"onset": 1, "apex": None if number == 0 else 4, "offset": frames[-1], "action_units": ""}
+        marked.append(clip | marks | {"frames": [], "frame_numbers": []})
+    shards.write_table(pa.Table.from_pylist(sampled, schema=DYNAMIC), paths.dynamic(task) / "dynamic.parquet")
+    shards.write_table(pa.Table.from_pylist(marked, schema=MANIFEST), paths.manifest(release) / "manifest.parquet")
 
 
 def write_predictions(run: str, rows: list[dict[str, Any]], curve: str = "repetition,fold,epoch,loss\n") -> Path:

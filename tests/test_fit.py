@@ -21,33 +21,22 @@ from bench.artifacts import Artifacts
 from bench.data import ClipSet, load_clips
 from bench.fit import fit
 from bench.fit_module import fit_module
-from bench.params import Run, load_run
 from bench.predictions import read_predictions
-from bench.run import _train_fold, _Training, train_run
+from bench.run import train_run
 from bench.seeds import seed_of
 from bench.step import Standardiser, resolve_device, resolve_precision
 from models.registry import create_model
 from prep.scratch import Scratch
-from prep.workers import Context
-from tests.builders import params, task_rows, write_task
+from tests.builders import run_of, task_rows, torch_as_it_was, train_fold, write_task
 
 HELD_OUT = "synthetic/s02"
 MODELS = ("majority", "flow_histogram", "ststnet")
 
 
 @pytest.fixture(autouse=True)
-def torch_as_it_was() -> Iterator[None]:
-    """`fit_module` sets torch's global state for its worker process; here other tests share the process."""
-    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    yield
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(deterministic)
-    torch.set_flush_denormal(False)
-
-
-def run_of(model: str, train: dict[str, Any] | None = None, **settings: Any) -> Run:
-    runs = {"it": {"task": "tiny", "model": model, "set": settings}}
-    return load_run("it", params(runs=runs, train=train or {}))
+def unchanged_torch() -> Iterator[None]:
+    with torch_as_it_was():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -67,21 +56,13 @@ def test_clips(task: Path) -> ClipSet:
     return load_clips(task, ("flow",), keep=lambda subject: subject == HELD_OUT)
 
 
-def train_fold(run: Run, task: Path, out: Path, fold: str = HELD_OUT, repetition: int = 0) -> dict[str, bytes]:
-    """Train a fold as a worker does; the files it leaves."""
-    out.mkdir(parents=True)
-    reports: list[dict[str, Any]] = []
-    _train_fold(_Training(run, task, fold, repetition, "cpu", 1, 3), Context(out, reports.append, 0))
-    return {path.name: path.read_bytes() for path in sorted(out.iterdir())}
-
-
 @pytest.mark.parametrize("model", MODELS)
 def test_same_seed_same_bytes(task: Path, tmp_path: Path, model: str) -> None:
     torch.manual_seed(1)
-    one = train_fold(run_of(model), task, tmp_path / "a")
+    one = train_fold(run_of(model), task, tmp_path / "a", HELD_OUT)
     torch.manual_seed(2)  # what went on before must not matter
     torch.set_num_threads(2)
-    other = train_fold(run_of(model), task, tmp_path / "b")
+    other = train_fold(run_of(model), task, tmp_path / "b", HELD_OUT)
     assert set(one) == {"curve.json", "model.safetensors", "predictions.parquet"}
     assert one == other
 
@@ -119,8 +100,8 @@ def test_the_test_subject_changes_no_weight(task: Path, tmp_path: Path, model: s
             row["flow"] = noise.normal(50, 9, len(row["flow"])).astype(np.float32).tolist()
             row["label"] = 0
     write_task(tmp_path / "task", strange)
-    one = train_fold(run_of(model), task, tmp_path / "a")
-    other = train_fold(run_of(model), tmp_path / "task", tmp_path / "b")
+    one = train_fold(run_of(model), task, tmp_path / "a", HELD_OUT)
+    other = train_fold(run_of(model), tmp_path / "task", tmp_path / "b", HELD_OUT)
     assert one["model.safetensors"] == other["model.safetensors"]
     assert one["curve.json"] == other["curve.json"]
     assert one["predictions.parquet"] != other["predictions.parquet"]
@@ -133,8 +114,8 @@ def test_a_training_subject_changes_weights(task: Path, tmp_path: Path) -> None:
         if row["subject"] == "synthetic/s01":
             row["flow"] = (np.array(row["flow"]) + 1).tolist()
     write_task(tmp_path / "task", rows)
-    one = train_fold(run_of("ststnet"), task, tmp_path / "a")
-    other = train_fold(run_of("ststnet"), tmp_path / "task", tmp_path / "b")
+    one = train_fold(run_of("ststnet"), task, tmp_path / "a", HELD_OUT)
+    other = train_fold(run_of("ststnet"), tmp_path / "task", tmp_path / "b", HELD_OUT)
     assert one["model.safetensors"] != other["model.safetensors"]
 
 
@@ -268,7 +249,7 @@ def test_loss_that_is_no_number_is_an_error(clips: ClipSet) -> None:
 
 
 def test_a_checkpoint_of_a_network_reloads(task: Path, tmp_path: Path, test_clips: ClipSet) -> None:
-    train_fold(run_of("ststnet"), task, tmp_path / "a")
+    train_fold(run_of("ststnet"), task, tmp_path / "a", HELD_OUT)
     path = tmp_path / "a/model.safetensors"
     with safe_open(path, "pt") as file:
         about = json.loads(file.metadata()["fdpbench"])
@@ -291,7 +272,7 @@ def test_a_checkpoint_of_a_network_reloads(task: Path, tmp_path: Path, test_clip
 
 @pytest.mark.parametrize("model", ["majority", "flow_histogram"])
 def test_a_checkpoint_of_an_estimator_reloads(task: Path, tmp_path: Path, test_clips: ClipSet, model: str) -> None:
-    train_fold(run_of(model), task, tmp_path / "a")
+    train_fold(run_of(model), task, tmp_path / "a", HELD_OUT)
     estimator = create_model(model, 3)
     estimator.load_state(safetensors.numpy.load_file(tmp_path / "a/model.safetensors"))
     scores = np.broadcast_to(estimator.scores({"flow": test_clips.inputs["flow"]}), (len(test_clips), 3))
@@ -308,7 +289,7 @@ def test_scores_are_joined_to_their_clips(tmp_path: Path, model: str) -> None:
     write_task(tmp_path / "other", rows[::-1])
     found = []
     for name in ("one", "other"):
-        train_fold(run_of(model), tmp_path / name, tmp_path / f"out-{name}")
+        train_fold(run_of(model), tmp_path / name, tmp_path / f"out-{name}", HELD_OUT)
         found.append({row["clip_id"]: row for row in read_predictions(tmp_path / f"out-{name}/predictions.parquet")})
     assert found[0] == found[1]
     assert {clip: row["y_true"] for clip, row in found[0].items()} == {
