@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro test test-long test-pipeline smoke lint types format build clean
+.PHONY: help install repro full test test-long test-pipeline smoke lint types format build clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -32,6 +32,16 @@ repro: install ## run the whole pipeline on what params.yaml lists and print the
 	dvc repro
 	@echo; cat results/tables.md
 	@echo "Results: results/tables.md (also results/tables/*.csv, *.tex, results/metrics.json, results/plots)"
+
+full: install ## every model, protocol and ablation with three seeds, in build/full (hours; goes on where it stopped)
+	@mkdir -p build/full && rm -rf build/full/bench build/full/models build/full/prep
+	@git ls-files -z -- . ':!results' ':!dvc.lock' ':!params.yaml' | xargs -0 cp --parents -t build/full
+	@cp params.full.yaml build/full/params.yaml
+	@cd build/full && { test -d .git || git init --quiet .; } && dvc config --local cache.dir ../../../.dvc/cache
+	cd build/full && dvc repro && python -m bench costs --table ablations
+	@rm -rf results/full && cp -r build/full/results results/full && cp build/full/dvc.lock results/full/dvc.lock
+	@echo; cat results/full/tables.md
+	@echo "Results: results/full (written from build/full, whose params.yaml is params.full.yaml)"
 
 test: install ## the fast test suite
 	pytest -n 2 --dist worksteal -m "not pipeline"

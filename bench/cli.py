@@ -134,3 +134,37 @@ def gallery(
         with open_scratch("gallery", "whole") as scratch:
             scratch.publish({out: partial(draw_gallery, paths.task(task), drawing)})
         console.print(f"gallery: {out}" + (f", drawn by {drawing}" if drawing else ""))
+
+
+@app.command()
+def costs(
+    table: Annotated[
+        str | None,
+        typer.Option(help="Only the runs of this table (`table:` of a run) and those they are compared with."),
+    ] = None,
+) -> None:
+    """Measure what each run costs, beside its figures: parameters, multiply-adds, time of a training step.
+
+    Writes results/costs.md, or results/costs-TABLE.md. Needs `dvc repro` to have run. Times are of this machine.
+    """
+    from bench.costs import costs_table, measure_costs
+    from bench.params import ParamsError, changes_of, load_run, load_tasks, load_train, run_names
+    from bench.scores import score_runs
+    from bench.tables import tables_of
+
+    with command("bench costs"):
+        entries = run_names()
+        scores = sorted(score_runs(entries, load_train().repetitions), key=lambda score: list(entries).index(score.run))
+        if table is not None:
+            groups = [[score for score in scores if score.task.task == task] for task in load_tasks()]
+            scores = [score for group in groups for score in tables_of(group).get(table, [])]
+            if not scores:
+                raise ParamsError(f"params.yaml: no run has `table: {table}`")
+        runs = [load_run(score.run) for score in scores]
+        measured = measure_costs([run for run in runs if run.model.kind == "module"])
+        text = costs_table(scores, {run.name: changes_of(run) for run in runs}, {cost.run: cost for cost in measured})
+        out = RESULTS / ("costs.md" if table is None else f"costs-{table}.md")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(text, encoding="utf-8")
+        print(text)
+        console.print(f"costs: {out}")

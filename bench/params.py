@@ -16,6 +16,7 @@ __all__ = [
     "Run",
     "RunEntry",
     "TrainParams",
+    "changes_of",
     "load_run",
     "load_runs",
     "load_tasks",
@@ -182,6 +183,12 @@ def _settings(name: str, entry: RunEntry, model: ModelInfo, params: dict[str, An
             raise ParamsError(f"options.{entry.model}: {', '.join(given)} mean nothing to it; it is fitted at once")
     check_options(entry.model, settings.model)
     return settings
+
+
+def changes_of(run: Run) -> str:
+    """What a run sets that its model's options do not, as a table prints it: ``pooling learned, lr 0.001``."""
+    recipe = {key: value for key, value in run.entry.set.items() if key != "model"}
+    return ", ".join(f"{key} {value}" for key, value in (run.entry.set.get("model", {}) | recipe).items())
 
 
 def load_train(params: dict[str, Any] | None = None) -> TrainParams:

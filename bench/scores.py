@@ -21,7 +21,7 @@ from bench.protocols import protocol_text
 from prep import images, paths
 from prep.progress import console
 
-__all__ = ["Score", "clear_unlisted", "score_runs"]
+__all__ = ["Score", "clear_unlisted", "score_runs", "with_spread"]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from tabulate import tabulate
 from bench.artifacts import Artifacts
 from bench.scores import Score, with_spread
 
-__all__ = ["FIGURES", "PERCEPTION", "SYNTHETIC_NOTE", "write_tables"]
+__all__ = ["FIGURES", "PERCEPTION", "SYNTHETIC_NOTE", "github", "tables_of", "write_tables"]
 
 # Column -> attribute of `Figures`.
 FIGURES = {"UF1": "uf1", "UAR": "uar", "accuracy": "accuracy", "weighted F1": "weighted_f1"}
@@ -61,7 +61,7 @@ def write_tables(scores: list[Score], markdown: Path, tables: Path, metrics: Pat
     tasks = {score.task.task: score.task for score in scores}
     by_task = {name: sorted((s for s in scores if s.task.task == name), key=_rank) for name in tasks}
     text = "\n".join(["# Results", "", _legend(), *(_markdown(by_task[name]) for name in tasks)])
-    named = {name: _tables(group) for name, group in by_task.items()}
+    named = {name: tables_of(group) for name, group in by_task.items()}
     for folder in (tables, plots):  # nothing of a run or task that is gone stays
         shutil.rmtree(folder, ignore_errors=True)
     for folder in (markdown.parent, tables, metrics.parent, plots / "confusion", plots / "loss"):
@@ -90,8 +90,8 @@ def _rank(score: Score) -> tuple[bool, float, str]:
     return (not score.competes, -score.mean("uf1"), score.run)
 
 
-def _tables(group: list[Score]) -> dict[str, list[Score]]:
-    """The tables of a task: its own, named ``""``, and those that runs name.
+def tables_of(group: list[Score]) -> dict[str, list[Score]]:
+    """The tables of one task's runs: its own, named ``""``, and those that runs name.
 
     A table that runs name also holds the runs of the same models in the task's own, to be compared with.
     """
@@ -122,18 +122,19 @@ def _markdown(group: list[Score]) -> str:
     clips, subjects = max(score.clips for score in group), max(score.subjects for score in group)
     head = f"## {info.task}\n\n{clips} clips, {subjects} subjects, classes: {', '.join(info.classes)}."
     parts = [f"{head} {SYNTHETIC_NOTE}" if info.rendered else head]
-    for name, members in _tables(group).items():
+    for name, members in tables_of(group).items():
         if name:
             parts.append(f"### {info.task}: {name}")
-        parts.append(_github(_cells(members, "**{}**")))
+        parts.append(github(_cells(members, "**{}**")))
     perceiving = [score for score in group if score.perception]
     if perceiving:
         parts += [f"### {info.task}: order of frames, and dynamic images drawn of held-out clips", _PERCEPTION_NOTE]
-        parts.append(_github(_perception_cells(perceiving)))
+        parts.append(github(_perception_cells(perceiving)))
     return "\n\n".join(parts) + "\n"
 
 
-def _github(rows: list[dict[str, str]]) -> str:
+def github(rows: list[dict[str, str]]) -> str:
+    """Rows of texts as a Markdown table."""
     return str(tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True))
 
 

@@ -18,6 +18,7 @@ from models.registry import ModelOptionError
 
 __all__ = [
     "Classifier",
+    "Drawer",
     "DropPath",
     "GlobalBlock",
     "LocalBlock",
@@ -246,3 +247,36 @@ class GlobalBlock(nn.Module):
         y = y + self.drop(self.heads(y))
         x = torch.cat([x, y], dim=1)
         return x + self.drop(self.mlp(x))
+
+
+class Drawer(nn.Module):
+    """SegNet (Badrinarayanan et al. 2017) [code]: its decoder puts values back where the maxima were."""
+
+    def __init__(self, channels: int, widths: tuple[tuple[int, ...], ...]) -> None:
+        super().__init__()
+        self.encoder, self.decoder = nn.ModuleList(), nn.ModuleList()
+        below = [channels, *(stage[-1] for stage in widths)]  # width before each stage
+        for inputs, stage in zip(below, widths, strict=False):
+            sizes = [inputs, *stage]
+            self.encoder.append(nn.Sequential(*(conv_bn_relu(a, b) for a, b in zip(sizes, sizes[1:], strict=False))))
+        for level in reversed(range(len(widths))):
+            sizes = [*widths[level][::-1], below[level]]
+            pairs = list(zip(sizes, sizes[1:], strict=False))
+            convolutions: list[nn.Module] = [conv_bn_relu(a, b) for a, b in pairs]
+            if level == 0:
+                convolutions[-1] = nn.Conv2d(pairs[-1][0], 1, 3, padding=1)
+            self.decoder.append(nn.Sequential(*convolutions))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, h, w) -> image (B, h, w) in [0, 1]."""
+        places = []
+        for encode in self.encoder:
+            x, place = F.max_pool2d(encode(x), 2, return_indices=True)
+            places.append((place, 2 * x.shape[2], 2 * x.shape[3]))
+        for decode in self.decoder:
+            place, height, width = places.pop()
+            # what max_unpool2d does, which torch refuses when asked for determinism
+            empty = x.new_zeros(*x.shape[:2], height * width)
+            x = empty.scatter(2, place.flatten(2), x.flatten(2)).unflatten(2, (height, width))
+            x = decode(x)
+        return x[:, 0].sigmoid()

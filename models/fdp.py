@@ -22,7 +22,7 @@ dynamic image itself.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -32,6 +32,7 @@ from torch import Tensor, nn
 
 from models.blocks import (
     Classifier,
+    Drawer,
     DropPath,
     GlobalBlock,
     LocalBlock,
@@ -42,7 +43,10 @@ from models.blocks import (
 from models.registry import ModelOptionError, Weight, register_model
 from prep.rank_pooling import coefficients
 
-__all__ = ["FDP", "PRESETS", "Preset", "RankScorer", "Stage"]
+__all__ = ["FDP", "PRESETS", "Preset", "RankScorer", "Stage", "Without"]
+
+# What an ablation leaves out.
+Without = Literal["nothing", "dynamic_image", "ranking", "global_blocks", "local_blocks"]
 
 
 @dataclass(frozen=True)
@@ -185,8 +189,9 @@ class Transformer(nn.Module):
         rates = iter(np.linspace(0, preset.drop_path, depth).tolist())
         shared = {"head_dim": preset.head_dim, "divisor": preset.divisor}
         blocks: list[nn.Module] = []
+        stride = 1
         for stage in preset.stages:
-            stride = stage.stride
+            stride *= stage.stride  # of a stage that an ablation emptied, the next one takes over
             for _ in range(stage.local_blocks):
                 drop = DropPath(next(rates), frames)
                 blocks.append(LocalBlock(width, stage.local_width, stride=stride, drop=drop, **shared))
@@ -243,39 +248,6 @@ class RankScorer(nn.Module):
         return F.relu(1 - (scores[:, q] - scores[:, t])).mean()
 
 
-class Drawer(nn.Module):
-    """SegNet (Badrinarayanan et al. 2017) [code]: its decoder puts values back where the maxima were."""
-
-    def __init__(self, channels: int, widths: tuple[tuple[int, ...], ...]) -> None:
-        super().__init__()
-        self.encoder, self.decoder = nn.ModuleList(), nn.ModuleList()
-        below = [channels, *(stage[-1] for stage in widths)]  # width before each stage
-        for inputs, stage in zip(below, widths, strict=False):
-            sizes = [inputs, *stage]
-            self.encoder.append(nn.Sequential(*(conv_bn_relu(a, b) for a, b in zip(sizes, sizes[1:], strict=False))))
-        for level in reversed(range(len(widths))):
-            sizes = [*widths[level][::-1], below[level]]
-            pairs = list(zip(sizes, sizes[1:], strict=False))
-            convolutions: list[nn.Module] = [conv_bn_relu(a, b) for a, b in pairs]
-            if level == 0:
-                convolutions[-1] = nn.Conv2d(pairs[-1][0], 1, 3, padding=1)
-            self.decoder.append(nn.Sequential(*convolutions))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, channels, h, w) -> image (B, h, w) in [0, 1]."""
-        places = []
-        for encode in self.encoder:
-            x, place = F.max_pool2d(encode(x), 2, return_indices=True)
-            places.append((place, 2 * x.shape[2], 2 * x.shape[3]))
-        for decode in self.decoder:
-            place, height, width = places.pop()
-            # what max_unpool2d does, which torch refuses when asked for determinism
-            empty = x.new_zeros(*x.shape[:2], height * width)
-            x = empty.scatter(2, place.flatten(2), x.flatten(2)).unflatten(2, (height, width))
-            x = decode(x)
-        return x[:, 0].sigmoid()
-
-
 @register_model(inputs=("frames",), targets=("dynamic_image",), paper="Shao et al., ACM TOMM 2025, arXiv 2509.06015")
 class FDP(Classifier):
     """Transformer, rank scorer, temporal pooling, recognition head and drawing head.
@@ -303,11 +275,15 @@ class FDP(Classifier):
     ranking_weight, dynamic_image_weight
         Weights of the ranking loss and of the squared error of the dynamic image, beside a
         cross-entropy of weight 1. [code] has 100 for the image and no ranking loss.
+    without
+        An ablation: ``dynamic_image`` leaves out the drawing head, ``ranking`` the rank scorer, with the
+        plain mean over time in place of rank pooling, ``global_blocks`` and ``local_blocks`` the
+        transformer's blocks of that kind. The ranking loss alone is left out by ``ranking_weight: 0``.
 
     Raises
     ------
     ModelOptionError
-        If the frames do not suit the preset.
+        If the frames do not suit the preset, or pooling is to be learned without ranking.
     """
 
     def __init__(
@@ -319,18 +295,23 @@ class FDP(Classifier):
         pooling: Literal["fixed", "learned"] = "fixed",
         ranking_weight: Weight = 0.1,
         dynamic_image_weight: Weight = 10.0,
+        without: Without = "nothing",
     ) -> None:
         super().__init__()
+        if without == "ranking" and pooling == "learned":
+            raise ModelOptionError("model 'fdp': without ranking there is nothing to learn pooling from; use fixed")
         length, channels, height, width = input_shape(
             shapes, "frames", "T C H W", T=(2, None), H=(32, None), W=(32, None)
         )
         sizes = PRESETS[preset]
         map_height, map_width = _map_shape(preset, height, width)
+        if without in ("global_blocks", "local_blocks"):
+            sizes = replace(sizes, stages=tuple(replace(stage, **{without: 0}) for stage in sizes.stages))
         self.ranking_weight, self.dynamic_image_weight = ranking_weight, dynamic_image_weight
         self.transformer = Transformer(channels, length, sizes)
-        self.scorer = RankScorer(map_height * map_width)
+        self.scorer = None if without == "ranking" else RankScorer(map_height * map_width)
 
-        weights = coefficients(length)
+        weights = np.ones(length) if without == "ranking" else coefficients(length)
         pooling_weights = torch.tensor(weights / np.linalg.norm(weights), dtype=torch.float32)
         self.pooling_weights: Tensor
         if pooling == "learned":
@@ -351,20 +332,21 @@ class FDP(Classifier):
             nn.Dropout(sizes.dropout),
             nn.Linear(sizes.hidden, num_classes),
         )
-        self.draw = Drawer(sizes.channels, sizes.decoder)
+        self.draw = None if without == "dynamic_image" else Drawer(sizes.channels, sizes.decoder)
+
+    def maps(self, frames: Tensor) -> Tensor:
+        """Feature maps (B, T, h, w) of frames (B, T, C, H, W), all in one pass."""
+        return self.transformer(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
 
     def forward(self, frames: Tensor) -> ModelOutput:
         """Classify clips (B, T, C, H, W), draw their dynamic images and score their frames."""
-        clips, length = frames.shape[:2]
-        frames = F.layer_norm(frames, frames.shape[2:])  # each frame by itself
-        maps = self.transformer(frames.flatten(0, 1))  # (B T, h, w)
-        maps = maps.unflatten(0, (clips, length))  # (B, T, h, w)
+        maps = self.maps(F.layer_norm(frames, frames.shape[2:]))  # each frame by itself: (B, T, h, w)
         pooled = torch.einsum("t,bthw->bhw", self.pooling_weights, maps)  # sum of the rank features
         representation = self.expand(pooled[:, None])  # (B, channels, h, w)
         return ModelOutput(
             logits=self.recognise(representation),
-            dynamic_image=self.draw(representation),  # (B, h, w)
-            scores=self.scorer(maps),
+            dynamic_image=self.draw(representation) if self.draw else None,  # (B, h, w)
+            scores=self.scorer(maps) if self.scorer else None,  # (B, T)
         )
 
     def loss(self, output: ModelOutput, labels: Tensor, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -372,15 +354,14 @@ class FDP(Classifier):
 
         The true dynamic image (B, 1, H, W) is averaged down to the size of the drawn one.
         """
-        assert output.dynamic_image is not None and output.scores is not None
-        height, width = output.dynamic_image.shape[1:]
-        truth = F.adaptive_avg_pool2d(targets["dynamic_image"], (height, width))[:, 0]  # (B, h, w)
-        error = F.mse_loss(output.dynamic_image, truth)
-        return {
-            **super().loss(output, labels, targets),
-            "ranking": self.ranking_weight * RankScorer.loss(output.scores),
-            "dynamic_image": self.dynamic_image_weight * error,
-        }
+        terms = super().loss(output, labels, targets)
+        if output.scores is not None:
+            terms["ranking"] = self.ranking_weight * RankScorer.loss(output.scores)
+        if output.dynamic_image is not None:
+            height, width = output.dynamic_image.shape[1:]
+            truth = F.adaptive_avg_pool2d(targets["dynamic_image"], (height, width))[:, 0]  # (B, h, w)
+            terms["dynamic_image"] = self.dynamic_image_weight * F.mse_loss(output.dynamic_image, truth)
+        return terms
 
 
 def _map_shape(preset: str, height: int, width: int) -> tuple[int, int]:

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from models import create_model
-from models.blocks import Attention, DropPath, GlobalBlock, LocalBlock
-from models.fdp import PRESETS, Drawer, RankScorer
+from models.blocks import Attention, Drawer, DropPath, GlobalBlock, LocalBlock
+from models.fdp import PRESETS, RankScorer
 from models.registry import ModelOptionError
 from prep.rank_pooling import coefficients
 
@@ -159,3 +160,67 @@ def test_frames_that_the_preset_cannot_halve_are_refused() -> None:
         create_model("fdp", 3, shapes={"frames": (8, 1, 96, 100)})
     with pytest.raises(ModelOptionError, match="tiny"):
         create_model("fdp", 3, shapes=SHAPES, preset="huge")
+
+
+LEFT_OUT = ("dynamic_image", "ranking", "global_blocks", "local_blocks")
+
+
+@pytest.mark.parametrize("without", LEFT_OUT)
+def test_an_ablation_leaves_out_its_part_and_trains_the_rest(without: str) -> None:
+    torch.manual_seed(0)
+    model = create_model("fdp", 3, shapes=SHAPES, without=without)
+    output = model(frames=torch.randn(4, 8, 1, 48, 48))
+    terms = model.loss(output, torch.arange(4) % 3, {"dynamic_image": torch.rand(4, 1, 48, 48)})
+    kept = {"cross_entropy", "ranking", "dynamic_image"} - {without}
+    assert set(terms) == kept
+    assert (output.dynamic_image is None) == (without == "dynamic_image")
+    assert (output.scores is None) == (without == "ranking")
+    kinds = {type(block) for block in model.transformer.blocks}
+    assert kinds == {GlobalBlock, LocalBlock} - {
+        {"global_blocks": GlobalBlock, "local_blocks": LocalBlock}.get(without, nn.Module)
+    }
+    sum(terms.values()).backward()
+    assert [name for name, value in model.named_parameters() if value.grad is None] == []
+
+
+@pytest.mark.parametrize("without", LEFT_OUT)
+@pytest.mark.parametrize("preset", list(PRESETS))
+def test_an_ablation_is_smaller_and_keeps_the_size_of_its_maps(preset: Any, without: Any) -> None:
+    with torch.device("meta"):
+        whole, less = (
+            create_model("fdp", 5, shapes={"frames": (8, 1, 64, 64)}, preset=preset, without=left_out)
+            for left_out in ("nothing", without)
+        )
+        frames = torch.empty(2, 8, 1, 64, 64)
+        assert whole.maps(frames).shape == less.maps(frames).shape
+    assert sum(p.numel() for p in less.parameters()) < sum(p.numel() for p in whole.parameters())
+
+
+def test_without_ranking_the_representation_is_the_mean_over_time() -> None:
+    model = create_model("fdp", 3, shapes=SHAPES, without="ranking").eval()
+    seen: list[torch.Tensor] = []
+    model.expand.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0][:, 0]))
+    frames = torch.randn(2, 8, 1, 48, 48)
+    with torch.no_grad():
+        model(frames=frames)
+        maps = model.maps(F.layer_norm(frames, frames.shape[2:]))
+    direction = maps.mean(dim=1)
+    torch.testing.assert_close(seen[0] / seen[0].norm(), direction / direction.norm(), atol=1e-5, rtol=0)
+    with pytest.raises(ModelOptionError, match="learn pooling"):
+        create_model("fdp", 3, shapes=SHAPES, without="ranking", pooling="learned")
+
+
+def frame_by_frame(model: Any, frames: torch.Tensor) -> torch.Tensor:
+    return torch.stack([model.transformer(frames[:, t]) for t in range(frames.shape[1])], dim=1)
+
+
+def test_one_pass_over_all_frames_equals_frame_by_frame_in_evaluation_alone() -> None:
+    """In training batch norm takes its statistics over other sets of frames: finding I of the released code."""
+    torch.manual_seed(0)
+    model = create_model("fdp", 3, shapes=SHAPES)
+    frames = torch.randn(3, 8, 1, 48, 48)
+    with torch.no_grad():
+        pooled(model, frames)  # leaves batch norm with statistics, in evaluation mode
+        torch.testing.assert_close(model.maps(frames), frame_by_frame(model, frames), atol=1e-5, rtol=1e-5)
+        model.train()
+        assert (model.maps(frames) - frame_by_frame(model, frames)).abs().max() > 1e-3

@@ -85,7 +85,7 @@ def test_another_seed_gives_other_weights(clips: ClipSet) -> None:
     weights = []
     for seed in (1, 2):
         fitted = fit_module(run_of("ststnet", epochs=1), clips, 3, seed, "cpu", lambda message: None)
-        weights.append(fitted.model.fc.weight.detach().clone())  # type: ignore[attr-defined]
+        weights.append(fitted.model.state_dict()["fc.weight"].clone())
     assert not torch.equal(*weights)
 
 
@@ -122,7 +122,7 @@ def test_a_training_subject_changes_weights(task: Path, tmp_path: Path) -> None:
 def test_inputs_are_standardised_over_training_clips(clips: ClipSet) -> None:
     fitted = fit_module(run_of("ststnet", epochs=1), clips, 3, 0, "cpu", lambda message: None)
     flow = clips.inputs["flow"].astype(np.float64)
-    standardiser = fitted.standardiser  # type: ignore[attr-defined]
+    standardiser = fitted.standardiser
     assert standardiser.mean["flow"].ravel().tolist() == pytest.approx(flow.mean(axis=(0, 2, 3)).tolist(), rel=1e-5)
     assert standardiser.scale["flow"].ravel().tolist() == pytest.approx(flow.std(axis=(0, 2, 3)).tolist(), rel=1e-5)
 
@@ -168,12 +168,12 @@ def test_it_learns_what_is_there_to_learn(clips: ClipSet, test_clips: ClipSet) -
 
 def test_training_mode_comes_back_after_scoring(clips: ClipSet, test_clips: ClipSet) -> None:
     fitted = fit_module(run_of("ststnet", epochs=1), clips, 3, 0, "cpu", lambda message: None)
-    network = fitted.model  # type: ignore[attr-defined]
+    network = fitted.model
     for mode in (True, False):
         network.train(mode)
         before = {key: value.clone() for key, value in network.state_dict().items()}
         first, second = fitted.predict(test_clips).scores, fitted.predict(test_clips).scores
-        assert network.training is mode and network.dropout.training is mode
+        assert network.training is mode and network.get_submodule("dropout").training is mode
         assert (first == second).all()  # no dropout while scoring
         assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
 
@@ -182,7 +182,7 @@ def test_scores_are_probabilities_whatever_the_batch(clips: ClipSet) -> None:
     scores = []
     for size in (2, 5, 64):
         fitted = fit_module(run_of("ststnet", epochs=1, batch_size=64), clips, 3, 0, "cpu", lambda message: None)
-        fitted.run = run_of("ststnet", epochs=1, batch_size=size)  # type: ignore[attr-defined]
+        fitted.run = run_of("ststnet", epochs=1, batch_size=size)
         scores.append(fitted.predict(clips).scores)
     assert scores[0].shape == (len(clips), 3)
     assert np.allclose(scores[0].sum(axis=1), 1)
@@ -220,7 +220,7 @@ def test_precision_runs_on_the_cpu(clips: ClipSet, test_clips: ClipSet, precisio
     fitted = fit_module(run_of("ststnet", {"precision": precision}), clips, 3, 0, "cpu", lambda message: None)
     scores = fitted.predict(test_clips).scores
     assert scores.dtype == np.float64 and np.isfinite(scores).all()
-    assert {value.dtype for value in fitted.model.parameters()} == {torch.float32}  # type: ignore[attr-defined]
+    assert {value.dtype for value in fitted.model.parameters()} == {torch.float32}
 
 
 def test_precision_is_not_without_effect(clips: ClipSet, test_clips: ClipSet) -> None:

@@ -1,0 +1,166 @@
+"""What runs cost: parameters, multiply-adds of a clip, and the time of a training step, measured in turns.
+
+Times are a measurement of the machine at hand and differ from one call to the next, so no DVC stage
+depends on them; ratios between runs hold better than seconds.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from bench.data import ClipSet, load_clips, load_index, load_task_info
+from bench.params import Run
+from bench.scores import Score, with_spread
+from bench.step import Standardiser, TrainStep, resolve_device, set_up_torch, to_device
+from bench.tables import FIGURES, PERCEPTION, github
+from models.registry import create_model
+from prep import paths
+from prep.progress import track
+
+__all__ = ["Cost", "costs_table", "measure_costs"]
+
+ROUNDS = 5
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Costs of a run whose model is trained by gradient descent.
+
+    Attributes
+    ----------
+    run
+        Name of the run.
+    parameters
+        Number of trained parameters.
+    multiply_adds
+        Of one clip in evaluation: matrix products and convolutions, as torch counts them.
+    step_ms
+        Milliseconds of a training step for each clip of the batch: median over rounds, one thread on a CPU.
+    """
+
+    run: str
+    parameters: int
+    multiply_adds: int
+    step_ms: float
+
+
+def measure_costs(runs: list[Run], rounds: int = ROUNDS) -> list[Cost]:
+    """Measure the runs in turns, so that a machine that slows down slows all of them.
+
+    Parameters
+    ----------
+    runs
+        Runs of modules; their tasks' data must be there.
+    rounds
+        Steps of each run that are timed, after one that is not.
+    """
+    prepared = [_Prepared(run) for run in runs]
+    seconds: list[list[float]] = [[] for _ in runs]
+    for number in track(range(rounds + 1), "costs", total=rounds + 1, what="rounds"):
+        for one, times in zip(prepared, seconds, strict=True):
+            elapsed = one.step()
+            if number:  # the first one allocates
+                times.append(elapsed)
+    return [
+        Cost(run.name, one.parameters, one.multiply_adds, 1000 * median(times) / one.clips)
+        for run, one, times in zip(runs, prepared, seconds, strict=True)
+    ]
+
+
+class _Prepared:
+    """A model with one batch of its task's clips."""
+
+    def __init__(self, run: Run) -> None:
+        self.device = torch.device(resolve_device(run.train.device))
+        set_up_torch(self.device, run.train.deterministic)
+        torch.manual_seed(0)
+        folder = paths.task(run.task)
+        clips = _first_clips(folder, run)
+        classes = len(load_task_info(folder).classes)
+        shapes = {name: clips.shapes[name] for name in run.model.inputs}
+        model = create_model(run.model.name, classes, shapes=shapes, **run.settings.model).to(self.device)
+        self.parameters = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+        self.multiply_adds = self._count(model, clips, run)
+        self.clips = len(clips)
+        self._step = TrainStep(run, model.train(), clips, self.device)
+        self._batch = torch.arange(len(clips), device=self.device)
+
+    def _count(self, model: Any, clips: ClipSet, run: Run) -> int:
+        standardiser = Standardiser.of(clips, run.model.inputs, self.device)
+        one = standardiser({name: to_device(clips.inputs[name][:1], self.device) for name in run.model.inputs})
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            model.eval()(**one)
+        return int(counter.get_total_flops()) // 2
+
+    def step(self) -> float:
+        """Seconds of one training step."""
+        self._wait()
+        start = time.perf_counter()
+        self._step(self._batch)
+        self._wait()
+        return time.perf_counter() - start
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+
+def _first_clips(folder: Path, run: Run) -> ClipSet:
+    """As many clips as a batch holds, of as few subjects as give them."""
+    assert run.settings.batch_size
+    wanted: list[str] = []
+    index = sorted(load_index(folder), key=lambda clip: clip["clip_id"])
+    for clip in index[: run.settings.batch_size]:
+        if clip["subject"] not in wanted:
+            wanted.append(clip["subject"])
+    names = tuple(dict.fromkeys((*run.model.inputs, *run.model.targets)))
+    clips = load_clips(folder, names, keep=lambda subject: subject in wanted)
+    first = slice(0, run.settings.batch_size)
+    return ClipSet(
+        clips.clip_ids[first],
+        clips.subjects[first],
+        clips.labels[first],
+        {name: array[first] for name, array in clips.inputs.items()},
+    )
+
+
+def costs_table(scores: list[Score], changes: dict[str, str], costs: dict[str, Cost]) -> str:
+    """Figures of runs beside their costs, as Markdown.
+
+    Parameters
+    ----------
+    scores
+        The runs, in the order in which they are to stand; the first one measured has time 1.
+    changes
+        What each run sets that its model's options do not, by run.
+    costs
+        By run; a run without is one whose model is fitted at once.
+    """
+    first = next((costs[score.run] for score in scores if score.run in costs), None)
+    rows = []
+    for score in scores:
+        row = {"run": score.run, "sets": changes[score.run] or "-", "protocol": score.protocol}
+        row |= {label: score.text(FIGURES[label]) for label in ("UF1", "UAR")}
+        for label in ("pairs in order", "PSNR, dB", "SSIM"):
+            column, decimals = PERCEPTION[label]
+            values = score.perceived(column)
+            row[label] = with_spread(values, decimals) if values else "-"
+        cost = costs.get(score.run)
+        row["parameters"] = f"{cost.parameters:,}" if cost else "-"
+        row["multiply-adds of a clip"] = f"{cost.multiply_adds / 1e6:,.1f} M" if cost else "-"
+        row["step, ms a clip"] = f"{cost.step_ms:.2f}" if cost else "-"
+        row["step, ratio"] = f"{cost.step_ms / first.step_ms:.2f}" if cost and first else "-"
+        rows.append(row)
+    note = (
+        "Figures are those of `tables.md`. Parameters are trained ones; multiply-adds are those of matrix products "
+        "and convolutions\nin evaluation; the time of a training step is a median, measured in turns on this machine, "
+        "one thread on a CPU. Written by `python -m bench costs`."
+    )
+    return f"# Costs\n\n{note}\n\n{github(rows)}\n"
