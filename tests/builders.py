@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from bench.params import Run, load_run
 from bench.predictions import PREDICTIONS
+from models.registry import ModelOptionError, check_options
 from prep import images, paths, shards
 from prep.schema import DYNAMIC, MANIFEST, TASK
 from prep.workers import Context
@@ -155,6 +156,15 @@ def run_of(
     name = "it-test_selected" if protocol == "test_selected" else "it"
     entry = {"task": "tiny", "model": model, "protocol": protocol, "faults": faults or {}, "set": settings}
     return load_run(name, params(runs={name: entry}, train=train or {}))
+
+
+def smallest_preset(model: str) -> dict[str, Any]:
+    """The option ``preset="tiny"``, where the model's declaration has it."""
+    try:
+        check_options(model, {"preset": "tiny"})
+    except ModelOptionError:
+        return {}
+    return {"preset": "tiny"}
 
 
 def train_fold(run: Run, task: Path, out: Path, fold: str, repetition: int = 0) -> dict[str, bytes]:
