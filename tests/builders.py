@@ -134,11 +134,7 @@ def write_task(
 ) -> list[dict[str, Any]]:
     """Write a task's folder as the `task` stage does, and return its rows."""
     rows = task_rows(classes=classes) if rows is None else rows
-    subjects = dict.fromkeys(row["subject"] for row in rows)
-    tables = (
-        pa.Table.from_pylist([row for row in rows if row["subject"] == subject], schema=TASK) for subject in subjects
-    )
-    shards.write_subjects(folder / "clips.parquet", TASK, tables)
+    _write_subjects(folder / "clips.parquet", TASK, rows)
     about = {"task": name, "classes": list(classes), "inputs": list(inputs), "flow_side": 28, "sampling": sampling}
     about |= {"faces_may_be_published": published, "rendered": name.startswith("synthetic")}
     (folder / "task.json").write_text(json.dumps(about), encoding="utf-8")
@@ -156,6 +152,15 @@ def run_of(
     name = "it-test_selected" if protocol == "test_selected" else "it"
     entry = {"task": "tiny", "model": model, "protocol": protocol, "faults": faults or {}, "set": settings}
     return load_run(name, params(runs={name: entry}, train=train or {}))
+
+
+def _write_subjects(path: Path, schema: pa.Schema, rows: list[dict[str, Any]]) -> None:
+    """Write rows with a row group for each subject."""
+    subjects = dict.fromkeys(row["subject"] for row in rows)
+    tables = (
+        pa.Table.from_pylist([row for row in rows if row["subject"] == subject], schema=schema) for subject in subjects
+    )
+    shards.write_subjects(path, schema, tables)
 
 
 def smallest_preset(model: str) -> dict[str, Any]:
@@ -241,7 +246,7 @@ def write_perception_data(rows: list[dict[str, Any]], task: str = "tiny", releas
         clip = {key: row[key] for key in ("clip_id", "dataset", "subject")} | {"fps": None, "emotion": row["class"]}
         marks = {"onset": 1, "apex": None if number == 0 else 4, "offset": frames[-1], "action_units": ""}
         marked.append(clip | marks | {"frames": [], "frame_numbers": []})
-    shards.write_table(pa.Table.from_pylist(sampled, schema=DYNAMIC), paths.dynamic(task) / "dynamic.parquet")
+    _write_subjects(paths.dynamic(task) / "dynamic.parquet", DYNAMIC, sampled)
     shards.write_table(pa.Table.from_pylist(marked, schema=MANIFEST), paths.manifest(release) / "manifest.parquet")
 
 

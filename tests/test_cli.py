@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -23,9 +24,11 @@ from tests.builders import (
     CLASSES,
     PARAMS,
     params,
+    perceived,
     predictions,
     write_flow_whole,
     write_params,
+    write_perception_data,
     write_predictions,
     write_synthetic,
     write_task,
@@ -199,6 +202,34 @@ def test_check_says_what_each_run_will_do(project: Path) -> None:
     assert Path("artifacts/checked.txt").read_text()
 
 
+def test_check_says_by_which_protocol(project: Path) -> None:
+    """A run that looks at the test subject, or rebuilds a fault, is seen to do so before it trains."""
+    runs = {
+        "it-test_selected": {"task": "tiny", "model": "ststnet", "protocol": "test_selected"},
+        "nested": {"task": "tiny", "model": "ststnet", "protocol": "inner", "faults": {"frozen_batch_norm": True}},
+    }
+    write_params(params(flow_releases=[], runs=runs))
+    lines = {line.partition(":")[0]: line.partition(":")[2] for line in invoke("bench", "check").stdout.splitlines()}
+    assert "test_selected" in lines["it-test_selected"]
+    assert "inner" in lines["nested"] and "frozen batch norm" in lines["nested"]
+    assert "test_selected" not in lines["tiny-ststnet"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        ({"model": "ststnet", "protocol": "test_selected"}, "call it bad-test_selected"),
+        ({"model": "ststnet", "protocol": "best"}, "runs.bad.protocol"),
+        ({"model": "majority", "protocol": "inner"}, "majority is fitted at once"),
+        ({"model": "ststnet", "faults": {"frozen": True}}, "runs.bad.faults.frozen: unknown key"),
+    ],
+)
+def test_check_refuses_a_protocol_that_cannot_be(project: Path, entry: dict[str, Any], expected: str) -> None:
+    write_params(params(flow_releases=[], runs={"bad": {"task": "tiny"} | entry}))
+    assert expected in error_of("bench", "check", "--out", "artifacts/checked.txt")
+    assert not Path("artifacts/checked.txt").exists()
+
+
 def test_check_writes_nothing_when_a_run_is_wrong(project: Path) -> None:
     write_params(params(runs={"bad": {"task": "tiny_flow", "model": "cnn3d"}}))
     assert "'cnn3d' needs frames" in error_of("bench", "check", "--out", "artifacts/checked.txt")
@@ -323,3 +354,142 @@ def test_gallery_of_faces_that_may_not_be_published(project: Path) -> None:
 def test_gallery_of_a_task_without_frames(project: Path) -> None:
     write_task(paths.task("tiny"), inputs=("flow",))
     assert "no frames to draw" in error_of("bench", "gallery", "tiny")
+
+
+PICTURE = Path("results/dynamic_images.png")
+
+
+def gallery(*arguments: str) -> bytes:
+    """Draw the picture of the task ``tiny``."""
+    result = invoke("bench", "gallery", "tiny", *arguments)
+    assert result.exit_code == 0, (result.output, result.exception)
+    return PICTURE.read_bytes()
+
+
+def draw(run: str, rows: list[dict[str, Any]], seed: int = 0, **options: Any) -> None:
+    """Write predictions of a run that holds rank scores and drawings."""
+    write_predictions(run, perceived(predictions(run, rows, [0] * len(rows)), seed=seed, **options))
+
+
+@pytest.fixture
+def drawn(project: Path) -> list[dict[str, Any]]:
+    """A task, what the gallery reads beside it, and three runs: one ranks, two draw, in this order."""
+    runs = {name: {"task": "tiny", "model": "ststnet"} for name in ("ranks", "draws", "draws_too")}
+    write_params(params(runs=runs | {"elsewhere": {"task": "tiny_flow", "model": "ststnet"}}))
+    rows = write_task(paths.task("tiny"))
+    write_perception_data(rows)
+    draw("ranks", rows, side=None)
+    draw("draws", rows)
+    draw("draws_too", rows, seed=1)
+    return rows
+
+
+def test_gallery_of_a_run_that_draws(drawn: list[dict[str, Any]]) -> None:
+    """The first of the task's runs that draws; its picture repeats, and shows more than one without."""
+    picture = gallery()
+    assert picture.startswith(b"\x89PNG") and gallery() == picture == gallery("--run", "draws")
+    assert gallery("--run", "draws_too") != picture
+    write_params()  # runs of which none draws
+    without = gallery()
+    assert size_of(picture)[1] > size_of(without)[1] and len(picture) > len(without)
+
+
+def size_of(png: bytes) -> tuple[int, ...]:
+    """Height and width, from the file's head."""
+    return int.from_bytes(png[20:24], "big"), int.from_bytes(png[16:20], "big")
+
+
+def test_gallery_follows_its_drawings_scores_and_marks(drawn: list[dict[str, Any]]) -> None:
+    """What a panel shows comes from where it should."""
+    seen = {gallery()}
+    draw("draws", drawn, seed=7)
+    seen.add(gallery())
+    draw("draws", drawn, ranks=False)
+    seen.add(gallery())
+    draw("draws", drawn, side=16)
+    seen.add(gallery())
+    draw("draws", drawn)
+    for row in drawn:
+        row["frames"] = row["frames"][:3] + row["frames"][:1]
+    write_task(paths.task("tiny"), drawn)
+    seen.add(gallery())
+    assert len(seen) == 5
+
+
+def test_gallery_shows_held_out_predictions_of_the_first_repetition(drawn: list[dict[str, Any]]) -> None:
+    picture = gallery()
+    first, second = (perceived(predictions("draws", drawn, [0] * len(drawn), repetition=k), seed=k) for k in range(2))
+    write_predictions("draws", second + first[::-1])
+    assert gallery() == picture
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (
+            ("tiny", "--run", "nowhere"),
+            "no run 'nowhere' of task tiny; its runs: tiny-majority, tiny-histogram, tiny-ststnet, ranks, draws",
+        ),
+        (("tiny", "--run", "elsewhere"), "no run 'elsewhere' of task tiny"),
+        (("tiny", "--run", "ranks"), "the model of run 'ranks' draws no dynamic images; leave --run out"),
+        (("tiny_flow", "--run", "elsewhere"), ""),
+    ],
+)
+def test_gallery_of_a_run_that_cannot_be(
+    drawn: list[dict[str, Any]], arguments: tuple[str, ...], expected: str
+) -> None:
+    assert expected in error_of("bench", "gallery", *arguments)
+    assert not PICTURE.exists()
+
+
+def test_gallery_of_a_run_that_is_not_trained(drawn: list[dict[str, Any]]) -> None:
+    """Its model may well draw: nobody has asked it yet."""
+    Path("artifacts/predictions/draws.parquet").unlink()
+    message = error_of("bench", "gallery", "tiny", "--run", "draws")
+    assert "draws no dynamic images" not in message and "draws.parquet" in message
+
+
+def test_gallery_removes_unlisted_runs_first(drawn: list[dict[str, Any]]) -> None:
+    """As the tables do: what a fresh clone would not have is not drawn."""
+    draw("gone", drawn)
+    result = invoke("bench", "gallery", "tiny")
+    assert result.exit_code == 0 and "gone is not in the run list" in result.stderr
+    assert not list(Path("artifacts").rglob("*gone*"))
+    assert "gone" in error_of("bench", "gallery", "tiny", "--run", "gone")
+
+
+def test_gallery_of_a_run_with_untested_subjects(drawn: list[dict[str, Any]]) -> None:
+    """The first subject is one it says nothing about: clips of those that were held out are drawn."""
+    untested = drawn[0]["subject"]
+    entry = {"task": "tiny", "model": "ststnet", "faults": {"untested_subjects": [untested]}}
+    write_params(params(runs={"draws": entry}))
+    draw("draws", [row for row in drawn if row["subject"] != untested])
+    picture = gallery()
+    draw("draws", [row for row in drawn if row["subject"] != untested], seed=5)
+    assert gallery() != picture
+
+
+def test_gallery_of_a_clip_without_an_annotated_apex(drawn: list[dict[str, Any]]) -> None:
+    """`write_perception_data` leaves the first clip's out; a data set without any marks is drawn too."""
+    picture = gallery()
+    write_perception_data([row | {"clip_id": row["clip_id"] + "x"} for row in drawn])
+    rows = [row | {"clip_id": row["clip_id"] + "x"} for row in drawn]
+    write_task(paths.task("tiny"), rows)
+    draw("draws", rows)
+    assert gallery() != picture
+
+
+def test_gallery_of_a_run_with_faces_that_may_not_be_published(drawn: list[dict[str, Any]]) -> None:
+    write_task(paths.task("tiny"), published=False)
+    for arguments in ((), ("--run", "draws")):
+        assert "forbids publishing faces" in error_of("bench", "gallery", "tiny", *arguments)
+    assert not PICTURE.exists()
+
+
+def test_tables_refuse_a_run_whose_name_hides_test_selected(drawn: list[dict[str, Any]]) -> None:
+    """Else its figures would be printed under a name without that word."""
+    content = params()
+    content["runs"] = {"draws": {"task": "tiny", "model": "ststnet", "protocol": "test_selected"}}
+    write_params(content)
+    assert "draws-test_selected" in error_of("bench", "tables")
+    assert not Path("results").exists()

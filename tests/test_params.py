@@ -17,7 +17,7 @@ from tests.builders import PARAMS, params, write_params
 ROOT = Path(__file__).resolve().parent.parent
 
 
-@pytest.mark.parametrize("name", ["params.yaml", "params.smoke.yaml"])
+@pytest.mark.parametrize("name", ["params.yaml", "params.smoke.yaml", "params.full.yaml"])
 def test_shipped_files_load_and_check(name: str) -> None:
     content = read_params(ROOT / name)
     runs = load_runs(content)
@@ -47,9 +47,9 @@ def load(content: dict[str, Any]) -> None:
     check_links(content)
 
 
-def put(dotted: str, value: Any) -> dict[str, Any]:
-    """`PARAMS` with one value set."""
-    content = params()
+def put(dotted: str, value: Any, content: dict[str, Any] | None = None) -> dict[str, Any]:
+    """`PARAMS`, or another content, with one value set."""
+    content = params() if content is None else content
     *parts, last = dotted.split(".")
     place = content
     for part in parts:
@@ -69,13 +69,14 @@ def put(dotted: str, value: Any) -> dict[str, Any]:
         "tasks.tiny.flow.extra",
         "runs.tiny-majority.extra",
         "runs.tiny-majority.set.extra",
+        "runs.tiny-majority.faults.extra",
         "train.extra",
         "options.ststnet.extra",
     ],
 )
 def test_unknown_key(project: Path, dotted: str) -> None:
     content = params()
-    content["runs"]["tiny-majority"]["set"] = {}
+    content["runs"]["tiny-majority"] |= {"set": {}, "faults": {}}
     *parts, last = dotted.split(".")
     place = content
     for part in parts:
@@ -88,11 +89,17 @@ def test_unknown_key(project: Path, dotted: str) -> None:
 
 @pytest.mark.parametrize(
     ("dotted", "known"),
-    [("tasks.tiny.sampling.extra", "rule, frames"), ("tasks.tiny.flow.extra", "size, scaling")],
+    [
+        ("tasks.tiny.sampling.extra", "rule, frames"),
+        ("tasks.tiny.flow.extra", "size, scaling"),
+        ("runs.tiny-ststnet.faults.extra", "own_set_normalisation, frozen_batch_norm, untested_subjects"),
+    ],
 )
 def test_unknown_key_of_an_inner_section_names_the_keys_there(project: Path, dotted: str, known: str) -> None:
+    content = params()
+    content["runs"]["tiny-ststnet"]["faults"] = {}
     with pytest.raises(ParamsError) as caught:
-        load(put(dotted, 1))
+        load(put(dotted, 1, content))
     assert dotted in str(caught.value)
     assert f"known keys here: {known}" in str(caught.value)
 
@@ -127,6 +134,18 @@ def test_options_of_a_model_that_does_not_exist(project: Path) -> None:
         ("runs.tiny-majority.task", 3),
         ("runs.tiny-majority.task", ""),
         ("runs.tiny-majority", "majority"),
+        ("runs.tiny-ststnet.protocol", "Honest"),
+        ("runs.tiny-ststnet.protocol", "test-selected"),
+        ("runs.tiny-ststnet.protocol", None),
+        ("runs.tiny-ststnet.faults", "frozen_batch_norm"),
+        ("runs.tiny-ststnet.faults", ["frozen_batch_norm"]),
+        ("runs.tiny-ststnet.faults", {"frozen_batch_norm": 1}),
+        ("runs.tiny-ststnet.faults", {"own_set_normalisation": "yes"}),
+        ("runs.tiny-ststnet.faults", {"untested_subjects": "synthetic/s01"}),
+        ("runs.tiny-ststnet.faults", {"untested_subjects": [18]}),
+        ("runs.tiny-ststnet.table", ""),
+        ("runs.tiny-ststnet.table", 3),
+        ("train.deterministic", "yes"),
         ("train.device", "gpu"),
         ("train.repetitions", 0),
         ("train.seed", True),
@@ -284,6 +303,90 @@ def test_sections_cannot_be_changed_later() -> None:
     train = load_train(params())
     with pytest.raises(ValueError, match="frozen"):
         train.seed = 3
+
+
+@pytest.mark.parametrize(
+    ("entry", "key"),
+    [
+        ({"protocol": "best"}, r"runs\.it\.protocol: .*'honest', 'inner' or 'test_selected' \(found 'best'\)"),
+        (
+            {"faults": {"frozen_batchnorm": True}},
+            r"runs\.it\.faults\.frozen_batchnorm: unknown key; known keys here: own",
+        ),
+        ({"faults": {"frozen_batch_norm": "yes"}}, r"runs\.it\.faults\.frozen_batch_norm: .*boolean \(found 'yes'\)"),
+        ({"faults": {"untested_subjects": "s1"}}, r"runs\.it\.faults\.untested_subjects: .*list \(found 's1'\)"),
+        (
+            {"faults": {"untested_subjects": ["a", 3]}},
+            r"runs\.it\.faults\.untested_subjects\.1: .*string \(found 3\)",
+        ),
+    ],
+)
+def test_a_wrong_protocol_or_fault_is_named(entry: dict[str, Any], key: str) -> None:
+    with pytest.raises(ParamsError, match=key):
+        load_run("it", run_with(model="ststnet", **entry))
+
+
+def test_a_run_is_honest_unless_it_says_otherwise() -> None:
+    entry = load_run("tiny-ststnet", params()).entry
+    assert entry.protocol == "honest" and entry.table is None
+    assert entry.faults.model_dump() == {
+        "own_set_normalisation": False,
+        "frozen_batch_norm": False,
+        "untested_subjects": [],
+    }
+
+
+@pytest.mark.parametrize("model", ["majority", "flow_histogram"])
+@pytest.mark.parametrize(
+    ("name", "entry"),
+    [
+        ("it", {"protocol": "inner"}),
+        ("it-test_selected", {"protocol": "test_selected"}),
+        ("it", {"faults": {"frozen_batch_norm": True}}),
+        ("it", {"faults": {"own_set_normalisation": True}}),
+    ],
+)
+def test_an_estimator_has_no_epoch_to_choose(name: str, entry: dict[str, Any], model: str) -> None:
+    content = params(runs={name: {"task": "tiny", "model": model} | entry})
+    with pytest.raises(ParamsError, match=f"runs.{name}: {model} (is fitted at once|reads its inputs as they are)"):
+        load_run(name, content)
+
+
+def test_an_estimator_may_leave_subjects_untested() -> None:
+    run = load_run("it", run_with(faults={"untested_subjects": ["synthetic/s01"]}))
+    assert run.entry.faults.untested_subjects == ["synthetic/s01"]
+
+
+def named(name: str, protocol: str) -> dict[str, Any]:
+    return params(runs={name: {"task": "tiny", "model": "ststnet", "protocol": protocol}})
+
+
+@pytest.mark.parametrize("name", ["fdp-test_selected", "test_selected", "my-test_selected-run"])
+def test_the_name_says_test_selected(name: str) -> None:
+    assert load_run(name, named(name, "test_selected")).entry.protocol == "test_selected"
+    for protocol in ("honest", "inner"):
+        with pytest.raises(ParamsError, match=f"runs.{name}: its name says test_selected, its protocol is {protocol}"):
+            load_run(name, named(name, protocol))
+
+
+@pytest.mark.parametrize("name", ["fdp", "fdp-test-selected", "fdp-selected", "fdp-TEST_SELECTED"])
+def test_a_name_that_hides_test_selected(name: str) -> None:
+    with pytest.raises(ParamsError, match=f"runs.{name}: .*call it {name}-test_selected"):
+        load_run(name, named(name, "test_selected"))
+
+
+@pytest.mark.parametrize(("name", "protocol"), [("fdp", "test_selected"), ("fdp-test_selected", "honest")])
+def test_the_run_list_alone_refuses_such_names(name: str, protocol: str) -> None:
+    """`bench tables` reads no more than the list, and prints figures under these names."""
+    with pytest.raises(ParamsError, match=f"runs.{name}"):
+        run_names(named(name, protocol))
+
+
+@pytest.mark.parametrize("table", ["a b", "../a", "a/b", "a|b", "50%", "a.b"])
+def test_names_of_tables_suit_files(table: str) -> None:
+    """A table's name becomes a file and a heading."""
+    with pytest.raises(ParamsError, match=r"runs\.it\.table"):
+        run_names(run_with(table=table))
 
 
 NO_NAMES = ["a b", "a;b", "../a", "-a", "50%", "a.b", "a@b"]
