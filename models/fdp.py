@@ -15,8 +15,9 @@ released code passes one frame index at a time, with statistics for each. In eva
 
 [choice] `tiny` and `small` are ours, for a CPU and for small data. A token of the last stage draws its
 own patch of the map, since the global average that the released code takes forgets where the face
-moved; and it draws what is added to the frame, so that the dynamic representation starts out as the
-dynamic image itself.
+moved; and it draws what is added to the frame. What is drawn starts at zero, so that the dynamic
+representation starts out as the dynamic image itself, and is left out for half of the clips of a batch:
+with about a hundred clips the transformer otherwise learns their faces (docs/fdp.md has the figures).
 """
 
 from __future__ import annotations
@@ -79,6 +80,8 @@ class Preset:
 
     Attributes
     ----------
+    reduce
+        Frames are averaged over squares of this side before the stem.
     stem
         Width and stride of each 3x3 convolution.
     stages
@@ -94,6 +97,8 @@ class Preset:
         ``local`` [choice]: each token draws its own patch, and the map is the frame plus what is drawn.
     map_size
         Side of a map for ``global``, of a token's patch for ``local``.
+    map_drop
+        Share of clips for which a ``local`` head draws nothing in training: their maps are their frames.
     channels
         Channels of the dynamic representation.
     pool
@@ -105,6 +110,7 @@ class Preset:
         Widths of the convolutions before each pooling of the drawing network, which the decoder mirrors.
     """
 
+    reduce: int
     stem: tuple[tuple[int, int], ...]
     stages: tuple[Stage, ...]
     head_dim: int
@@ -112,6 +118,7 @@ class Preset:
     drop_path: float
     map_head: Literal["global", "local"]
     map_size: int
+    map_drop: float
     channels: int
     pool: Literal["max", "average"]
     hidden: int
@@ -122,13 +129,15 @@ class Preset:
 PRESETS = {
     # [choice]
     "tiny": Preset(
+        reduce=2,
         stem=((16, 2), (32, 2)),
-        stages=(Stage(1, 0, 32, 32, 1, 1), Stage(1, 1, 48, 64, 2, 2)),
+        stages=(Stage(1, 0, 16, 16, 1, 1), Stage(1, 1, 32, 48, 2, 1)),
         head_dim=16,
         divisor=16,
         drop_path=0.0,
         map_head="local",
-        map_size=2,
+        map_size=4,
+        map_drop=0.5,
         channels=8,
         pool="average",
         hidden=64,
@@ -137,6 +146,7 @@ PRESETS = {
     ),
     # [choice]
     "small": Preset(
+        reduce=1,
         stem=((32, 2), (32, 1), (48, 2)),
         stages=(Stage(2, 1, 48, 64, 1, 4), Stage(2, 1, 96, 128, 2, 2), Stage(3, 1, 192, 256, 2, 1)),
         head_dim=16,
@@ -144,6 +154,7 @@ PRESETS = {
         drop_path=0.1,
         map_head="local",
         map_size=8,
+        map_drop=0.5,
         channels=8,
         pool="average",
         hidden=128,
@@ -152,6 +163,7 @@ PRESETS = {
     ),
     # [code]: the released dimensions, with the global blocks that the paper describes
     "paper": Preset(
+        reduce=1,
         stem=((64, 2), (32, 1), (64, 1), (64, 2)),
         stages=(
             Stage(3, 1, 96, 128, 1, 8),
@@ -164,6 +176,7 @@ PRESETS = {
         drop_path=0.1,
         map_head="global",
         map_size=64,
+        map_drop=0.0,
         channels=8,
         pool="max",
         hidden=256,
@@ -175,6 +188,9 @@ PRESETS = {
 
 class Transformer(nn.Module):
     """Local-global feature-aware transformer: plain convolutions, stages, a head that draws maps [paper]."""
+
+    # in which the narrow convolutions of a CPU and the tokens of attention are quickest
+    layout = torch.channels_last
 
     def __init__(self, channels: int, frames: int, preset: Preset) -> None:
         super().__init__()
@@ -203,7 +219,8 @@ class Transformer(nn.Module):
         self.blocks = nn.Sequential(*blocks)
         self.norm = nn.BatchNorm2d(width)
 
-        self.is_local, self.size = preset.map_head == "local", preset.map_size
+        self.reduce, self.is_local, self.size = preset.reduce, preset.map_head == "local", preset.map_size
+        self.map_drop = DropPath(preset.map_drop, frames)
         drawn = preset.map_size**2
         self.head = nn.Conv2d(width, drawn, 1) if self.is_local else nn.Linear(width, drawn)
         for module in self.modules():  # [code]
@@ -211,15 +228,17 @@ class Transformer(nn.Module):
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
+        if self.is_local:
+            nn.init.zeros_(self.head.weight)
 
     def forward(self, frames: Tensor) -> Tensor:
         """Frames (N, C, H, W) -> maps (N, h, w)."""
-        # the layout in which the narrow convolutions of a CPU and the tokens of attention are quickest
-        x = self.stem[0](frames).contiguous(memory_format=torch.channels_last)
+        x = F.avg_pool2d(frames, self.reduce) if self.reduce > 1 else frames
+        x = self.stem[0](x).contiguous(memory_format=self.layout)
         x = self.norm(self.blocks(self.stem[1:](x)))  # (N, width, H / stride, W / stride)
         if not self.is_local:
             return self.head(x.mean(dim=(2, 3))).unflatten(1, (self.size, self.size))
-        drawn = F.pixel_shuffle(self.head(x), self.size)[:, 0]  # (N, h, w)
+        drawn = F.pixel_shuffle(self.map_drop(self.head(x)), self.size)[:, 0]  # (N, h, w)
         height, width = drawn.shape[1:]
         return drawn + F.adaptive_avg_pool2d(frames.mean(dim=1), (height, width))
 
@@ -369,7 +388,8 @@ def _map_shape(preset: str, height: int, width: int) -> tuple[int, int]:
     sizes = PRESETS[preset]
     if sizes.map_head == "global":
         return sizes.map_size, sizes.map_size
-    stride = int(np.prod([s for _, s in sizes.stem]) * np.prod([stage.stride for stage in sizes.stages]))
+    strides = [sizes.reduce, *(stride for _, stride in sizes.stem), *(stage.stride for stage in sizes.stages)]
+    stride = int(np.prod(strides))
     multiple = stride * max(1, 2 ** len(sizes.decoder) // sizes.map_size)
     if height % multiple or width % multiple:
         raise ModelOptionError(

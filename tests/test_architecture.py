@@ -15,6 +15,7 @@ import yaml
 import bench.run
 import prep.crops
 import prep.synthesize
+from bench.params import load_runs
 from models.registry import list_models
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -288,6 +289,20 @@ def test_the_smoke_profile_has_the_same_keys() -> None:
     smoke = yaml.safe_load((ROOT / "params.smoke.yaml").read_text(encoding="utf-8"))
     assert set(smoke["runs"]) <= set(PARAMS["runs"])
     assert keys(smoke | {"runs": None}) == keys(PARAMS | {"runs": None})
+
+
+def test_the_full_profile_is_the_default_one_with_more_runs_and_seeds() -> None:
+    full = yaml.safe_load((ROOT / "params.full.yaml").read_text(encoding="utf-8"))
+    for section in ("synth", "releases", "flow_releases", "align", "options"):
+        assert full[section] == PARAMS[section], section
+    assert full["train"] == PARAMS["train"] | {"repetitions": 3}
+    for section in ("tasks", "runs"):
+        assert full[section] == full[section] | PARAMS[section], f"{section}: what both have is the same"
+    loaded = {run.name: run for run in load_runs(full)}
+    assert {run.model.name for run in loaded.values()} == set(list_models())
+    assert {run.entry.protocol for run in loaded.values()} == {"honest", "inner", "test_selected"}
+    left_out = {run.settings.model.get("without") for run in loaded.values() if run.model.name == "fdp"}
+    assert left_out >= {"dynamic_image", "ranking", "global_blocks", "local_blocks"}
 
 
 def test_every_model_has_options_in_params() -> None:

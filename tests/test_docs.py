@@ -25,9 +25,10 @@ def test_the_table_in_the_readme_is_the_committed_one() -> None:
     assert rows and "\n".join(rows) in committed("README.md")
 
 
-def test_every_listed_run_is_in_the_committed_results() -> None:
-    runs = yaml.safe_load(committed("params.yaml"))["runs"]
-    table = committed("results/tables.md")
+@pytest.mark.parametrize(("profile", "results"), [("params.yaml", "results"), ("params.full.yaml", "results/full")])
+def test_every_listed_run_is_in_the_committed_results(profile: str, results: str) -> None:
+    runs = yaml.safe_load(committed(profile))["runs"]
+    table = committed(f"{results}/tables.md")
     assert [run for run in runs if f"| {run} " not in table] == []
 
 

@@ -45,6 +45,7 @@ def pooled(model: Any, frames: torch.Tensor) -> torch.Tensor:
     Without statistics the first weights, as small as they are, would let nothing through.
     """
     torch.manual_seed(0)
+    nn.init.normal_(model.transformer.head.weight, std=0.02)  # it starts at zero: nothing drawn yet
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = None  # the mean over all batches seen, here one
@@ -222,5 +223,19 @@ def test_one_pass_over_all_frames_equals_frame_by_frame_in_evaluation_alone() ->
     with torch.no_grad():
         pooled(model, frames)  # leaves batch norm with statistics, in evaluation mode
         torch.testing.assert_close(model.maps(frames), frame_by_frame(model, frames), atol=1e-5, rtol=1e-5)
-        model.train()
+        model.train().transformer.map_drop.rate = 0.0  # it leaves out clips, which a pass does not know
         assert (model.maps(frames) - frame_by_frame(model, frames)).abs().max() > 1e-3
+
+
+def test_the_dynamic_representation_starts_out_as_the_dynamic_image() -> None:
+    """And half of the clips keep it in training: a clip is drawn on as a whole or not at all."""
+    torch.manual_seed(0)
+    model = create_model("fdp", 3, shapes=SHAPES).train()
+    frames = torch.randn(16, 8, 1, 48, 48)
+    shrunk = F.avg_pool2d(frames.flatten(0, 1), 4).unflatten(0, (16, 8))[:, :, 0]  # to the 12 x 12 of a map
+    torch.testing.assert_close(model.maps(frames), shrunk, atol=1e-6, rtol=1e-5)
+    nn.init.normal_(model.transformer.head.weight)
+    drawn = (model.maps(frames) - shrunk).abs().amax(dim=(2, 3)) > 1e-4  # (B, T)
+    assert (drawn == drawn[:, :1]).all()
+    assert 2 < drawn[:, 0].sum() < 14
+    assert ((model.eval().maps(frames) - shrunk).abs().amax(dim=(2, 3)) > 1e-4).all()
