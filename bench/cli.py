@@ -60,6 +60,7 @@ def check(
 ) -> None:
     """Check every run of params.yaml before anything trains: task, model, inputs, options, releases."""
     from bench.params import load_runs
+    from bench.protocols import protocol_text
     from prep.link import check_links
     from prep.params import read_params
 
@@ -67,7 +68,10 @@ def check(
         runs = load_runs()
         check_links(read_params())
         for run in runs:
-            output.print(f"{run.name}: {run.model.name} on {run.task}, inputs {', '.join(run.model.inputs) or 'none'}")
+            sampling = run.task_params.sampling
+            protocol = protocol_text(run.entry.protocol, run.entry.faults, sampling.rule if sampling else None)
+            inputs = ", ".join(run.model.inputs) or "none"
+            output.print(f"{run.name}: {run.model.name} on {run.task}, inputs {inputs}; protocol {protocol}")
         if out is not None:
             out.parent.mkdir(parents=True, exist_ok=True)
             out.write_text("every run can be trained\n", encoding="utf-8")
@@ -116,8 +120,10 @@ def gallery(
     ] = None,
 ) -> None:
     """Draw frames, true and drawn dynamic images and rank scores of held-out clips: results/dynamic_images.png."""
+    from bench.artifacts import Artifacts
     from bench.gallery import draw_gallery, drawing_run
     from bench.params import ParamsError, run_names
+    from bench.protocols import Faults
     from bench.scores import clear_unlisted
     from prep.scratch import open_scratch
 
@@ -126,8 +132,11 @@ def gallery(
         runs = run_names()
         clear_unlisted(list(runs))
         mine = [name for name, entry in runs.items() if entry.task == task]
+        mine.sort(key=lambda name: (runs[name].protocol != "honest", runs[name].faults != Faults()))  # as listed else
         if run is not None and run not in mine:
             raise ParamsError(f"no run {run!r} of task {task}; its runs: {', '.join(mine) or 'none'}")
+        if run is not None and not Artifacts(run).predictions.is_file():
+            raise ParamsError(f"run {run!r} is not trained yet: run `dvc repro`")
         drawing = drawing_run(mine if run is None else [run])
         if run is not None and drawing is None:
             raise ParamsError(f"the model of run {run!r} draws no dynamic images; leave --run out")

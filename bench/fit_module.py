@@ -54,11 +54,13 @@ def fit_module(
     Raises
     ------
     ValueError
-        If the loss is no longer finite.
+        If there are fewer than two training clips, or the loss is no longer finite.
     """
     settings = run.settings
     epochs = epochs or settings.epochs
     assert epochs and settings.batch_size
+    if len(train) < 2:
+        raise ValueError(f"run {run.name}: {len(train)} training clips are left; batch norm needs at least two")
     place = torch.device(device)
     set_up_torch(place, run.train.deterministic)
     torch.manual_seed(seed)

@@ -100,8 +100,12 @@ def draw_gallery(task: Path, run: str | None, out: Path) -> None:
 
 
 def _chosen(task: Path, name: str, classes: tuple[str, ...], run: str | None) -> list[_Clip]:
-    """One clip of a class, each of another subject where there are enough."""
-    subjects = sorted({clip["subject"] for clip in load_index(task)})
+    """One clip of a class, each of another subject where there are enough; with a run, of those it predicts."""
+    said: dict[str, dict[str, Any]] = {}
+    if run is not None:
+        rows = read_predictions(Artifacts(run).predictions)
+        said = {row["clip_id"]: row for row in rows if row["repetition"] == 0}
+    subjects = sorted({clip["subject"] for clip in load_index(task) if run is None or clip["clip_id"] in said})
     chosen = subjects[: max(1, min(len(subjects), len(classes)))]
     clips = load_clips(task, ("frames", "dynamic_image"), keep=lambda subject: subject in chosen)
     picked: list[int] = []
@@ -110,12 +114,9 @@ def _chosen(task: Path, name: str, classes: tuple[str, ...], run: str | None) ->
         mine = [k for k in range(len(clips)) if clips.labels[k] == label and clips.subjects[k] == subject]
         picked.extend(mine[:1] or [k for k in range(len(clips)) if clips.labels[k] == label][:1])
 
-    said: dict[str, dict[str, Any]] = {}
     sampled: dict[str, list[int]] = {}
     marks: dict[str, dict[str, int]] = {}
     if run is not None:
-        rows = read_predictions(Artifacts(run).predictions)
-        said = {row["clip_id"]: row for row in rows if row["repetition"] == 0}
         for row in shards.read_rows(paths.dynamic(name) / "dynamic.parquet", DYNAMIC, columns=["clip_id", "sampled"]):
             sampled[row["clip_id"]] = row["sampled"]
         # faces may be published of one release alone, whose data set bears its name

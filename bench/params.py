@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from bench.protocols import Faults, Protocol
 from models.registry import ModelInfo, check_options, list_models, model_info
-from prep.params import ParamsError, Section, TaskParams, read_params, section
+from prep.params import NAME, ParamsError, Section, TaskParams, read_params, section
 
 __all__ = [
     "ModelSettings",
@@ -62,7 +62,7 @@ class RunEntry(Section):
     faults: Faults = Field(default=Faults(), description="faults of the released code to rebuild")
     table: str | None = Field(
         default=None,
-        min_length=1,
+        pattern=NAME,
         description="prints the run in a table of this name beside the task's own; absent: in the task's own",
     )
     set: dict[str, Any] = Field(default_factory=dict, description="overrides of options.<model>")
@@ -98,7 +98,16 @@ def run_names(params: dict[str, Any] | None = None) -> dict[str, RunEntry]:
     params = read_params() if params is None else params
     if not params["runs"]:
         raise ParamsError("params.yaml: runs is empty; list at least one run")
-    return {name: section(RunEntry, entry, f"runs.{name}") for name, entry in params["runs"].items()}
+    runs = {name: section(RunEntry, entry, f"runs.{name}") for name, entry in params["runs"].items()}
+    for name, entry in runs.items():
+        if entry.protocol == "test_selected" and "test_selected" not in name:
+            raise ParamsError(
+                f"runs.{name}: a run of protocol test_selected carries that word in its name, so that no figure of it "
+                f"is ever read without: call it {name}-test_selected"
+            )
+        if entry.protocol != "test_selected" and "test_selected" in name:
+            raise ParamsError(f"runs.{name}: its name says test_selected, its protocol is {entry.protocol}; change one")
+    return runs
 
 
 def load_run(name: str, params: dict[str, Any] | None = None) -> Run:
@@ -150,13 +159,6 @@ def load_runs(params: dict[str, Any] | None = None) -> list[Run]:
 
 
 def _check_protocol(name: str, entry: RunEntry, model: ModelInfo) -> None:
-    if entry.protocol == "test_selected" and "test_selected" not in name:
-        raise ParamsError(
-            f"runs.{name}: a run of protocol test_selected carries that word in its name, so that no figure of it "
-            f"is ever read without: call it {name}-test_selected"
-        )
-    if entry.protocol != "test_selected" and "test_selected" in name:
-        raise ParamsError(f"runs.{name}: its name says test_selected, its protocol is {entry.protocol}; change one")
     if model.kind == "estimator" and (entry.protocol != "honest" or entry.faults.frozen_batch_norm):
         raise ParamsError(f"runs.{name}: {entry.model} is fitted at once: it has no epoch to choose and no batch norm")
     if model.kind == "estimator" and entry.faults.own_set_normalisation:

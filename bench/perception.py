@@ -64,9 +64,16 @@ def measure_drawing(drawn: NDArray[np.float64], truth: NDArray[np.float64]) -> D
     """Compare a drawn image with the true one, both (h, w) with values in [0, 1].
 
     SSIM (Wang et al. 2004) takes a uniform window of 7 x 7 pixels, or the largest odd one that fits.
+
+    Raises
+    ------
+    ValueError
+        If a side is shorter than 3 pixels.
     """
     error = max(float(np.square(drawn - truth).mean()), ROUNDING_ERROR)
     side = min(SSIM_WINDOW, *truth.shape)
+    if side < 3:
+        raise ValueError(f"a drawn image of {truth.shape} pixels is too small to be compared; the least side is 3")
     window = side if side % 2 else side - 1
     similarity = structural_similarity(truth, drawn, win_size=window, data_range=1.0)
     return Drawing(float(-10 * np.log10(error)), float(similarity))

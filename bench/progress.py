@@ -53,7 +53,7 @@ class TrainingProgress:
         if console.is_terminal:
             if unit.name not in self._tasks:
                 self._tasks[unit.name] = self._bar.add_task(f"  fold {unit.name}", total=message["epochs"], text=text)
-            self._bar.update(self._tasks[unit.name], completed=message["epoch"], text=text)
+            self._bar.update(self._tasks[unit.name], completed=message["epoch"], total=message["epochs"], text=text)
             self._bar.update(self._tasks[""], text=self._left())
         elif time.monotonic() - self._last >= LINE_EVERY:
             self._last = time.monotonic()

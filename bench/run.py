@@ -95,7 +95,7 @@ def train_run(run: Run, task: Path, artifacts: Artifacts, jobs: int, folds_per_d
         for training in [_Training(run, task, fold.name, repetition, device, devices, len(info.classes))]
     }
     key = key_of(
-        run={"task": run.task, "model": run.model.name, "entry": run.entry.model_dump()},
+        run={"task": run.task, "model": run.model.name, "entry": run.entry.model_dump(exclude={"table"})},
         settings=run.settings.model_dump(),
         train=run.train.model_dump(),
         data={name: hash_file(task / name) for name in ("clips.parquet", "task.json")},

@@ -160,7 +160,7 @@ def _perception_cells(group: list[Score]) -> list[dict[str, str]]:
 def _cells(group: list[Score], bold: str) -> list[dict[str, str]]:
     """Rows of a printed table; the best figure of each column is marked."""
     columns: list[tuple[str, str, str | None]] = [(label, attribute, None) for label, attribute in FIGURES.items()]
-    for one in group[0].by_dataset:
+    for one in dict.fromkeys(dataset for score in group for dataset in score.by_dataset):
         columns.extend((f"{one} {label}", FIGURES[label], one) for label in ("UF1", "UAR"))
     rows = [{"run": score.run, "model": score.model, "protocol": score.protocol} for score in group]
     for label, attribute, dataset in columns:
@@ -259,7 +259,7 @@ def _loss_curve(run: str, path: Path) -> None:
     """Write the loss of each epoch, mean over folds and repetitions; estimators have none, so no file."""
     curve = pd.read_csv(Artifacts(run).curves)
     if "training" in curve:  # protocol inner trains twice
-        curve = curve[curve["training"] == "final"]
+        curve = curve[curve["training"] == "final"].dropna(axis=1, how="all")
     if len(curve):
         mean = curve.groupby("epoch", sort=True).mean(numeric_only=True).drop(columns="repetition")
         mean.to_csv(path, lineterminator="\n", float_format="%.6g")

@@ -85,10 +85,10 @@ def agreement(options: argparse.Namespace) -> float:
     design, since batch norm takes its statistics over other sets of frames.
     """
     one, other = Trained(FDP, options), Trained(FrameByFrame, options)
+    nn.init.trunc_normal_(one.model.transformer.head.weight, std=0.02)  # small presets start it at zero
+    warm_up(one.model, one.frames)
+    other.model.load_state_dict(one.model.state_dict())
     for trained in (one, other):
-        torch.manual_seed(2)
-        nn.init.trunc_normal_(trained.model.transformer.head.weight, std=0.02)  # small presets start it at zero
-        warm_up(trained.model, trained.frames)
         trained.model.eval()
     return max(abs(one() - other()) for _ in range(AGREEMENT_STEPS))
 

@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 __all__ = [
+    "NAME",
     "AlignParams",
     "FlowInput",
     "ParamsError",
@@ -28,6 +29,9 @@ __all__ = [
 S = TypeVar("S", bound="Section")
 
 PARAMS_FILE = Path("params.yaml")
+
+# Names become stage names, file names and words of a command.
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
 
 # Every top-level key of params.yaml, and who reads it.
 SECTIONS = {
@@ -190,8 +194,7 @@ def check_params(content: Any, path: Path = PARAMS_FILE) -> None:
             raise ParamsError(f"{path}: {key} must be {expected} (write [] or {{}} for none), found {content[key]!r}")
     for key in ("tasks", "runs"):
         for name in content[key]:
-            # names become stage names, file names and words of a command
-            if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+            if not isinstance(name, str) or not re.fullmatch(NAME, name):
                 raise ParamsError(f"{path}: {key}.{name}: a name may hold letters, digits, - and _ only")
 
 

@@ -54,8 +54,8 @@ def uniform(count: int, length: int) -> NDArray[np.int64]:
 def truncated(count: int, length: int) -> NDArray[np.int64]:
     """Frames as FDP's released code takes them: index i is i * (count // length).
 
-    The last lands well before the end: at 84% of a clip on average, 71% at worst. The rule is here so that
-    what it costs can be measured; `uniform` is the rule to use.
+    The last lands well before the end: with T = 8, for clips of 24 frames and more, at 84% on average and 71%
+    at worst. The rule is here so that what it costs can be measured; `uniform` is the rule to use.
 
     Parameters
     ----------
