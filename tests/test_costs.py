@@ -1,0 +1,73 @@
+"""What runs cost: parameters and multiply-adds by hand, times in turns, beside the figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import bench.cli
+from bench.costs import measure_costs
+from bench.params import changes_of, load_run
+from prep import paths
+from prep.params import read_params
+from tests.builders import params, predictions, torch_as_it_was, write_params, write_predictions, write_task
+
+RUNS = {
+    "tiny-majority": {"task": "tiny", "model": "majority"},
+    "tiny-ststnet": {"task": "tiny", "model": "ststnet"},
+    "tiny-wet": {"task": "tiny", "model": "ststnet", "table": "dropout", "set": {"lr": 0.1, "model": {"dropout": 0.1}}},
+}
+
+
+@pytest.fixture
+def ready(project: Path) -> Iterator[Path]:
+    """Trained runs, as far as the costs look at them."""
+    content = params(train={"repetitions": 1})
+    content["runs"] = RUNS
+    write_params(content)
+    rows = write_task(paths.task("tiny"))
+    for run in RUNS:
+        write_predictions(run, predictions(run, rows, [row["label"] for row in rows]))
+    with torch_as_it_was():
+        yield project
+
+
+def test_parameters_and_multiply_adds_are_those_counted_by_hand(ready: Path) -> None:
+    plain, wet = measure_costs([load_run("tiny-ststnet"), load_run("tiny-wet")], rounds=2)
+    filters = 3 + 5 + 8
+    # three streams of 3 x 3 x 3 filters with bias, batch norm (2 each), and 400 -> 3 classes
+    assert plain.parameters == wet.parameters == filters * (27 + 1) + 2 * filters + 400 * 3 + 3
+    assert plain.multiply_adds == wet.multiply_adds == 30 * 30 * filters * 27 + 400 * 3
+    assert plain.step_ms > 0 and wet.step_ms > 0
+
+
+def test_what_a_run_sets(ready: Path) -> None:
+    assert changes_of(load_run("tiny-wet")) == "dropout 0.1, lr 0.1"
+    assert changes_of(load_run("tiny-ststnet")) == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "file", "runs"),
+    [((), "costs.md", list(RUNS)), (("--table", "dropout"), "costs-dropout.md", ["tiny-ststnet", "tiny-wet"])],
+)
+def test_costs_stand_beside_the_figures(ready: Path, arguments: tuple[str, ...], file: str, runs: list[str]) -> None:
+    result = CliRunner().invoke(bench.cli.app, ["costs", *arguments])
+    assert result.exit_code == 0, result.output
+    text = Path("results", file).read_text()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
+    head, body = cells[0], {row[0]: dict(zip(cells[0], row, strict=True)) for row in cells[2:]}
+    assert head[:5] == ["run", "sets", "protocol", "UF1", "UAR"] and sorted(body) == sorted(runs)
+    assert body["tiny-ststnet"]["step, ratio"] == "1.00" and body["tiny-ststnet"]["parameters"] == "1,683"
+    assert body["tiny-wet"]["sets"] == "dropout 0.1, lr 0.1" and float(body["tiny-wet"]["step, ratio"]) > 0
+    assert {row["UF1"] for row in body.values()} == {"1.000"}
+    if "tiny-majority" in runs:
+        assert body["tiny-majority"]["parameters"] == "-"
+
+
+def test_a_table_that_no_run_names(ready: Path) -> None:
+    result = CliRunner().invoke(bench.cli.app, ["costs", "--table", "nothing"])
+    assert result.exit_code == 1 and "no run has `table: nothing`" in result.stderr
+    assert read_params()["runs"]["tiny-wet"]["table"] == "dropout"
