@@ -136,7 +136,9 @@ def gallery(
         if run is not None and run not in mine:
             raise ParamsError(f"no run {run!r} of task {task}; its runs: {', '.join(mine) or 'none'}")
         if run is not None and not Artifacts(run).predictions.is_file():
-            raise ParamsError(f"run {run!r} is not trained yet: run `dvc repro`")
+            raise ParamsError(
+                f"run {run!r} is not trained yet, {Artifacts(run).predictions} not found: run `dvc repro`"
+            )
         drawing = drawing_run(mine if run is None else [run])
         if run is not None and drawing is None:
             raise ParamsError(f"the model of run {run!r} draws no dynamic images; leave --run out")
