@@ -13,6 +13,7 @@ from statistics import median
 from typing import Any
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.data import ClipSet, load_clips, load_index, load_task_info
@@ -40,7 +41,8 @@ class Cost:
     parameters
         Number of trained parameters.
     multiply_adds
-        Of one clip in evaluation: matrix products and convolutions, as torch counts them.
+        Of one clip in evaluation: matrix products (those of attention among them) and convolutions, as
+        torch counts them.
     step_ms
         Milliseconds of a training step for each clip of the batch: median over rounds, one thread on a CPU.
     """
@@ -95,7 +97,8 @@ class _Prepared:
     def _count(self, model: Any, clips: ClipSet, run: Run) -> int:
         standardiser = Standardiser.of(clips, run.model.inputs, self.device)
         one = standardiser({name: to_device(clips.inputs[name][:1], self.device) for name in run.model.inputs})
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        # the counter knows no fused attention of a CPU: let attention be its two matrix products
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
             model.eval()(**one)
         return int(counter.get_total_flops()) // 2
 
@@ -137,16 +140,18 @@ def costs_table(scores: list[Score], changes: dict[str, str], costs: dict[str, C
     Parameters
     ----------
     scores
-        The runs, in the order in which they are to stand; the first one measured has time 1.
+        The runs, in the order in which they are to stand; the first one measured of each task has time 1.
     changes
         What each run sets that its model's options do not, by run.
     costs
         By run; a run without is one whose model is fitted at once.
     """
-    first = next((costs[score.run] for score in scores if score.run in costs), None)
+    first: dict[str, Cost] = {}  # of each task
     rows = []
     for score in scores:
-        row = {"run": score.run, "sets": changes[score.run] or "-", "protocol": score.protocol}
+        if score.run in costs:
+            first.setdefault(score.task.task, costs[score.run])
+        row = {"run": score.run, "task": score.task.task, "sets": changes[score.run] or "-", "protocol": score.protocol}
         row |= {label: score.text(FIGURES[label]) for label in ("UF1", "UAR")}
         for label in ("pairs in order", "PSNR, dB", "SSIM"):
             column, decimals = PERCEPTION[label]
@@ -156,11 +161,11 @@ def costs_table(scores: list[Score], changes: dict[str, str], costs: dict[str, C
         row["parameters"] = f"{cost.parameters:,}" if cost else "-"
         row["multiply-adds of a clip"] = f"{cost.multiply_adds / 1e6:,.1f} M" if cost else "-"
         row["step, ms a clip"] = f"{cost.step_ms:.2f}" if cost else "-"
-        row["step, ratio"] = f"{cost.step_ms / first.step_ms:.2f}" if cost and first else "-"
+        row["step, ratio"] = f"{cost.step_ms / first[score.task.task].step_ms:.2f}" if cost else "-"
         rows.append(row)
     note = (
         "Figures are those of `tables.md`. Parameters are trained ones; multiply-adds are those of matrix products "
         "and convolutions\nin evaluation; the time of a training step is a median, measured in turns on this machine, "
-        "one thread on a CPU. Written by `python -m bench costs`."
+        "one thread on a CPU; its ratio is to the first run of the same task. Written by `python -m bench costs`."
     )
     return f"# Costs\n\n{note}\n\n{github(rows)}\n"

@@ -161,8 +161,9 @@ def load_runs(params: dict[str, Any] | None = None) -> list[Run]:
 def _check_protocol(name: str, entry: RunEntry, model: ModelInfo) -> None:
     if model.kind == "estimator" and (entry.protocol != "honest" or entry.faults.frozen_batch_norm):
         raise ParamsError(f"runs.{name}: {entry.model} is fitted at once: it has no epoch to choose and no batch norm")
-    if model.kind == "estimator" and entry.faults.own_set_normalisation:
-        raise ParamsError(f"runs.{name}: {entry.model} reads its inputs as they are: nothing is normalised over a set")
+    if entry.faults.own_set_normalisation and (model.kind == "estimator" or model.scales_itself):
+        how = "scales each frame by itself" if model.scales_itself else "reads its inputs as they are"
+        raise ParamsError(f"runs.{name}: {entry.model} {how}: own_set_normalisation would change nothing")
 
 
 def _settings(name: str, entry: RunEntry, model: ModelInfo, params: dict[str, Any]) -> ModelSettings:

@@ -96,7 +96,7 @@ def prediction_rows(
     Raises
     ------
     PredictionError
-        If a score, a rank score or a drawn pixel is not finite.
+        If a score, a rank score or a drawn pixel is not finite, or a drawn pixel is outside 0..1.
     """
     rows = []
     for k, (clip, row_scores) in enumerate(zip(clips, prediction.scores, strict=True)):
@@ -105,6 +105,11 @@ def prediction_rows(
         for what, values in (("scores", row_scores), ("rank scores", ranks), ("drawn image", drawn)):
             if values is not None and not np.isfinite(values).all():
                 raise PredictionError(f"{run}, fold {fold}: {what} of {clip['clip_id']} are {values.tolist()}")
+        if drawn is not None and not (drawn.min() >= 0 and drawn.max() <= 1):
+            raise PredictionError(
+                f"{run}, fold {fold}: the image drawn of {clip['clip_id']} spans {drawn.min():.3g}..{drawn.max():.3g}; "
+                "a model draws in 0..1"
+            )
         rows.append(
             {
                 "run": run,
@@ -137,7 +142,7 @@ def expected_clips(run: str, untested: list[str], clips: list[dict[str, Any]]) -
     Raises
     ------
     PredictionError
-        If an untested subject is not in the task, or no subject is left.
+        If an untested subject is not in the task, or a class is left without clips.
     """
     subjects = sorted({clip["subject"] for clip in clips})
     strange = [subject for subject in untested if subject not in subjects]
@@ -147,8 +152,12 @@ def expected_clips(run: str, untested: list[str], clips: list[dict[str, Any]]) -
             f"its subjects: {', '.join(subjects)}"
         )
     left = [clip for clip in clips if clip["subject"] not in untested]
-    if not left:
-        raise PredictionError(f"runs.{run}.faults.untested_subjects names every subject; leave one to test")
+    lost = {clip["label"] for clip in clips} - {clip["label"] for clip in left}
+    if lost:
+        raise PredictionError(
+            f"runs.{run}.faults.untested_subjects leaves no clip of class {', '.join(map(str, sorted(lost)))} to test; "
+            "name fewer subjects"
+        )
     return left
 
 

@@ -29,7 +29,7 @@ INNER_SHARE = 0.2
 class Faults(Section):
     """Faults of FDP's released code that a run may rebuild, to measure what each is worth.
 
-    The fifth, truncated sampling, is a property of the task: ``sampling: {rule: truncated, ...}``.
+    The fourth, truncated sampling, is a property of the task: ``sampling: {rule: truncated, ...}``.
     """
 
     own_set_normalisation: bool = Field(

@@ -49,7 +49,7 @@ def resolve_precision(wanted: str, device: str) -> str:
     """
     if wanted != "auto":
         return wanted
-    return "bfloat16" if device == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+    return "bfloat16" if device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
 
 
 def autocast(run: Run, device: torch.device) -> torch.autocast:

@@ -98,7 +98,8 @@ class Preset:
     map_size
         Side of a map for ``global``, of a token's patch for ``local``.
     map_drop
-        Share of clips for which a ``local`` head draws nothing in training: their maps are their frames.
+        Share of clips for which a ``local`` head draws nothing in training: their maps are their frames. On
+        the others what is drawn is scaled by 1 / (1 - share), as `DropPath` does.
     channels
         Channels of the dynamic representation.
     pool
@@ -267,7 +268,12 @@ class RankScorer(nn.Module):
         return F.relu(1 - (scores[:, q] - scores[:, t])).mean()
 
 
-@register_model(inputs=("frames",), targets=("dynamic_image",), paper="Shao et al., ACM TOMM 2025, arXiv 2509.06015")
+@register_model(
+    inputs=("frames",),
+    targets=("dynamic_image",),
+    paper="Shao et al., ACM TOMM 2025, arXiv 2509.06015",
+    scales_itself=True,
+)
 class FDP(Classifier):
     """Transformer, rank scorer, temporal pooling, recognition head and drawing head.
 
@@ -360,12 +366,16 @@ class FDP(Classifier):
     def forward(self, frames: Tensor) -> ModelOutput:
         """Classify clips (B, T, C, H, W), draw their dynamic images and score their frames."""
         maps = self.maps(F.layer_norm(frames, frames.shape[2:]))  # each frame by itself: (B, T, h, w)
-        pooled = torch.einsum("t,bthw->bhw", self.pooling_weights, maps)  # sum of the rank features
+        # what frames have in common cancels here: of bfloat16 little would be left
+        with torch.autocast(frames.device.type, enabled=False):
+            maps = maps.float()
+            pooled = torch.einsum("t,bthw->bhw", self.pooling_weights, maps)  # sum of the rank features
+            scores = self.scorer(maps) if self.scorer else None  # (B, T)
         representation = self.expand(pooled[:, None])  # (B, channels, h, w)
         return ModelOutput(
             logits=self.recognise(representation),
             dynamic_image=self.draw(representation) if self.draw else None,  # (B, h, w)
-            scores=self.scorer(maps) if self.scorer else None,  # (B, T)
+            scores=scores,
         )
 
     def loss(self, output: ModelOutput, labels: Tensor, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -80,6 +80,9 @@ class ModelInfo:
         The paper it follows.
     options
         Option names with their defaults; not to be written to.
+    scales_itself
+        Whether its output is the same whatever the scale and offset of its inputs, so that normalising
+        them over a set of clips changes nothing.
     """
 
     name: str
@@ -88,9 +91,12 @@ class ModelInfo:
     targets: tuple[str, ...]
     paper: str
     options: Mapping[str, Any]
+    scales_itself: bool = False
 
 
-def register_model(*, inputs: tuple[str, ...], targets: tuple[str, ...] = (), paper: str) -> Callable[[T], T]:
+def register_model(
+    *, inputs: tuple[str, ...], targets: tuple[str, ...] = (), paper: str, scales_itself: bool = False
+) -> Callable[[T], T]:
     """Declare the decorated class to be the model of its file.
 
     The options are the keyword-only parameters of its constructor, apart from ``shapes`` (modules) and
@@ -98,7 +104,7 @@ def register_model(*, inputs: tuple[str, ...], targets: tuple[str, ...] = (), pa
 
     Parameters
     ----------
-    inputs, targets, paper
+    inputs, targets, paper, scales_itself
         See `ModelInfo`.
 
     Raises
@@ -124,7 +130,7 @@ def register_model(*, inputs: tuple[str, ...], targets: tuple[str, ...] = (), pa
                 raise TypeError(f"{where}: option {parameter.name!r} needs an annotation and a default")
             options[parameter.name] = parameter.default
         name = cls.__module__.rpartition(".")[2]
-        info = ModelInfo(name, kind, inputs, targets, paper, options)
+        info = ModelInfo(name, kind, inputs, targets, paper, options, scales_itself)
         cls.info = info  # type: ignore[attr-defined]
         return cls
 

@@ -147,6 +147,14 @@ def test_what_else_is_no_number_never_becomes_a_row(what: str, bad: float) -> No
         prediction_rows("r", 0, 1, "synthetic/s01", CLIPS[:2], said, None)
 
 
+@pytest.mark.parametrize("bad", [-0.1, 1.2])
+def test_what_is_drawn_outside_the_range_never_wraps(bad: float) -> None:
+    drawn = np.full((2, 3, 3), 0.5)
+    drawn[1, 0, 0] = bad
+    with pytest.raises(PredictionError, match=rf"drawn of {CLIPS[1]['clip_id']} spans .*0\.\.1"):
+        prediction_rows("r", 0, 1, "synthetic/s01", CLIPS[:2], Prediction(np.eye(3)[:2], None, drawn), None)
+
+
 @pytest.mark.parametrize("lengths", [(2, 1, 2), (2, 2, 3)])
 def test_a_prediction_speaks_of_the_same_clips_throughout(lengths: tuple[int, int, int]) -> None:
     with pytest.raises(ValueError, match="2 clips"):
@@ -159,7 +167,7 @@ def test_untested_subjects_are_left_out_and_must_exist() -> None:
     assert expected_clips("r", [], CLIPS) == CLIPS
     with pytest.raises(PredictionError, match=r"runs\.r\.faults\.untested_subjects: synthetic/s9 not in the task"):
         expected_clips("r", ["synthetic/s9"], CLIPS)
-    with pytest.raises(PredictionError, match="every subject"):
+    with pytest.raises(PredictionError, match="no clip of class 0, 1, 2 to test"):
         expected_clips("r", sorted({clip["subject"] for clip in CLIPS}), CLIPS)
 
 
