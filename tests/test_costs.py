@@ -6,14 +6,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
+from torch import Tensor, nn
 from typer.testing import CliRunner
 
 import bench.cli
 from bench.costs import measure_costs
 from bench.params import changes_of, load_run
+from models.blocks import Attention
+from models.registry import create_model
 from prep import paths
 from prep.params import read_params
-from tests.builders import params, predictions, torch_as_it_was, write_params, write_predictions, write_task
+from tests.builders import params, predictions, task_rows, torch_as_it_was, write_params, write_predictions, write_task
 
 RUNS = {
     "tiny-majority": {"task": "tiny", "model": "majority"},
@@ -44,6 +48,38 @@ def test_parameters_and_multiply_adds_are_those_counted_by_hand(ready: Path) -> 
     assert plain.step_ms > 0 and wet.step_ms > 0
 
 
+def test_attention_is_among_the_multiply_adds(project: Path) -> None:
+    """Counted by hand for each layer of `fdp`, attention included, which torch's counter leaves out if it is fused."""
+    recipe = {"epochs": 1, "batch_size": 4, "lr": 1e-3, "weight_decay": 0.0}
+    content = params(options={"fdp": recipe})
+    content["runs"] = {"drawing": {"task": "tiny", "model": "fdp"}}
+    write_params(content)
+    write_task(paths.task("tiny"), task_rows(side=48))
+    counted = 0
+
+    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal counted
+        if isinstance(module, nn.Conv2d):
+            counted += output.numel() * module.weight[0].numel()
+        elif isinstance(module, nn.Linear):
+            counted += output.numel() * module.in_features
+        else:
+            assert isinstance(module, Attention)
+            frames, width, height, across = inputs[0].shape
+            counted += 2 * frames * width * (height * across) ** 2  # keys by queries, and their values; pool 1
+
+    model = create_model("fdp", 3, shapes={"frames": (4, 1, 48, 48)}).eval()
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear | Attention):
+            module.register_forward_hook(count)
+    with torch.no_grad():
+        output = model(frames=torch.zeros(1, 4, 1, 48, 48))
+    pooled = 4 * output.dynamic_image[0].numel()  # over time; the scores' matrix-vector product does not count
+    with torch_as_it_was():
+        (cost,) = measure_costs([load_run("drawing")], rounds=1)
+    assert cost.multiply_adds == counted + pooled
+
+
 def test_what_a_run_sets(ready: Path) -> None:
     assert changes_of(load_run("tiny-wet")) == "dropout 0.1, lr 0.1"
     assert changes_of(load_run("tiny-ststnet")) == ""
@@ -59,7 +95,7 @@ def test_costs_stand_beside_the_figures(ready: Path, arguments: tuple[str, ...],
     text = Path("results", file).read_text()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
     head, body = cells[0], {row[0]: dict(zip(cells[0], row, strict=True)) for row in cells[2:]}
-    assert head[:5] == ["run", "sets", "protocol", "UF1", "UAR"] and sorted(body) == sorted(runs)
+    assert head[:6] == ["run", "task", "sets", "protocol", "UF1", "UAR"] and sorted(body) == sorted(runs)
     assert body["tiny-ststnet"]["step, ratio"] == "1.00" and body["tiny-ststnet"]["parameters"] == "1,683"
     assert body["tiny-wet"]["sets"] == "dropout 0.1, lr 0.1" and float(body["tiny-wet"]["step, ratio"]) > 0
     assert {row["UF1"] for row in body.values()} == {"1.000"}

@@ -33,14 +33,14 @@ def test_every_listed_run_is_in_the_committed_results() -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    for text in ("README.md", "CONTRIBUTING.md"):
+    for text in ("README.md", "CONTRIBUTING.md", "docs/fdp.md"):
         for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / text).read_text(encoding="utf-8")):
-            assert target.startswith("https://") or (ROOT / target).exists(), f"{text}: {target}"
+            assert target.startswith("https://") or (ROOT / text).parent.joinpath(target).exists(), f"{text}: {target}"
 
 
 def test_make_targets_of_the_texts_exist() -> None:
     targets = set(re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
-    for text in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"):
+    for text in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/fdp.md"):
         named = set(re.findall(r"(?:`|^)make ([a-z-]+)", (ROOT / text).read_text(encoding="utf-8"), re.M))
         assert named <= targets, f"{text}: {named - targets}"
 

@@ -239,3 +239,16 @@ def test_the_dynamic_representation_starts_out_as_the_dynamic_image() -> None:
     assert (drawn == drawn[:, :1]).all()
     assert 2 < drawn[:, 0].sum() < 14
     assert ((model.eval().maps(frames) - shrunk).abs().amax(dim=(2, 3)) > 1e-4).all()
+
+
+def test_rank_scores_are_float32_under_autocast() -> None:
+    """What the frames of a clip have in common is large and cancels in differences, which bfloat16 would lose."""
+    torch.manual_seed(0)
+    model = create_model("fdp", 3, shapes=SHAPES).eval()  # its maps are its frames, which autocast leaves alone
+    frames = torch.randn(2, 1, 1, 48, 48) + 0.05 * torch.randn(2, 8, 1, 48, 48)
+    with torch.no_grad():
+        full = model(frames=frames).scores
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            half = model(frames=frames).scores
+    assert half.dtype == torch.float32
+    torch.testing.assert_close(half, full, atol=1e-4 * float(full.max() - full.min()), rtol=0)

@@ -193,6 +193,17 @@ def test_output_and_loss(name: str, num_classes: int) -> None:
 
 
 @pytest.mark.parametrize("name", MODULES)
+def test_scales_itself_only_if_it_says_so(name: str) -> None:
+    """Whether scale and offset of the inputs change the output is what its declaration says."""
+    model, data = build(name), batch(name, 8)
+    train(model, data, steps=10)  # before that some let next to nothing of their inputs through
+    inputs = data[0]
+    before = predict(model, inputs).logits
+    after = predict(model, {key: 1.3 * value + 0.4 for key, value in inputs.items()}).logits
+    assert torch.allclose(before, after, atol=1e-5) == model_info(name).scales_itself
+
+
+@pytest.mark.parametrize("name", MODULES)
 def test_overfits_eight_clips(name: str) -> None:
     model, data = build(name), batch(name, 8)
     for _ in range(12):
