@@ -23,6 +23,7 @@ with about a hundred clips the transformer otherwise learns their faces (docs/fd
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -367,7 +368,8 @@ class FDP(Classifier):
         """Classify clips (B, T, C, H, W), draw their dynamic images and score their frames."""
         maps = self.maps(F.layer_norm(frames, frames.shape[2:]))  # each frame by itself: (B, T, h, w)
         # what frames have in common cancels here: of bfloat16 little would be left
-        with torch.autocast(frames.device.type, enabled=False):
+        device = frames.device.type
+        with torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext():
             maps = maps.float()
             pooled = torch.einsum("t,bthw->bhw", self.pooling_weights, maps)  # sum of the rank features
             scores = self.scorer(maps) if self.scorer else None  # (B, T)

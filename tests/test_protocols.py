@@ -490,7 +490,7 @@ def test_a_fold_trains_on_the_untested_subject(task: Path, tmp_path: Path) -> No
     [
         (["synthetic/s09"], "synthetic/s09 not in the task; its subjects: synthetic/s01"),
         (["s03"], "s03 not in the task"),
-        (list(SUBJECTS), "names every subject"),
+        (list(SUBJECTS), "leaves no clip of class"),
     ],
 )
 def test_untested_subjects_that_cannot_be(project: Path, untested: list[str], expected: str) -> None:
