@@ -23,6 +23,7 @@ import models
 from models import create_model, list_models, model_info
 from models.blocks import ModelOutput
 from models.registry import INPUT_NAMES, ModelOptionError, UnknownModelError, check_options, register_model
+from tests.builders import smallest_preset
 
 SHAPES = {
     "frames": (8, 1, 48, 48),
@@ -46,19 +47,10 @@ def one_thread() -> Iterator[None]:
     torch.set_flush_denormal(False)
 
 
-def quick(name: str) -> dict[str, Any]:
-    """The option ``preset="tiny"``, where the model's declaration has it."""
-    try:
-        check_options(name, {"preset": "tiny"})
-    except ModelOptionError:
-        return {}
-    return {"preset": "tiny"}
-
-
 def build(name: str, num_classes: int = 3, seed: int = 0) -> Any:
     torch.manual_seed(seed)
     info = model_info(name)
-    return create_model(name, num_classes, shapes={key: SHAPES[key] for key in info.inputs}, **quick(name))
+    return create_model(name, num_classes, shapes={key: SHAPES[key] for key in info.inputs}, **smallest_preset(name))
 
 
 def batch(name: str, clips: int, num_classes: int = 3) -> tuple[dict[str, Tensor], Tensor, dict[str, Tensor]]:
