@@ -18,9 +18,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench.data import ClipSet, load_clips, load_index, load_task_info
 from bench.params import Run
-from bench.scores import Score, with_spread
+from bench.scores import Score
 from bench.step import Standardiser, TrainStep, resolve_device, set_up_torch, to_device
-from bench.tables import FIGURES, PERCEPTION, github
+from bench.tables import FIGURES, github, perception_text
 from models.registry import create_model
 from prep import paths
 from prep.progress import track
@@ -153,10 +153,7 @@ def costs_table(scores: list[Score], changes: dict[str, str], costs: dict[str, C
             first.setdefault(score.task.task, costs[score.run])
         row = {"run": score.run, "task": score.task.task, "sets": changes[score.run] or "-", "protocol": score.protocol}
         row |= {label: score.text(FIGURES[label]) for label in ("UF1", "UAR")}
-        for label in ("pairs in order", "PSNR, dB", "SSIM"):
-            column, decimals = PERCEPTION[label]
-            values = score.perceived(column)
-            row[label] = with_spread(values, decimals) if values else "-"
+        row |= {label: perception_text(score, label) for label in ("pairs in order", "PSNR, dB", "SSIM")}
         cost = costs.get(score.run)
         row["parameters"] = f"{cost.parameters:,}" if cost else "-"
         row["multiply-adds of a clip"] = f"{cost.multiply_adds / 1e6:,.1f} M" if cost else "-"

@@ -14,7 +14,7 @@ from tabulate import tabulate
 from bench.artifacts import Artifacts
 from bench.scores import Score, with_spread
 
-__all__ = ["FIGURES", "PERCEPTION", "SYNTHETIC_NOTE", "github", "tables_of", "write_tables"]
+__all__ = ["FIGURES", "PERCEPTION", "SYNTHETIC_NOTE", "github", "perception_text", "tables_of", "write_tables"]
 
 # Column -> attribute of `Figures`.
 FIGURES = {"UF1": "uf1", "UAR": "uar", "accuracy": "accuracy", "weighted F1": "weighted_f1"}
@@ -150,11 +150,15 @@ def _perception_cells(group: list[Score]) -> list[dict[str, str]]:
     rows = []
     for score in group:
         row = {"run": score.run, "protocol": score.protocol}
-        for label, (column, decimals) in PERCEPTION.items():
-            values = score.perceived(column)
-            row[label] = with_spread(values, decimals) if values else "-"
-        rows.append(row)
+        rows.append(row | {label: perception_text(score, label) for label in PERCEPTION})
     return rows
+
+
+def perception_text(score: Score, label: str) -> str:
+    """A column of `PERCEPTION` as a table prints it; a dash where the model does not rank or draw."""
+    column, decimals = PERCEPTION[label]
+    values = score.perceived(column)
+    return with_spread(values, decimals) if values else "-"
 
 
 def _cells(group: list[Score], bold: str) -> list[dict[str, str]]:
