@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -66,6 +67,32 @@ def link(
 
     with command("prep link"):
         link_release(release, folder)
+
+
+@app.command("annotations")
+def annotations_command(
+    release: ReleaseName,
+    sheet: Annotated[Path, typer.Argument(help="Its annotation sheet (.xlsx, .xls or .csv).")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for machines.")] = False,
+) -> None:
+    """Read an annotation sheet alone, without frames: the first thing to try with a release.
+
+    Shows clips, subjects, clips of each class for each class map of the literature, known faults of the
+    sheet that were corrected, how the counts differ from those known of the release, and every row that
+    cannot be used with the reason why. Example:
+
+        python -m prep annotations casme2 ~/datasets/CASME2/CASME2-coding-20140508.xlsx
+    """
+    from prep.releases import read_annotations
+    from prep.sheet_report import report_lines, report_of_sheet
+
+    with command("prep annotations"):
+        report = report_of_sheet(read_annotations(release, sheet))
+        if as_json:
+            print(json.dumps(report, indent=2, ensure_ascii=False))
+            return
+        for line in report_lines(report, most=len(report["rejected"])):
+            output.print(line, markup=False)
 
 
 @app.command()

@@ -14,10 +14,11 @@ import pyarrow as pa
 
 from prep import images, shards
 from prep.onset_apex import flow_row
-from prep.progress import console, say_left_out
+from prep.progress import console
 from prep.releases import ReleaseError, read_release, release_info
 from prep.schema import FLOW, Reason
 from prep.scratch import open_scratch
+from prep.sheet_report import report_lines, report_of_listing, write_report
 
 __all__ = ["flow_of_images"]
 
@@ -32,8 +33,8 @@ def flow_of_images(release: str, root: Path, manifest_out: Path, out: Path) -> N
     root
         Its folder.
     manifest_out
-        Folder of ``manifest.parquet`` and ``rejected.parquet``. A clip whose image is damaged is
-        listed there.
+        Folder of ``manifest.parquet``, ``rejected.parquet`` and ``report.json``. A clip whose image is
+        damaged is listed there.
     out
         Folder of ``flow.parquet``.
     """
@@ -47,20 +48,23 @@ def flow_of_images(release: str, root: Path, manifest_out: Path, out: Path) -> N
         try:
             image = images.read_image(root / source)
         except images.ImageError as error:
-            listing.reject(clip["clip_id"], Reason(error.reason), f"{source}: {error.reason}")
+            listing.reject(clip["clip_id"], Reason(error.reason), f"{source}: {error.reason}", clip["emotion"])
             continue
         if image.shape[0] != image.shape[1]:
-            listing.reject(clip["clip_id"], Reason.WRONG_SIZE, f"{source}: {image.shape[:2]}, expected a square image")
+            detail = f"{source}: {image.shape[:2]}, expected a square image"
+            listing.reject(clip["clip_id"], Reason.WRONG_SIZE, detail, clip["emotion"])
             continue
         good.append(clip)
         field = np.moveaxis(image, 2, 0).astype(np.float32) / np.float32(255)  # (3, H, W): u, v, strain
         rows.setdefault(clip["subject"], []).append(flow_row(clip["clip_id"], clip["subject"], field, "image"))
     listing.clips = good
     manifest, rejected = listing.tables()
+    report = report_of_listing(release, listing)
 
     def write_manifest(staging: Path) -> None:
         shards.write_table(manifest, staging / "manifest.parquet")
         shards.write_table(rejected, staging / "rejected.parquet")
+        write_report(report, staging)
 
     def write_flow(staging: Path) -> None:
         tables = (pa.Table.from_pylist(group, schema=FLOW) for group in rows.values())
@@ -68,6 +72,5 @@ def flow_of_images(release: str, root: Path, manifest_out: Path, out: Path) -> N
 
     with open_scratch(f"flow-images-{release}", "whole") as scratch:
         scratch.publish({manifest_out: write_manifest, out: write_flow})
-    for note in listing.notes:
-        console.print(f"flow-images {release}: {note}")
-    say_left_out(f"flow-images {release}", rejected.to_pylist())
+    for line in report_lines(report):
+        console.print(f"flow-images {release}: {line}")

@@ -10,35 +10,37 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from prep import paths
+from prep.class_maps import maps_of
 from prep.params import PARAMS_FILE, TaskParams, read_params, section
 from prep.progress import console
 from prep.releases import Release, ReleaseError, read_release, release_info
+from prep.sheet_report import report_lines, report_of_listing
 
-__all__ = ["STANDARD_TASKS", "activate", "check_links", "link_release"]
+__all__ = ["activate", "check_links", "link_release", "standard_task"]
 
 _FRAMES = {"sampling": {"rule": "uniform", "frames": 8}, "rank_pooling": "harmonic"}
 _FLOW = {"flow": {"size": 28, "scaling": "per_image"}}
 
-# The task that goes with a release: the class map of the literature.
-STANDARD_TASKS: dict[str, tuple[str, dict[str, Any]]] = {
-    "casme2": (
-        "casme2_5",
-        {
-            "releases": ["casme2"],
-            "classes": {name: [name] for name in ("disgust", "happiness", "others", "repression", "surprise")},
-            **_FRAMES,
-            **_FLOW,
-        },
-    ),
-    "megc2019_flow": (
-        "megc2019",
-        {
-            "releases": ["megc2019_flow"],
-            "classes": {name: [name] for name in ("negative", "positive", "surprise")},
-            **_FLOW,
-        },
-    ),
-}
+# Releases whose sheets give no apex for some or all clips: their task has no flow, which needs one, until
+# params.yaml says `flow: {missing_apex: estimate}` and the task asks for flow.
+_WITHOUT_APEX = {"smic_hs", "smic_vis", "smic_nir", "casme3_c", "megc2019"}
+
+
+def standard_task(release: Release) -> tuple[str, dict[str, Any]] | None:
+    """Name and definition of the task that goes with a release: the first class map of the literature.
+
+    Returns
+    -------
+    None for the embedded release, which needs no link.
+    """
+    maps = maps_of(release.name)
+    if not maps:
+        return None
+    classes = {name: list(emotions) for name, emotions in maps[0].classes.items()}
+    name = "megc2019_frames" if release.name == "megc2019" else maps[0].name  # its flow images were here first
+    frames = _FRAMES if release.kind == "frames" else {}
+    flow = {} if release.name in _WITHOUT_APEX else _FLOW
+    return name, {"releases": [release.name], "classes": classes, **frames, **flow}
 
 
 def link_release(name: str, folder: Path, params: Path = PARAMS_FILE) -> Path:
@@ -56,7 +58,8 @@ def link_release(name: str, folder: Path, params: Path = PARAMS_FILE) -> Path:
         If the folder is not that release, or something other than a link is in the way.
     """
     release = release_info(name)
-    if name not in STANDARD_TASKS:
+    task = standard_task(release)
+    if task is None:
         raise ReleaseError(f"release {name!r} is {release.expects}; there is nothing to link")
     target = folder.expanduser().resolve()
     listing = read_release(name, target)
@@ -66,13 +69,14 @@ def link_release(name: str, folder: Path, params: Path = PARAMS_FILE) -> Path:
     link.parent.mkdir(parents=True, exist_ok=True)
     link.unlink(missing_ok=True)
     os.symlink(target, link, target_is_directory=True)
-    console.print(f"{link} -> {target}: {len(listing.clips)} clips, {len(listing.rejected)} left out")
-    for note in listing.notes:
-        console.print(f"  {note}")
+    console.print(f"{link} -> {target}")
+    for line in report_lines(report_of_listing(name, listing)):
+        console.print(f"  {line}")
     changes = activate(release, params)
-    task = STANDARD_TASKS[name][0]
-    console.print(f"{params}: {', '.join(changes) or f'{name} and task {task} are there already'}")
-    console.print(f"Next: add a run to {params}, for example `{task}-majority: {{task: {task}, model: majority}}`")
+    console.print(f"{params}: {', '.join(changes) or f'{name} and task {task[0]} are there already'}")
+    console.print(
+        f"Next: add a run to {params}, for example `{task[0]}-majority: {{task: {task[0]}, model: majority}}`"
+    )
     console.print("under `runs`, then `dvc repro` (`python -m bench models` lists the models).")
     return link
 
@@ -95,7 +99,9 @@ def activate(release: Release, params: Path) -> list[str]:
     if release.name not in content[listed]:
         content[listed].append(release.name)
         changes.append(f"{release.name} added to {listed}")
-    task, definition = STANDARD_TASKS[release.name]
+    standard = standard_task(release)
+    assert standard is not None, release.name  # link_release has asked
+    task, definition = standard
     section(TaskParams, definition, f"tasks.{task}")
     if task not in content["tasks"]:
         content["tasks"][task] = definition
@@ -120,7 +126,7 @@ def check_links(params: dict[str, Any]) -> None:
             release = release_info(name)
             if release.kind != kind:
                 raise ReleaseError(f"params.yaml, {key}: {name!r} is a release of kind {release.kind!r}, not {kind!r}")
-            if name in STANDARD_TASKS and not paths.raw(name).is_dir():
+            if standard_task(release) is not None and not paths.raw(name).is_dir():
                 raise ReleaseError(
                     f"params.yaml, {key}: {name!r} is named, but {paths.raw(name)} is not there. "
                     f"Point the project at it: python -m prep link {name} /path/to/the/release"

@@ -6,6 +6,7 @@ table          where                                         one row for
 manifest       data/manifest/<release>/manifest.parquet      each clip of a release
 rejected       data/manifest, data/aligned, data/task        each clip or file left out, with a reason
 frames         data/aligned/<release>/frames-*.parquet       each aligned frame, clips adjacent, in order
+contents       data/aligned/<release>/clips.parquet          each aligned clip: its shard, a hash of its rows
 dynamic        data/dynamic/<task>/dynamic.parquet           each clip: sampled frames, dynamic image
 flow           data/flow/<release>/flow.parquet              each clip: onset-to-apex u, v, strain
 task           data/task/<task>/clips.parquet                each clip: label and every input
@@ -22,6 +23,7 @@ from enum import StrEnum
 import pyarrow as pa
 
 __all__ = [
+    "CONTENTS",
     "DYNAMIC",
     "FLOW",
     "FRAMES",
@@ -54,6 +56,10 @@ class Reason(StrEnum):
     UNREADABLE_FILE = "unreadable_file"
     WRONG_SIZE = "wrong_size"
     BAD_ROW = "bad_row"
+    BAD_MARKS = "bad_marks"
+    UNKNOWN_EMOTION = "unknown_emotion"
+    MACRO_EXPRESSION = "macro_expression"
+    OUTSIDE_RELEASE = "outside_release"
     DUPLICATE = "duplicate"
     NOT_IN_SHEET = "not_in_sheet"
     NO_FACE = "no_face"
@@ -97,6 +103,16 @@ FRAMES = pa.schema(
         ("image", pa.binary()),  # PNG of the crop
         ("landmarks", pa.list_(pa.float32())),  # x0, y0, x1, y1, ... in the crop, pixels; null: not sought
         ("transform", pa.list_(pa.float64())),  # 2x3, row by row: source pixel to crop pixel
+    ]
+)
+
+CONTENTS = pa.schema(
+    [
+        ("clip_id", pa.string()),
+        ("subject", pa.string()),
+        ("shard", pa.string()),  # name of the file that holds it
+        ("frames", pa.int32()),  # number of its rows
+        ("sha256", pa.string()),  # of its rows' values, in order: `prep.contents.content_hash`
     ]
 )
 

@@ -1,19 +1,34 @@
-"""What a reader of a release makes: manifest rows and rejections, nothing else."""
+"""What a reader of a release makes: annotations, then manifest rows and rejections, nothing else.
+
+A reader has two steps. `Annotations` hold what the sheet alone says: a row is tidied, checked, corrected
+where `corrections.csv` knows better, or rejected by name. `Listing` holds what can be used: annotations
+whose frames are on disk. No step drops a row silently.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pyarrow as pa
 
 from prep import schema
+from prep.releases.corrections import known_corrections
+from prep.releases.sheets import MISSING, Sheet, whole_number
 from prep.schema import Reason
 
-__all__ = ["Listing", "ReleaseError", "add_rows", "frame_numbers", "read_sheet", "whole_number"]
+__all__ = [
+    "ACTION_UNITS",
+    "COLUMNS",
+    "Annotation",
+    "Annotations",
+    "Listing",
+    "annotate",
+    "start",
+]
 
 # Columns of a CASME II-style sheet: ours -> the names under which they are seen.
 COLUMNS = {
@@ -22,13 +37,53 @@ COLUMNS = {
     "onset": ("OnsetFrame", "Onset"),
     "apex": ("ApexFrame", "Apex"),
     "offset": ("OffsetFrame", "Offset"),
-    "action_units": ("Action Units", "AUs"),
     "emotion": ("Estimated Emotion", "Emotion"),
 }
+ACTION_UNITS = {"action_units": ("Action Units", "AUs", "AU")}
 
 
-class ReleaseError(ValueError):
-    """A release cannot be read at all; the message names the file, what was expected, what to do."""
+# Subjects and clips are parts of a clip's key and names of folders.
+_NAME = re.compile(r"(?!\.\.?$)[^/\\\x00-\x1f]+")
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """One usable row of a sheet: subject and clip as the reader names them, frame numbers as the sheet has them.
+
+    ``place`` is what else the reader needs to find the clip's folder.
+    """
+
+    row: str
+    subject: str
+    clip: str
+    onset: int
+    apex: int | None
+    offset: int
+    emotion: str
+    action_units: str | None
+    place: str = ""
+
+
+@dataclass
+class Annotations:
+    """What a sheet says of a release's clips, and which of its rows cannot be used."""
+
+    release: str
+    dataset: str
+    sheet: str
+    clips: list[Annotation] = field(default_factory=list)
+    rejected: list[dict[str, str]] = field(default_factory=list)
+    corrections: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def clip_id(self, subject: str, clip: str) -> str:
+        """Key of a clip."""
+        return f"{self.dataset}/{subject}/{clip}"
+
+    def reject(self, subject: str, clip: str, reason: Reason, detail: str, emotion: str = "") -> None:
+        """List a row that is left out."""
+        name = self.clip_id(subject or "?", clip or "?")
+        self.rejected.append({"clip_id": name, "reason": str(reason), "detail": detail, "emotion": emotion})
 
 
 @dataclass
@@ -39,6 +94,17 @@ class Listing:
     clips: list[dict[str, Any]] = field(default_factory=list)
     rejected: list[dict[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    corrections: list[dict[str, Any]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, annotations: Annotations) -> Listing:
+        """Listing that starts with what the sheet's reading left out."""
+        return cls(
+            annotations.dataset,
+            rejected=list(annotations.rejected),
+            notes=list(annotations.notes),
+            corrections=list(annotations.corrections),
+        )
 
     def add(
         self, subject: str, clip: str, *, emotion: str, frames: list[str], dataset: str | None = None, **columns: Any
@@ -59,9 +125,9 @@ class Listing:
         """Key of a clip of this release's data set."""
         return f"{self.dataset}/{subject}/{clip}"
 
-    def reject(self, clip_id: str, reason: Reason, detail: str) -> None:
+    def reject(self, clip_id: str, reason: Reason, detail: str, emotion: str = "") -> None:
         """List a clip, or a file, that is left out."""
-        self.rejected.append({"clip_id": clip_id, "reason": str(reason), "detail": detail})
+        self.rejected.append({"clip_id": clip_id, "reason": str(reason), "detail": detail, "emotion": emotion})
 
     def tables(self) -> tuple[pa.Table, pa.Table]:
         """Return the manifest, sorted by clip, and the rejected table."""
@@ -71,150 +137,100 @@ class Listing:
         return manifest, schema.rejected_table(self.rejected)
 
 
-def read_sheet(path: Path, columns: Mapping[str, tuple[str, ...]], sheet: str | int = 0) -> pd.DataFrame:
-    """Read an annotation sheet (.csv or .xlsx) by column names, never by position.
-
-    Parameters
-    ----------
-    path
-        The sheet.
-    columns
-        Our name of each column -> the names under which it is seen (compared without case, spaces
-        and underscores).
-    sheet
-        Name or index of the sheet in a workbook.
-
-    Returns
-    -------
-    A frame with our column names, every cell as stripped text, blank rows dropped, the row number
-    in the file as the index (the header is row 1).
-
-    Raises
-    ------
-    ReleaseError
-        If the file is missing or not a sheet, or a column is not found.
-    """
-    if not path.is_file():
-        raise ReleaseError(f"{path}: annotation sheet not found; check the folder given to `python -m prep link`")
-    try:
-        if path.suffix.lower() == ".csv":
-            frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skip_blank_lines=False)
-        else:
-            frame = pd.read_excel(path, sheet_name=sheet, dtype=str, keep_default_na=False)
-    except Exception as error:  # pandas and openpyxl raise a dozen kinds for a damaged file
-        raise ReleaseError(f"{path}: not a readable annotation sheet ({error})") from error
-
-    def fold(name: object) -> str:
-        return str(name).lower().replace(" ", "").replace("_", "")
-
-    found = {fold(name): name for name in frame.columns}
-    chosen = {}
-    for ours, names in columns.items():
-        match = next((found[fold(name)] for name in names if fold(name) in found), None)
-        if match is None:
-            raise ReleaseError(
-                f"{path}: column {names[0]!r} not found; the sheet has {', '.join(map(str, frame.columns))}"
-            )
-        chosen[ours] = frame[match].astype(str).str.strip()
-    result = pd.DataFrame(chosen)
-    result.index = pd.RangeIndex(2, len(result) + 2)
-    return result[(result != "").any(axis=1)]
-
-
-def whole_number(text: str) -> int | None:
-    """Return a whole number written as ``46`` or ``46.0``; None for anything else (``/``, empty)."""
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return int(value) if value.is_integer() else None
-
-
-def frame_numbers(folder: Path, pattern: str) -> dict[int, Path]:
-    """Image files of a clip by frame number: the digits before the suffix, padded or not.
-
-    Parameters
-    ----------
-    folder
-        The clip's folder.
-    pattern
-        Glob of the frames, such as ``img*.jpg``.
-    """
-    numbered: dict[int, Path] = {}
-    for path in sorted(folder.glob(pattern)):
-        digits = path.stem[len(path.stem.rstrip("0123456789")) :]
-        if digits:
-            other = numbered.setdefault(int(digits), path)
-            if other is not path:
-                raise ReleaseError(f"{folder}: {other.name} and {path.name} are the same frame; remove one of them")
-    return numbered
-
-
-def add_rows(
-    listing: Listing, sheet: pd.DataFrame, root: Path, folder: Callable[[str, str], Path], pattern: str, fps: float
+def annotate(
+    annotations: Annotations,
+    table: Sheet,
+    *,
+    emotions: Iterable[str] | None = None,
+    same: dict[str, str] | None = None,
+    zero_is_missing: bool = True,
+    where: str = "row",
 ) -> None:
-    """Turn the rows of a sheet with `COLUMNS` into clips, checked against the image files.
+    """Turn a sheet's rows into annotations: tidied, corrected, checked.
 
-    A row that cannot be used is rejected by name: no whole onset and offset, marks out of order, a
-    clip listed twice, a missing folder, a missing frame between onset and offset. An apex that the
-    sheet does not give (``/``, 0 or empty) becomes null.
+    A row is rejected by name if it has no subject or clip, is a clip's second row, has no whole onset and
+    offset, an apex that is neither a whole number nor marked as unknown, marks out of order, or an emotion
+    that is missing or none of ``emotions``. An unknown apex (``/``, empty) becomes None.
 
     Parameters
     ----------
-    listing
-        Gets the clips and rejections.
-    sheet
-        From `read_sheet`, with ``subject`` written as the folder names write it.
-    root
-        The release's folder; stored paths are relative to it.
-    folder
-        Gives a clip's folder from subject and clip.
-    pattern
-        Glob of its frames.
-    fps
-        Frames per second.
+    annotations
+        Gets clips, rejections, corrections and notes.
+    table
+        Columns ``subject`` and ``clip`` as the reader names them, ``onset``, ``apex``, ``offset``,
+        ``emotion``, ``action_units`` and, where the reader needs it, ``place``, all text.
+    emotions
+        The emotions that the release is known to hold, in lower case; None where they are not known.
+    same
+        Emotions that are spelt in two ways: spelling -> the one to use, both in lower case.
+    zero_is_missing
+        Whether frames count from 1, so that an apex of 0 is unknown.
+    where
+        Word before a row's number in messages.
     """
-    seen: set[str] = set()
-    for number, row in sheet.iterrows():
-        subject, clip = row["subject"], row["clip"]
-        name = listing.clip_id(subject, clip)
+    known = None if emotions is None else set(emotions)
+    corrections = known_corrections(annotations.release, annotations.sheet)
+    by_clip: dict[str, list[Any]] = {}
+    for correction in corrections:
+        by_clip.setdefault(correction.clip, []).append(correction)
+    met: dict[Any, str] = {}
+    seen: dict[str, str] = {}
+    for number, cells in zip(table.index, table.to_dict("records"), strict=True):
+        row, subject, clip = f"{where} {number}", cells["subject"], cells["clip"]
+        if not _NAME.fullmatch(subject) or not _NAME.fullmatch(clip):
+            detail = f"{row}: subject {subject!r}, clip {clip!r}, {_text(cells)}; expected both, as folders are named"
+            annotations.reject(subject, clip, Reason.BAD_ROW, detail)
+            continue
+        for correction in by_clip.get(f"{subject}/{clip}", []):
+            met[correction] = cells[correction.column]
+            if met[correction] == correction.sheet_value:
+                cells[correction.column] = correction.value
+        name = annotations.clip_id(subject, clip)
         if name in seen:
-            listing.reject(name, Reason.DUPLICATE, f"row {number}: this clip stands in the sheet already")
-            continue
-        seen.add(name)
-        onset, apex, offset = (whole_number(row[mark]) for mark in ("onset", "apex", "offset"))
-        apex = apex or None
-        cells = f"onset {row['onset']!r}, apex {row['apex']!r}, offset {row['offset']!r}, emotion {row['emotion']!r}"
-        if onset is None or offset is None or not row["emotion"]:
-            listing.reject(name, Reason.BAD_ROW, f"row {number}: {cells}; expected frame numbers and an emotion")
-            continue
-        if onset >= offset or (apex is not None and not onset <= apex <= offset):
-            listing.reject(name, Reason.BAD_ROW, f"row {number}: {cells}; expected onset < offset, apex between them")
-            continue
-        place = folder(subject, clip)
-        if not place.is_dir():
-            listing.reject(name, Reason.MISSING_FOLDER, f"row {number}: {place.relative_to(root)} not found")
-            continue
-        files = frame_numbers(place, pattern)
-        wanted = range(onset, offset + 1)
-        present = sum(onset <= frame <= offset for frame in files)
-        if present < len(wanted):
-            first = next(frame for frame in wanted if frame not in files)
-            listing.reject(
-                name,
-                Reason.MISSING_FILE,
-                f"{place.name}: {len(wanted) - present} of {len(wanted)} frames are missing, first {first}",
+            annotations.reject(
+                subject, clip, Reason.DUPLICATE, f"{row}: this clip stands in the sheet already: {seen[name]}"
             )
             continue
-        listing.add(
-            subject,
-            clip,
-            emotion=row["emotion"].lower(),
-            frames=[files[frame].relative_to(root).as_posix() for frame in wanted],
-            frame_numbers=list(wanted),
-            fps=fps,
-            onset=onset,
-            apex=apex,
-            offset=offset,
-            action_units=row["action_units"] or None,
+        seen[name] = row
+        emotion = cells["emotion"].lower()
+        emotion = (same or {}).get(emotion, emotion)
+        onset, offset = whole_number(cells["onset"]), whole_number(cells["offset"])
+        apex = whole_number(cells["apex"])
+        unknown = cells["apex"].lower() in MISSING or (apex == 0 and zero_is_missing)
+        problem = None
+        if onset is None or offset is None or (apex is None and not unknown) or min(onset, offset, apex or 0) < 0:
+            problem = Reason.BAD_ROW, "frame numbers of onset and offset, and of the apex or / where it is unknown"
+        elif emotion in MISSING:
+            problem = Reason.BAD_ROW, "an emotion"
+        elif onset >= offset or not (unknown or apex is None or onset <= apex <= offset):
+            problem = Reason.BAD_MARKS, "onset < offset, and the apex between them"
+        elif known is not None and emotion not in known:
+            problem = Reason.UNKNOWN_EMOTION, f"one of the emotions {', '.join(sorted(known))}"
+        if problem is not None:
+            detail = f"{row}: {_text(cells)}; expected {problem[1]}"
+            annotations.reject(subject, clip, problem[0], detail, emotion)
+            continue
+        assert onset is not None and offset is not None  # for the type checker: checked above
+        annotations.clips.append(
+            Annotation(
+                row,
+                subject,
+                clip,
+                onset,
+                None if unknown else apex,
+                offset,
+                emotion,
+                cells.get("action_units") or None,
+                cells.get("place", ""),
+            )
         )
+    annotations.corrections += [correction.report(met.get(correction)) for correction in corrections]
+
+
+def _text(cells: dict[str, str]) -> str:
+    return ", ".join(f"{name} {cells[name]!r}" for name in ("onset", "apex", "offset", "emotion"))
+
+
+def start(release: str, dataset: str, sheet: Path) -> Annotations:
+    """Empty annotations of a sheet."""
+    return Annotations(release, dataset, sheet.name)

@@ -2,27 +2,37 @@
 
 ::
 
-    CASME2-coding-20140508.xlsx                 (or another version: the newest by name is read)
+    CASME2-coding-20140508.xlsx                 (or another version, .xls or .csv: the newest by name is read)
     CASME2_RAW_selected/sub01/EP02_01f/img46.jpg    (numbers not padded)
 
-Written from descriptions of the release and its real annotation sheet; it has met the sheet, not the
-frames. The paper states 255 clips of 26 subjects.
+The version of 2019 has a column more (Objective Classes) and other emotions for a few clips. Written from
+descriptions of the release and its real sheet of 2014; it has met the sheet, not the frames.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from prep.releases.base import COLUMNS, Listing, ReleaseError, add_rows, read_sheet, whole_number
+from prep.releases.base import ACTION_UNITS, COLUMNS, Annotations, Listing, annotate, start
+from prep.releases.folders import add_clips, require_folder, subfolder
+from prep.releases.sheets import find_sheet, read_sheet, whole_number
 
-__all__ = ["read"]
+__all__ = ["annotations_of", "read"]
 
 FPS = 200.0
-CLIPS = 255
-SUBJECTS = 26
+EMOTIONS = ("anger", "contempt", "disgust", "fear", "happiness", "others", "repression", "sadness", "surprise")
 
 
-def read(root: Path) -> Listing:
+def annotations_of(sheet: Path, release: str = "casme2") -> Annotations:
+    """Read the sheet alone."""
+    result = start(release, "casme2", sheet)
+    table = read_sheet(sheet, COLUMNS, ACTION_UNITS)
+    table["subject"] = table["subject"].map(_subject)
+    annotate(result, table, emotions=EMOTIONS, same={"other": "others"})
+    return result
+
+
+def read(root: Path, release: str = "casme2") -> Listing:
     """Read CASME II from its folder.
 
     Raises
@@ -30,21 +40,13 @@ def read(root: Path) -> Listing:
     ReleaseError
         If the sheet or the folder of frames is not there.
     """
-    listing = Listing("casme2")
-    sheets = sorted(root.glob("CASME2-coding-*.xlsx"))
-    if not sheets:
-        raise ReleaseError(f"{root}: CASME2-coding-*.xlsx not found; link the folder that holds it")
-    frames = root / "CASME2_RAW_selected"
-    if not frames.is_dir():
-        raise ReleaseError(f"{frames} not found; link the folder that holds CASME2_RAW_selected/sub01/...")
-    sheet = read_sheet(sheets[-1], COLUMNS)
-    numbers = sheet["subject"].map(whole_number)
-    sheet["subject"] = [
-        text if number is None else f"sub{number:02d}" for text, number in zip(sheet["subject"], numbers, strict=True)
-    ]
-    listing.notes.append(
-        f"{sheets[-1].name}: {len(sheet)} clips of {sheet['subject'].nunique()} subjects "
-        f"(the paper states {CLIPS} of {SUBJECTS})"
-    )
-    add_rows(listing, sheet, root, lambda subject, clip: frames / subject / clip, "img*.jpg", FPS)
+    found = annotations_of(find_sheet(root, "CASME2-coding-*.xlsx", "CASME2-coding-*.xls", "CASME2-coding-*.csv"))
+    frames = require_folder(root, "CASME2_RAW_selected", "CASME2-RAW", "CASME2_RAW")
+    listing = Listing.of(found)
+    add_clips(listing, found, root, lambda clip: subfolder(frames, clip.subject, clip.clip), FPS, prefix="img")
     return listing
+
+
+def _subject(text: str) -> str:
+    number = whole_number(text.lower().removeprefix("sub"))
+    return text if number is None else f"sub{number:02d}"

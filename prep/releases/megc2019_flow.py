@@ -25,10 +25,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from prep.releases.base import Listing, ReleaseError, read_sheet
+from prep.releases.base import (
+    Annotation,
+    Annotations,
+    Listing,
+)
+from prep.releases.sheets import ReleaseError, read_sheet
 from prep.schema import Reason
 
-__all__ = ["COMPLETE", "read"]
+__all__ = ["COMPLETE", "EMOTIONS", "OFFICIAL", "Key", "annotations_of", "official_labels", "read"]
 
 WHOLE = "STSNet_whole_norm_u_v_os"
 THREE = "three_norm_u_v_os"
@@ -46,7 +51,18 @@ SUBJECTS = {"casme2": re.compile(r"sub(\d+)"), "smic": re.compile(r"s(\d+)"), "s
 Key = tuple[str, str, str]  # dataset, subject, clip
 
 
-def read(root: Path) -> Listing:
+def annotations_of(sheet: Path, release: str = "megc2019_flow") -> Annotations:
+    """Read the sheet of layout ``whole`` alone. It has no frame numbers: onset and offset are 0."""
+    result = Annotations(release, "megc2019", sheet.name)
+    for number, (key, label) in enumerate(_sheet_labels(sheet).items(), start=2):
+        dataset, subject, clip = key
+        result.clips.append(
+            Annotation(f"row {number}", f"{dataset}/{subject}", clip, 0, None, 0, EMOTIONS[label], None)
+        )
+    return result
+
+
+def read(root: Path, release: str = "megc2019_flow") -> Listing:
     """Read the flow images under ``root``.
 
     Raises
@@ -69,7 +85,7 @@ def read(root: Path) -> Listing:
     if not images:
         raise ReleaseError(f"{root}: no flow images found; expected {WHOLE}/ or {THREE}/ with .png files in it")
     if (root / OFFICIAL).is_file():
-        _same_labels(labels, _official_labels(root / OFFICIAL), SHEET if (root / WHOLE).is_dir() else THREE, OFFICIAL)
+        _same_labels(labels, official_labels(root / OFFICIAL), SHEET if (root / WHOLE).is_dir() else THREE, OFFICIAL)
 
     for key in sorted(images.keys() | labels.keys()):
         name = "/".join(key)
@@ -140,7 +156,16 @@ def _sheet_labels(path: Path) -> dict[Key, str]:
     return _labels(read_sheet(path, columns), path)
 
 
-def _official_labels(path: Path) -> dict[Key, str]:
+def official_labels(path: Path) -> dict[Key, str]:
+    """Read the challenge's official list: a label for each clip.
+
+    Raises
+    ------
+    ReleaseError
+        If the file is not there, or a row cannot be read or comes twice.
+    """
+    if not path.is_file():
+        raise ReleaseError(f"{path}: the official list of MEGC2019 not found")
     frame = pd.read_csv(path, header=None, names=["dataset", "sub", "clip", "label"], dtype=str, keep_default_na=False)
     frame.index = pd.RangeIndex(1, len(frame) + 1)
     return _labels(frame, path)

@@ -10,16 +10,25 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prep.releases.base import COLUMNS, Listing, add_rows, read_sheet
+from prep.releases.base import ACTION_UNITS, COLUMNS, Annotations, Listing, annotate, start
+from prep.releases.folders import add_clips
+from prep.releases.sheets import read_sheet
 
-__all__ = ["read"]
+__all__ = ["annotations_of", "read"]
 
 FPS = 200.0
 
 
-def read(root: Path) -> Listing:
+def annotations_of(sheet: Path, release: str = "synthetic") -> Annotations:
+    """Read the sheet alone."""
+    result = start(release, "synthetic", sheet)
+    annotate(result, read_sheet(sheet, COLUMNS, ACTION_UNITS))
+    return result
+
+
+def read(root: Path, release: str = "synthetic") -> Listing:
     """Read the embedded release written by `prep.synth`."""
-    listing = Listing("synthetic")
-    sheet = read_sheet(root / "annotations.csv", COLUMNS)
-    add_rows(listing, sheet, root, lambda subject, clip: root / "frames" / subject / clip, "img*.png", FPS)
+    found = annotations_of(root / "annotations.csv")
+    listing = Listing.of(found)
+    add_clips(listing, found, root, lambda clip: root / "frames" / clip.subject / clip.clip, FPS, prefix="img")
     return listing

@@ -1,0 +1,82 @@
+"""CAS(ME)^3 (Li et al., IEEE TPAMI 2023), 30 fps: part A, and part C, each a release of its own here.
+
+::
+
+    cas(me)3_part_A_ME_label_JpgIndex_v2.xlsx       CAS(ME)3_part_C_ME.xlsx
+    spNO.1/a/color/355.jpg                          01/a/color/1.jpg   or   01/color/1.jpg
+
+A video of part A holds several micro-expressions; a clip is therefore named by video and onset, `a_355`.
+Frames count from 0. Part C has no apex. Depth images are not read. Part A is written from its real sheet
+and descriptions of its folders; part C from descriptions alone.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prep.releases.base import ACTION_UNITS, COLUMNS, Annotation, Annotations, Listing, annotate, start
+from prep.releases.folders import FolderProblem, add_clips, subfolder
+from prep.releases.sheets import find_sheet, read_sheet, whole_number
+from prep.schema import Reason
+
+__all__ = ["annotations_of", "read"]
+
+FPS = 30.0
+EMOTIONS = ("anger", "disgust", "fear", "happy", "others", "sad", "surprise")
+SAME = {"other": "others", "happiness": "happy", "sadness": "sad"}
+
+SHEETS = {"casme3_a": ("*part_A_ME*.xlsx", "*part_A*.xls*"), "casme3_c": ("*part_C_ME*.xlsx", "*part_C*.xls*")}
+FOLDERS = {"casme3_a": ("part_A", "Part_A_ME_clip/frame", "part_A_ME_clip/frame"), "casme3_c": ("part_C",)}
+PART_C = {
+    "subject": ("sub", "Subject"),
+    "clip": ("count",),
+    "onset": ("onset",),
+    "offset": ("offset",),
+    "emotion": ("emotion",),
+}
+
+
+def annotations_of(sheet: Path, release: str) -> Annotations:
+    """Read the sheet of one part alone."""
+    result = start(release, release, sheet)
+    if release == "casme3_a":
+        table = read_sheet(sheet, COLUMNS, ACTION_UNITS)
+        table["place"] = table["clip"]
+        table["clip"] = [
+            f"{video}_{onset}" if video else "" for video, onset in zip(table["place"], table["onset"], strict=True)
+        ]
+    else:
+        table = read_sheet(sheet, PART_C, {"apex": ("apex",), **ACTION_UNITS})
+        table["subject"] = table["subject"].map(_subject)
+    annotate(result, table, emotions=EMOTIONS, same=SAME, zero_is_missing=False)
+    return result
+
+
+def read(root: Path, release: str) -> Listing:
+    """Read one part of CAS(ME)^3 from the folder that holds its sheet and its subjects.
+
+    Raises
+    ------
+    ReleaseError
+        If the sheet is not there.
+    """
+    found = annotations_of(find_sheet(root, *SHEETS[release]), release)
+    frames = next((root / name for name in FOLDERS[release] if (root / name).is_dir()), root)
+
+    def folder(clip: Annotation) -> Path:
+        subject = subfolder(frames, clip.subject)
+        if clip.place:
+            return subfolder(subject, clip.place, "color")
+        places = [path for path in (subject / "color", *sorted(subject.glob("*/color"))) if path.is_dir()]
+        if len(places) != 1:
+            raise FolderProblem(Reason.MISSING_FOLDER, f"{len(places)} folders 'color' in {subject.name}, expected one")
+        return places[0]
+
+    listing = Listing.of(found)
+    add_clips(listing, found, root, folder, FPS)
+    return listing
+
+
+def _subject(text: str) -> str:
+    number = whole_number(text)
+    return text if number is None else f"{number:02d}"

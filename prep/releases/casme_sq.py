@@ -1,0 +1,121 @@
+"""CAS(ME)^2 (Qu et al., IEEE TAC 2018), 30 fps: its micro-expressions, cut from the long videos.
+
+::
+
+    CAS(ME)^2code_final.xlsx                                   (no header; three sheets)
+    rawpic/s15/15_0101disgustingteeth/img001.jpg
+
+The first sheet has a row for each expression: subject number, video (`anger1_1`: the stimulus and which
+expression on it), onset, apex, offset (0 where unknown), action units, emotion, macro- or micro-expression,
+self-reported emotion. Sheet "naming rule1" gives a subject number's folder (`s15`), "naming rule2" a
+stimulus' number (101 for `disgust1`), which the folder of a video begins with: `15_0101...`. Having no
+header, the columns are told by what they hold. A macro-expression is listed as left out; so is a
+micro-expression without an offset, whose end nobody knows. Written from descriptions; it has not met the
+real release.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from prep.releases.base import Annotation, Annotations, Listing, annotate, start
+from prep.releases.folders import FolderProblem, add_clips, require_folder, subfolder
+from prep.releases.sheets import ReleaseError, Sheet, find_sheet, read_grids, whole_number
+from prep.schema import Reason
+
+__all__ = ["annotations_of", "read"]
+
+FPS = 30.0
+EMOTIONS = ("negative", "others", "positive", "surprise")
+COLUMNS = ("number", "clip", "onset", "apex", "offset", "action_units", "emotion", "kind")
+
+
+def annotations_of(sheet: Path, release: str = "casme_sq") -> Annotations:
+    """Read the workbook alone."""
+    result = start(release, "casme_sq", sheet)
+    grids = read_grids(sheet)
+    rows = [row for grid in grids.values() for row in _expressions(grid)]
+    if not rows:
+        raise ReleaseError(
+            f"{sheet}: no row holds a subject number, a video such as anger1_1, three frame numbers and "
+            "micro-expression or macro-expression; expected the workbook CAS(ME)^2code_final.xlsx"
+        )
+    subjects, stimuli = _subjects(grids), _stimuli(grids)
+    micro = []
+    for row in rows:
+        where = f"row {row['row']}"
+        subject = subjects.get(whole_number(row["number"]))
+        stimulus = stimuli.get(row["clip"].rpartition("_")[0].lower())
+        if row["kind"].lower().startswith("macro"):
+            name = f"{row['clip']}_{row['onset']}"
+            result.reject(subject or row["number"], name, Reason.MACRO_EXPRESSION, where)
+        elif subject is None or stimulus is None:
+            rule = "subject number by naming rule1" if subject is None else "video by naming rule2"
+            result.reject(row["number"], row["clip"], Reason.BAD_ROW, f"{where}: no {rule}")
+        else:
+            micro.append(row | {"subject": subject, "place": f"{subject[1:]}_{stimulus:04d}"})
+    if micro:
+        annotate(result, pd.DataFrame(micro).set_index("row"), emotions=EMOTIONS, same={"other": "others"})
+    return result
+
+
+def read(root: Path, release: str = "casme_sq") -> Listing:
+    """Read the micro-expressions of CAS(ME)^2 from its folder.
+
+    Raises
+    ------
+    ReleaseError
+        If the workbook or the folder ``rawpic`` is not there.
+    """
+    found = annotations_of(find_sheet(root, "*code_final*.xlsx", "*code_final*.xls"))
+    frames = require_folder(root, "rawpic")
+
+    def folder(clip: Annotation) -> Path:
+        subject = subfolder(frames, clip.subject)
+        places = [path for path in sorted(subject.glob(f"{clip.place}*")) if path.is_dir()]
+        if len(places) != 1:
+            found = f"{len(places)} folders" if places else "no folder"
+            raise FolderProblem(Reason.MISSING_FOLDER, f"{found} rawpic/{clip.subject}/{clip.place}*")
+        return places[0]
+
+    listing = Listing.of(found)
+    add_clips(listing, found, root, folder, FPS, prefix="img")
+    return listing
+
+
+def _expressions(grid: Sheet) -> Iterator[dict[str, str]]:
+    """Rows of expressions: the kind's cell tells a row, and what stands left of it is known by its place to it."""
+    for number, cells in grid.iterrows():
+        for place, cell in cells.items():
+            if re.fullmatch(r"(micro|macro)-?\s?expression", cell.lower()) and place >= len(COLUMNS) - 1:
+                left = cells.loc[place - len(COLUMNS) + 1 : place]
+                yield {"row": str(number)} | dict(zip(COLUMNS, left, strict=True))
+
+
+def _subjects(grids: dict[str, Sheet]) -> dict[int | None, str]:
+    """Naming rule 1: subject number -> folder. In each row the folder is `s` and digits, the number the last one."""
+    rule: dict[int | None, str] = {}
+    for grid in grids.values():
+        for _, cells in grid.iterrows():
+            folders = [cell.lower() for cell in cells if re.fullmatch(r"[sS]\d+", cell)]
+            numbers = [number for cell in cells if (number := whole_number(cell)) is not None]
+            if len(folders) == 1 and numbers:
+                rule[numbers[-1]] = folders[0]
+    return rule
+
+
+def _stimuli(grids: dict[str, Sheet]) -> dict[str, int]:
+    """Naming rule 2: stimulus -> number. In each row there is one number of three digits and one name."""
+    rule: dict[str, int] = {}
+    for grid in grids.values():
+        for _, cells in grid.iterrows():
+            filled = [cell for cell in cells if cell]
+            names = [cell.lower() for cell in filled if re.fullmatch(r"[A-Za-z]+\d+", cell)]
+            numbers = [number for cell in filled if (number := whole_number(cell)) is not None and number >= 100]
+            if len(filled) == 2 and len(names) == len(numbers) == 1:
+                rule[names[0]] = numbers[0]
+    return rule

@@ -1,0 +1,167 @@
+"""Folders and image files of a release: where a clip's frames are, and whether all of them are there."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path
+
+from prep.releases.base import Annotation, Annotations, Listing
+from prep.releases.sheets import ReleaseError
+from prep.schema import Reason
+
+__all__ = ["FolderProblem", "add_clips", "frame_numbers", "require_folder", "subfolder"]
+
+IMAGES = {".jpg", ".jpeg", ".png", ".bmp"}
+
+
+class FolderProblem(Exception):
+    """A clip's folder or frames cannot be used: the reason and what was found."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+def frame_numbers(folder: Path, root: Path, prefix: str = "") -> dict[int, Path]:
+    """Image files of a clip by frame number: the digits before the suffix, padded or not.
+
+    Parameters
+    ----------
+    folder
+        The clip's folder.
+    root
+        The release's folder: a link that leads out of it is refused.
+    prefix
+        What the names of frames begin with, such as ``reg_img``; others are not frames.
+
+    Raises
+    ------
+    FolderProblem
+        If the folder is missing or cannot be listed, two files are the same frame, or a link leads out of
+        the release.
+    """
+    home = root.resolve()
+    if not os.path.isdir(folder):  # False, not an error, for names that no file system holds
+        raise FolderProblem(Reason.MISSING_FOLDER, f"{_under(folder, root)} not found")
+    if not folder.resolve().is_relative_to(home):
+        raise FolderProblem(Reason.OUTSIDE_RELEASE, f"{_under(folder, root)} is a link that leads out of the release")
+    try:
+        with os.scandir(folder) as scan:
+            entries = sorted(scan, key=lambda entry: entry.name)
+    except OSError as error:
+        raise FolderProblem(Reason.UNREADABLE_FILE, f"{_under(folder, root)}: {error.strerror}") from error
+    numbered: dict[int, Path] = {}
+    for entry in entries:
+        path = Path(entry.path)
+        digits = path.stem[len(path.stem.rstrip("0123456789")) :]
+        if not digits or path.suffix.lower() not in IMAGES or not path.name.startswith(prefix) or path.name[0] == ".":
+            continue
+        if entry.is_symlink() and not path.resolve().is_relative_to(home):
+            raise FolderProblem(Reason.OUTSIDE_RELEASE, f"{path.name} is a link that leads out of the release")
+        other = numbered.setdefault(int(digits), path)
+        if other is not path:
+            raise FolderProblem(Reason.DUPLICATE, f"{other.name} and {path.name} are the same frame; remove one")
+    return numbered
+
+
+def add_clips(
+    listing: Listing,
+    annotations: Annotations,
+    root: Path,
+    folder: Callable[[Annotation], Path],
+    fps: float | None,
+    prefix: str = "",
+    trimmed: bool = False,
+) -> None:
+    """Join annotations with the image files on disk.
+
+    A clip is rejected by name if its folder is missing or one of its frames from onset to offset is.
+
+    Parameters
+    ----------
+    listing
+        Gets the clips and rejections.
+    annotations
+        What the sheet says.
+    root
+        The release's folder; stored paths are relative to it.
+    folder
+        Gives a clip's folder; may raise `FolderProblem`.
+    fps
+        Frames per second.
+    prefix
+        What the names of frames begin with.
+    trimmed
+        Whether a clip's folder may hold its frames alone, numbered anew: as many files as the sheet counts
+        from onset to offset are these frames, in order.
+    """
+    renumbered = 0
+    for clip in annotations.clips:
+        name = listing.clip_id(clip.subject, clip.clip)
+        try:
+            place = folder(clip)
+            files = frame_numbers(place, root, prefix)
+            wanted = range(clip.onset, clip.offset + 1)
+            missing = [frame for frame in wanted if frame not in files]
+            if missing and trimmed and len(files) == len(wanted):
+                files = dict(zip(wanted, (files[number] for number in sorted(files)), strict=True))
+                renumbered += 1
+            elif missing:
+                numbers = f"the folder holds {len(files)}" + (f", {min(files)} to {max(files)}" if files else "")
+                raise FolderProblem(
+                    Reason.MISSING_FILE,
+                    f"{_under(place, root)}: {len(missing)} of {len(wanted)} frames are missing, first {missing[0]}; "
+                    f"{numbers}",
+                )
+        except FolderProblem as problem:
+            listing.reject(name, problem.reason, f"{clip.row}: {problem}", clip.emotion)
+            continue
+        listing.add(
+            clip.subject,
+            clip.clip,
+            emotion=clip.emotion,
+            frames=[files[frame].relative_to(root).as_posix() for frame in wanted],
+            frame_numbers=list(wanted),
+            fps=fps,
+            onset=clip.onset,
+            apex=clip.apex,
+            offset=clip.offset,
+            action_units=clip.action_units,
+        )
+    if renumbered:
+        listing.notes.append(f"{renumbered} clips hold their frames alone; these were numbered from the onset on")
+
+
+def _under(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+
+
+def subfolder(parent: Path, *names: str) -> Path:
+    """Go down into folders by name: as it is written, else the only one alike but for case and Unicode form."""
+    for name in names:
+        exact = parent / name
+        if not os.path.isdir(exact) and os.path.isdir(parent):
+            alike = [path for path in sorted(parent.iterdir()) if _alike(path.name) == _alike(name) and path.is_dir()]
+            exact = alike[0] if len(alike) == 1 else exact
+        parent = exact
+    return parent
+
+
+def _alike(name: str) -> str:
+    return unicodedata.normalize("NFKC", name).casefold()
+
+
+def require_folder(root: Path, *names: str) -> Path:
+    """Find a release's folder of frames: the first of these names that is there.
+
+    Raises
+    ------
+    ReleaseError
+        Naming what was expected.
+    """
+    for name in names:
+        if (root / name).is_dir():
+            return root / name
+    raise ReleaseError(f"{root / names[0]} not found; link the folder that holds {' or '.join(names)}")

@@ -1,0 +1,185 @@
+"""Annotation sheets as text: workbooks and CSV files, read by column name, never by position.
+
+Releases come with sheets saved by Excel, LibreOffice and scripts: prose above the header, blank columns
+and rows, columns in another order, `.xls`, `.xlsx` and `.csv`. Here a sheet becomes a grid of tidy text,
+and a grid becomes a table with our column names whose index is the row's number in the file.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+import unicodedata
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeAlias
+
+import pandas as pd
+
+__all__ = ["MISSING", "ReleaseError", "Sheet", "find_sheet", "read_grids", "read_sheet", "sheet_table", "whole_number"]
+
+# How sheets write that they do not know a value.
+MISSING = frozenset({"", "/", "\\", "-", "--", "?", "na", "n/a", "nan", "none", "null", "x"})
+
+WORKBOOKS = {".xlsx": "openpyxl", ".xlsm": "openpyxl", ".xls": "xlrd"}
+DELIMITERS = ",;\t"
+# A header stands within this many rows; SAMM's sheet has 13 rows of prose above its own.
+HEADER_ROWS = 60
+
+Sheet: TypeAlias = pd.DataFrame
+
+
+class ReleaseError(ValueError):
+    """A release cannot be read at all; the message names the file, what was expected, what to do."""
+
+
+def find_sheet(root: Path, *patterns: str) -> Path:
+    """Find a release's annotation sheet: of the first pattern that matches, the last by name (the newest).
+
+    Raises
+    ------
+    ReleaseError
+        Naming the patterns, if there is no such file.
+    """
+    for pattern in patterns:
+        found = sorted(path for path in root.glob(pattern) if path.is_file() and not path.name.startswith(("~", ".")))
+        if found:
+            return found[-1]
+    raise ReleaseError(f"{root}: no annotation sheet found; expected {' or '.join(patterns)}. Link the folder above it")
+
+
+def read_grids(path: Path) -> dict[str, Sheet]:
+    """Read every sheet of a file as a grid of tidy text.
+
+    Parameters
+    ----------
+    path
+        ``.xlsx``, ``.xlsm``, ``.xls`` or ``.csv`` (UTF-8; comma, semicolon or tab).
+
+    Returns
+    -------
+    For each sheet's name (of a CSV file: its own) a frame of text. Its index counts rows from 1, its
+    columns from 0; blank rows are left out. Text is stripped, in Unicode's compatibility form (full-width
+    digits become plain ones), with single spaces.
+
+    Raises
+    ------
+    ReleaseError
+        If the file is missing or cannot be read as what its name says.
+    """
+    if not path.is_file():
+        raise ReleaseError(f"{path}: annotation sheet not found; check the path, and the folder that is linked")
+    kind = path.suffix.lower()
+    if kind not in {*WORKBOOKS, ".csv"}:
+        raise ReleaseError(f"{path}: a sheet of kind {kind!r} cannot be read; save it as .xlsx or .csv")
+    try:
+        if kind == ".csv":
+            grids = {path.name: _read_csv(path)}
+        else:
+            grids = pd.read_excel(
+                path, sheet_name=None, header=None, dtype=str, keep_default_na=False, engine=WORKBOOKS[kind]
+            )
+    except Exception as error:  # pandas, openpyxl and xlrd raise a dozen kinds for a damaged file
+        raise ReleaseError(f"{path}: not a readable annotation sheet ({type(error).__name__}: {error})") from error
+    return {str(name): _tidy(grid) for name, grid in grids.items()}
+
+
+def sheet_table(
+    grid: Sheet, columns: Mapping[str, tuple[str, ...]], optional: Mapping[str, tuple[str, ...]] | None = None
+) -> Sheet | None:
+    """Find the header in a grid and take the columns below it.
+
+    Parameters
+    ----------
+    grid
+        From `read_grids`.
+    columns
+        Our name of each column that must be there -> the names under which it is seen, compared without
+        case, spaces, underscores, dots and hyphens.
+    optional
+        Columns that may be missing; theirs is empty text then.
+
+    Returns
+    -------
+    A frame with our column names, rows numbered as in the file; None if no row holds all the columns.
+    """
+    for number, cells in grid.head(HEADER_ROWS).iterrows():
+        places = {_fold(name): place for place, name in reversed(list(cells.items())) if name}
+        chosen = {
+            ours: next((places[_fold(name)] for name in names if _fold(name) in places), None)
+            for ours, names in {**columns, **(optional or {})}.items()
+        }
+        if all(chosen[ours] is not None for ours in columns):
+            below = grid.loc[grid.index > number]
+            table = pd.DataFrame(
+                {ours: "" if place is None else below[place] for ours, place in chosen.items()}, index=below.index
+            )
+            return table[(table != "").any(axis=1)]
+    return None
+
+
+def read_sheet(
+    path: Path,
+    columns: Mapping[str, tuple[str, ...]],
+    optional: Mapping[str, tuple[str, ...]] | None = None,
+    sheet: str | None = None,
+) -> Sheet:
+    """Read an annotation sheet by column names: the first sheet of the file that has them.
+
+    Parameters
+    ----------
+    path, columns, optional
+        See `read_grids` and `sheet_table`.
+    sheet
+        If given, and the workbook has sheets whose names contain this text, only those are considered.
+
+    Raises
+    ------
+    ReleaseError
+        If the file cannot be read, or no sheet in it has the columns; what was found is named.
+    """
+    grids = read_grids(path)
+    named = {name: grid for name, grid in grids.items() if sheet is not None and _fold(sheet) in _fold(name)}
+    for grid in (named or grids).values():
+        table = sheet_table(grid, columns, optional)
+        if table is not None:
+            return table
+    found = "; ".join(f"{name!r}: {_widest_row(grid)}" for name, grid in grids.items() if len(grid)) or "no cell at all"
+    wanted = {names[0]: {_fold(name) for name in names} for names in columns.values()}
+    seen = {_fold(cell) for grid in grids.values() for cell in grid.head(HEADER_ROWS).to_numpy().ravel()}
+    lacking = [name for name, folded in wanted.items() if not folded & seen]
+    columns_text = ", ".join(repr(name) for name in lacking or wanted)
+    reason = f"column {columns_text} not found" if lacking else f"no row holds all of the columns {columns_text}"
+    raise ReleaseError(f"{path}: {reason}; the sheet has {found}")
+
+
+def whole_number(text: str) -> int | None:
+    """Return a whole number written as ``46`` or ``46.0``; None for anything else (``/``, empty, 4.5)."""
+    match = re.fullmatch(r"([+-]?[0-9]{1,9})(\.0*)?", text)
+    return int(match.group(1)) if match else None
+
+
+def _read_csv(path: Path) -> Sheet:
+    text = path.read_bytes().decode("utf-8-sig")
+    head = next((line for line in text.splitlines() if line.strip(DELIMITERS + " ")), "")
+    delimiter = max(DELIMITERS, key=head.count)
+    rows = list(csv.reader(text.splitlines(keepends=True), delimiter=delimiter, strict=True))
+    width = max(map(len, rows), default=0)
+    return pd.DataFrame([row + [""] * (width - len(row)) for row in rows], dtype=str)
+
+
+def _tidy(grid: Sheet) -> Sheet:
+    tidy = grid.map(lambda cell: " ".join(unicodedata.normalize("NFKC", str(cell)).split()))
+    tidy.index = pd.RangeIndex(1, len(tidy) + 1)
+    tidy.columns = pd.RangeIndex(len(tidy.columns))
+    return tidy[(tidy != "").any(axis=1)]
+
+
+def _fold(name: object) -> str:
+    return re.sub(r"[\s_.\-]", "", unicodedata.normalize("NFKC", str(name))).lower()
+
+
+def _widest_row(grid: Sheet) -> str:
+    rows = (grid.head(HEADER_ROWS) != "").sum(axis=1)
+    cells = [cell for cell in grid.loc[rows.idxmax()] if cell]
+    return ", ".join(cells)

@@ -1,0 +1,106 @@
+"""SMIC (Li et al., FG 2013): three cameras, each a release of its own here, without apex frames.
+
+::
+
+    SMIC-HS-E_annotation.xlsx                              (one sheet for each camera, or a file for each)
+    HS/s03/micro/negative/s03_ne_01/image12345.jpg         (also VIS/, NIR/)
+
+HS runs at 100 fps, VIS and NIR at 25. Subjects and clips are written `s1` and `s01`, `s1_ne_01` and
+`s01_ne_01`: here always with two digits. A second layout of the sheet names its columns data, subject,
+clip, label, onset_frame, apex_frame, offset_frame; its apex, where it has one, is not from the authors and
+is read as given. A clip with more than one micro-expression gives its first. Written from descriptions; it
+has not met the real release.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from prep.releases.base import Annotation, Annotations, Listing, annotate, start
+from prep.releases.folders import FolderProblem, add_clips
+from prep.releases.sheets import MISSING, ReleaseError, find_sheet, read_sheet, whole_number
+from prep.schema import Reason
+
+__all__ = ["annotations_of", "read"]
+
+FPS = {"smic_hs": 100.0, "smic_vis": 25.0, "smic_nir": 25.0}
+EMOTIONS = ("negative", "positive", "surprise")
+NUMBERED = {"0": "negative", "1": "positive", "2": "surprise", "ne": "negative", "po": "positive", "sur": "surprise"}
+
+COLUMNS = {
+    "subject": ("Subject", "sub"),
+    "clip": ("Filename", "clip"),
+    "onset": ("OnsetF", "OnsetFrame", "Onset"),
+    "offset": ("OffsetF", "OffsetFrame", "Offset"),
+    "emotion": ("Emotion", "label"),
+}
+OPTIONAL = {
+    "apex": ("ApexF", "ApexFrame", "Apex"),
+    "second": ("Onset2F",),
+    "data": ("data", "dataset"),
+    "action_units": ("AU",),
+}
+
+
+def annotations_of(sheet: Path, release: str) -> Annotations:
+    """Read the sheet alone, for the camera that the release's name ends with."""
+    camera = release.removeprefix("smic_")
+    result = start(release, release, sheet)
+    table = read_sheet(sheet, COLUMNS, OPTIONAL, sheet=camera)
+    if table["data"].str.contains("smic", case=False).any():  # the second layout may hold several data sets
+        names = table["data"].str.lower()
+        table = table[names.str.contains(camera) | (names == "smic")]
+    table = table.assign(
+        subject=table["subject"].map(subject_name),
+        clip=table["clip"].map(clip_name),
+    )
+    more = table[~table["second"].str.lower().isin(MISSING | {"0"})]
+    if len(more):
+        result.notes.append(f"{len(more)} clips hold more than one micro-expression; the first of each is read")
+    annotate(result, table, emotions=EMOTIONS, same=NUMBERED)
+    return result
+
+
+def read(root: Path, release: str) -> Listing:
+    """Read one camera of SMIC from the folder that holds the sheet and the cameras' folders.
+
+    Raises
+    ------
+    ReleaseError
+        If the sheet or the camera's folder is not there.
+    """
+    camera = release.removeprefix("smic_").upper()
+    found = annotations_of(
+        find_sheet(root, *(f"SMIC-{name}*annotation*.{kind}" for name in (camera, "HS") for kind in ("xlsx", "csv"))),
+        release,
+    )
+    folders = {
+        clip_name(path.name): path
+        for top in (root / camera, root / f"SMIC-{camera}-E" / camera)
+        for path in sorted(top.glob("*/micro/*/*"))
+        if path.is_dir()
+    }
+    if not folders:
+        raise ReleaseError(f"{root}: no {camera}/<subject>/micro/<emotion>/<clip> found; link the folder above it")
+
+    def folder(clip: Annotation) -> Path:
+        if clip.clip not in folders:
+            raise FolderProblem(Reason.MISSING_FOLDER, f"no folder {clip.clip} under {camera}/*/micro/*")
+        return folders[clip.clip]
+
+    listing = Listing.of(found)
+    add_clips(listing, found, root, folder, FPS[release])
+    return listing
+
+
+def subject_name(text: str) -> str:
+    """Write a subject with two digits: ``s01`` for 1, ``s1`` and ``s01``."""
+    number = whole_number(text.lower().removeprefix("s"))
+    return text if number is None else f"s{number:02d}"
+
+
+def clip_name(text: str) -> str:
+    """Write a clip with two digits for its subject: ``s01_ne_01`` for ``s1_ne_01``."""
+    match = re.fullmatch(r"s(\d+)(_.+)", text.lower())
+    return f"s{int(match.group(1)):02d}{match.group(2)}" if match else text

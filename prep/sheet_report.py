@@ -1,0 +1,120 @@
+"""What is in a release: clips, subjects, classes, corrections, rejections, and how that compares with what is known.
+
+`prep annotations` shows it of a sheet alone, the stage `index` of a release with its frames, as
+``data/manifest/<release>/report.json``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from prep.class_maps import class_counts, compare_counts, maps_of
+from prep.releases.base import Annotations, Listing
+
+__all__ = ["report_lines", "report_of_listing", "report_of_sheet", "write_report"]
+
+# Rejections that the stage prints; all of them are in report.json and in rejected.parquet.
+MOST_SHOWN = 20
+
+
+def report_of_sheet(annotations: Annotations) -> dict[str, Any]:
+    """Report on a sheet alone; see `report_of_listing`."""
+    clips: list[dict[str, Any]] = [
+        {"clip_id": annotations.clip_id(clip.subject, clip.clip), "subject": clip.subject}
+        | {"emotion": clip.emotion, "apex": clip.apex, "offset": clip.offset}
+        for clip in annotations.clips
+    ]
+    return {"release": annotations.release, "sheet": annotations.sheet} | _report(
+        annotations.release, clips, annotations.rejected, annotations.corrections, annotations.notes
+    )
+
+
+def report_of_listing(release: str, listing: Listing) -> dict[str, Any]:
+    """Report on a release with its frames.
+
+    Returns
+    -------
+    A JSON-able mapping: ``clips``, ``subjects`` and ``missing_apex`` (counts; a list without frame numbers
+    misses none), ``emotions`` (clips of each), ``class_maps`` (for each: clips of each class, and subjects),
+    ``differences`` from the counts known of the release, ``corrections`` (each with ``found`` and
+    ``applied``), ``rejected`` and ``notes``.
+    """
+    return {"release": release} | _report(release, listing.clips, listing.rejected, listing.corrections, listing.notes)
+
+
+def _report(
+    release: str,
+    clips: list[dict[str, Any]],
+    rejected: list[dict[str, str]],
+    corrections: list[dict[str, Any]],
+    notes: list[str],
+) -> dict[str, Any]:
+    emotions = {clip["clip_id"]: clip["emotion"] for clip in clips}
+    subjects = len({clip["subject"] for clip in clips})
+    maps = {}
+    for class_map in maps_of(release):
+        gathered = {emotion for group in class_map.classes.values() for emotion in group}
+        maps[class_map.name] = {
+            "classes": class_counts(class_map, emotions.values()),
+            "subjects": len({clip["subject"] for clip in clips if clip["emotion"] in gathered}),
+        }
+    return {
+        "clips": len(clips),
+        "subjects": subjects,
+        "missing_apex": sum(clip["apex"] is None and bool(clip["offset"]) for clip in clips),
+        "emotions": dict(sorted(Counter(emotions.values()).items())),
+        "class_maps": maps,
+        "differences": compare_counts(release, emotions, subjects, rejected),
+        "corrections": corrections,
+        "rejected": [{key: row[key] for key in ("clip_id", "reason", "detail")} for row in rejected],
+        "notes": notes,
+    }
+
+
+def report_lines(report: dict[str, Any], most: int = MOST_SHOWN) -> list[str]:
+    """Lay a report out for a terminal, with ``most`` rejections at most."""
+    counts = ", ".join(f"{name} {count}" for name, count in report["emotions"].items())
+    apex = f"; {report['missing_apex']} without an apex" if report["missing_apex"] else ""
+    lines = [f"{report['clips']} clips of {report['subjects']} subjects ({counts}){apex}"]
+    for name, found in report["class_maps"].items():
+        classes = ", ".join(f"{label} {count}" for label, count in found["classes"].items())
+        lines.append(f"{name}: {sum(found['classes'].values())} clips of {found['subjects']} subjects ({classes})")
+    lines += report["notes"]
+    for row in report["corrections"]:
+        what = f"{row['clip']}, {row['column']}"
+        if row["applied"]:
+            lines.append(f"corrected: {what}: {row['sheet_value']} -> {row['value'] or 'unknown'} ({row['source']})")
+        elif row["found"] is None:
+            lines.append(f"not corrected: {what}: the sheet has no such clip")
+        else:
+            lines.append(f"not corrected: {what}: expected {row['sheet_value']}, the sheet has {row['found']}")
+    if report["differences"]:
+        lines.append(f"other counts than known of this release (version {report['differences'][0]['version']}):")
+        rows = [
+            [row["emotion"], row["expected"], row["found"], _some(row["clips"], 5)] for row in report["differences"]
+        ]
+        lines += tabulate(rows, headers=["emotion", "expected", "found", "left out"]).splitlines()
+    if report["rejected"]:
+        reasons = Counter(row["reason"] for row in report["rejected"])
+        lines.append(
+            f"left out {len(report['rejected'])} ({', '.join(f'{k} {v}' for k, v in sorted(reasons.items()))}):"
+        )
+        lines += [f"  {row['clip_id']}: {row['reason']}: {row['detail']}" for row in report["rejected"][:most]]
+        if len(report["rejected"]) > most:
+            lines.append(f"  and {len(report['rejected']) - most} more")
+    return lines
+
+
+def write_report(report: dict[str, Any], folder: Path) -> None:
+    """Write ``report.json`` into a manifest's folder."""
+    text = json.dumps(report, indent=2, ensure_ascii=False)
+    (folder / "report.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _some(names: list[str], most: int) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
