@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,6 +22,7 @@ from scipy.special import ndtr, ndtri
 __all__ = [
     "FIGURES",
     "Comparison",
+    "Figure",
     "Interval",
     "StatsError",
     "compare",
@@ -31,8 +32,8 @@ __all__ = [
     "subject_confusions",
 ]
 
-FIGURES = ("uf1", "uar", "accuracy", "weighted_f1")
 Figure = Literal["uf1", "uar", "accuracy", "weighted_f1"]
+FIGURES: tuple[Figure, ...] = get_args(Figure)
 
 # A resample may lack a class, for which UF1 and UAR are not defined; it is drawn anew, so often at most.
 MOST_REDRAWN = 100
@@ -313,7 +314,9 @@ def _ends(
         # the share of resamples below the figure, ties counted by half, gives the bias
         below = ((drawn < value).mean() + (drawn <= value).mean()) / 2
         bias = ndtri(np.clip(below, 1 / (len(drawn) + 1), len(drawn) / (len(drawn) + 1)))
-        away = np.nanmean(left_out) - left_out[np.isfinite(left_out)]
+        # where a class hangs on one subject, its figure without that subject is not defined and has no part in this
+        defined = left_out[np.isfinite(left_out)]
+        away = defined.sum() / max(1, len(defined)) - defined
         spread = (away**2).sum()
         acceleration = (away**3).sum() / (6 * spread**1.5) if spread > 0 else 0.0
         shifted = bias + ndtri(tails)

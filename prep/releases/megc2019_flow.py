@@ -33,7 +33,7 @@ from prep.releases.base import (
 from prep.releases.sheets import ReleaseError, read_sheet
 from prep.schema import Reason
 
-__all__ = ["COMPLETE", "EMOTIONS", "OFFICIAL", "Key", "annotations_of", "official_labels", "read"]
+__all__ = ["COMPLETE", "EMOTIONS", "OFFICIAL", "Key", "annotations_of", "composite_key", "official_labels", "read"]
 
 WHOLE = "STSNet_whole_norm_u_v_os"
 THREE = "three_norm_u_v_os"
@@ -128,7 +128,7 @@ def _three(root: Path, listing: Listing) -> tuple[dict[Key, str], dict[Key, str]
 def _collect(path: Path, root: Path, images: dict[Key, str], listing: Listing) -> Key | None:
     relative = path.relative_to(root).as_posix()
     subject, _, clip = path.stem.strip().partition("_")
-    key = _key(subject, clip)
+    key = composite_key(subject, clip)
     if key is None:
         listing.reject(relative, Reason.BAD_ROW, "file name is not <subject>_<clip>.png of CASME II, SMIC or SAMM")
         return None
@@ -139,7 +139,7 @@ def _collect(path: Path, root: Path, images: dict[Key, str], listing: Listing) -
     return key
 
 
-def _key(subject: str, clip: str, dataset: str | None = None) -> Key | None:
+def composite_key(subject: str, clip: str, dataset: str | None = None) -> Key | None:
     """Build the clip's key, with the subject written one way: sub01, s01, 006."""
     if not clip:
         return None
@@ -174,7 +174,7 @@ def official_labels(path: Path) -> dict[Key, str]:
 def _labels(frame: pd.DataFrame, path: Path) -> dict[Key, str]:
     labels: dict[Key, str] = {}
     for number, row in frame.iterrows():
-        key = _key(row["sub"], row["clip"], row["dataset"])
+        key = composite_key(row["sub"], row["clip"], row["dataset"])
         if key is None or row["label"] not in EMOTIONS:
             raise ReleaseError(
                 f"{path}, row {number}: cannot be read as dataset (casme2, smic, samm), subject, clip, "

@@ -1,0 +1,151 @@
+"""Score predictions with intervals, whoever made them, and compare two sets of them.
+
+`python -m bench score FILE` and `python -m bench compare A B`; the intervals are those of `bench.stats`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from tabulate import tabulate
+
+from bench.outside import OutsideError, Said, as_dict
+from bench.stats import FIGURES, Comparison, Figure, Interval, StatsError, compare, holm, interval, subject_confusions
+
+__all__ = ["compare_said", "comparison_lines", "score_lines", "score_said"]
+
+NAMES = {"uf1": "UF1", "uar": "UAR", "accuracy": "accuracy", "weighted_f1": "weighted F1"}
+POOLED = "all"
+
+
+def score_said(said: Said, level: float = 0.95, resamples: int = 2000) -> dict[str, Any]:
+    """Score predictions over all clips and for each data set.
+
+    Parameters
+    ----------
+    said
+        The predictions.
+    level, resamples
+        Of the intervals; see `bench.stats.interval`.
+
+    Returns
+    -------
+    What `bench.outside.as_dict` tells, and ``figures``: for ``all`` and each data set a mapping from figure
+    to its interval, or to a text that says why it is not defined there.
+    """
+    figures: dict[str, Any] = {}
+    for part in _parts(said):
+        figures[part] = {}
+        try:
+            confusions = _confusions(said, part)
+            for figure in FIGURES:
+                figures[part][figure] = asdict(interval(confusions, figure, level=level, resamples=resamples))
+        except StatsError as error:
+            figures[part] = str(error)
+    return as_dict(said) | {"level": level, "figures": figures}
+
+
+def score_lines(report: dict[str, Any]) -> list[str]:
+    """Lay a report of `score_said` out for a terminal."""
+    lines = [*report["notes"]]
+    rows = []
+    for part, figures in report["figures"].items():
+        if isinstance(figures, str):
+            rows.append([part, "not defined: " + figures])
+            continue
+        first = next(iter(figures.values()))
+        rows.append([part, *(_text(figures[figure]) for figure in FIGURES), first["clips"], first["subjects"]])
+    headers = ["", *(NAMES[figure] for figure in FIGURES), "clips", "subjects"]
+    lines += tabulate(rows, headers=headers, disable_numparse=True).splitlines()
+    pooled = report["figures"][POOLED]
+    if isinstance(pooled, dict):
+        redrawn = max(figure["redrawn"] for figure in pooled.values())
+        lines.append(
+            f"{report['name']}: {100 * report['level']:.0f}% intervals (BCa) of a bootstrap over subjects"
+            + (f" and {report['repetitions']} repetitions" if report["repetitions"] > 1 else "")
+            + (f"; {redrawn} resamples lacked a class and were drawn anew" if redrawn else "")
+        )
+    return lines
+
+
+def compare_said(first: Said, second: Said, level: float = 0.95, resamples: int = 2000) -> dict[str, Any]:
+    """Compare two sets of predictions of the same clips: ``first`` minus ``second``.
+
+    Returns
+    -------
+    ``differences``: for ``all`` and each data set a mapping from figure to the difference's interval and the
+    p-value of the paired permutation test, as it is and adjusted (Holm) for the number of tests here.
+
+    Raises
+    ------
+    OutsideError
+        If the two are not of the same clips, subjects and labels; the first clip that differs is named.
+    """
+    for a, b in zip(_rows(first), _rows(second), strict=False):
+        if a != b:
+            raise OutsideError(f"{first.name} has {a}, where {second.name} has {b} (clip, subject, label)")
+    if len(first.clip_ids) != len(second.clip_ids):
+        raise OutsideError(f"{first.name} has {len(first.clip_ids)} clips, {second.name} {len(second.clip_ids)}")
+    found: dict[tuple[str, Figure], Comparison] = {}
+    undefined: dict[str, str] = {}
+    for part in _parts(first):
+        try:
+            pair = _confusions(first, part), _confusions(second, part)
+            for figure in FIGURES:
+                found[part, figure] = compare(*pair, figure, level=level, resamples=resamples)
+        except StatsError as error:
+            undefined[part] = str(error)
+    adjusted = holm([one.p_value for one in found.values()])
+    differences: dict[str, Any] = {part: text for part, text in undefined.items()}
+    for ((part, name), one), p_value in zip(found.items(), adjusted, strict=True):
+        entry = {"difference": asdict(one.difference), "p_value": one.p_value, "p_value_holm": p_value}
+        differences.setdefault(part, {})[name] = entry
+    return {
+        "first": as_dict(first),
+        "second": as_dict(second),
+        "level": level,
+        "tests": len(found),
+        "differences": differences,
+    }
+
+
+def comparison_lines(report: dict[str, Any]) -> list[str]:
+    """Lay a report of `compare_said` out for a terminal."""
+    rows = []
+    for part, figures in report["differences"].items():
+        if isinstance(figures, str):
+            rows.append([part, "not defined: " + figures])
+            continue
+        for figure, entry in figures.items():
+            p_values = f"{entry['p_value']:.4f}", f"{entry['p_value_holm']:.4f}"
+            rows.append([part, NAMES[figure], _text(entry["difference"], sign="+"), *p_values])
+    headers = ["", "figure", f"{report['first']['name']} - {report['second']['name']}", "p", "p (Holm)"]
+    lines = [*report["first"]["notes"], *report["second"]["notes"]]
+    lines += tabulate(rows, headers=headers, disable_numparse=True).splitlines()
+    lines.append(
+        f"{100 * report['level']:.0f}% intervals of a paired bootstrap over subjects; p of a paired permutation test "
+        f"that swaps whole subjects, and adjusted for {report['tests']} tests (Holm)"
+    )
+    return lines
+
+
+def _parts(said: Said) -> list[str]:
+    datasets = sorted(set(said.datasets))
+    return [POOLED, *(datasets if len(datasets) > 1 else [])]
+
+
+def _confusions(said: Said, part: str) -> Any:
+    chosen = np.array([part in (POOLED, dataset) for dataset in said.datasets])
+    subjects = [subject for subject, kept in zip(said.subjects, chosen, strict=True) if kept]
+    return subject_confusions(said.y_true[chosen], said.y_pred[:, chosen], subjects, len(said.classes))
+
+
+def _rows(said: Said) -> list[tuple[str, str, int]]:
+    return [(a, b, int(c)) for a, b, c in zip(said.clip_ids, said.subjects, said.y_true, strict=True)]
+
+
+def _text(found: dict[str, Any], sign: str = "") -> str:
+    shown = Interval(**found)
+    return f"{shown.value:{sign}.3f} [{shown.low:{sign}.3f}, {shown.high:{sign}.3f}]"
