@@ -38,7 +38,7 @@ full: install ## every model, protocol and ablation with three seeds, in build/f
 	@git ls-files -z -- . ':!results' ':!dvc.lock' ':!params.yaml' | xargs -0 cp --parents -t build/full
 	@cp params.full.yaml build/full/params.yaml
 	@cd build/full && { test -d .git || git init --quiet .; } && dvc config --local cache.dir ../../.dvc/cache
-	cd build/full && dvc repro && python -m bench costs --table ablations
+	cd build/full && dvc repro && python -m bench audit && python -m bench costs --table ablations
 	@rm -rf results/full && cp -r build/full/results results/full && cp build/full/dvc.lock results/full/dvc.lock
 	@echo; cat results/full/tables.md
 	@echo "Results: results/full (written from build/full, whose params.yaml is params.full.yaml)"

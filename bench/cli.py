@@ -190,6 +190,25 @@ def compare(
         _show(report, comparison_lines(report), as_json)
 
 
+@app.command()
+def audit() -> None:
+    """Measure the price of leakage: every run that departs from the honest protocol, beside the honest one.
+
+    Writes results/audit.md, results/audit.csv and results/audit.png: test-selected and inner figures with their
+    inflation and its interval, each rebuilt fault of released code, and the same predictions under three ways of
+    averaging. Needs `dvc repro` to have run.
+    """
+    from bench.audit import write_audit
+    from bench.params import load_train, run_names
+    from bench.scores import score_runs
+
+    with command("bench audit"):
+        runs = run_names()
+        scores = sorted(score_runs(runs, load_train().repetitions), key=lambda score: list(runs).index(score.run))
+        print(write_audit(scores, RESULTS))
+        console.print(f"audit: {RESULTS / 'audit.md'}, audit.csv, audit.png")
+
+
 @app.command("megc-log")
 def megc_log(
     run: RunName,
