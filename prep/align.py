@@ -7,8 +7,9 @@ s * S - 0.5. This is OpenCV's own convention for `cv2.warpAffine` and `cv2.remap
 A transform is a (2, 3) float64 matrix that maps source pixels to crop pixels:
 (x', y') = A (x, y) + b with the columns [A | b].
 
-A clip is aligned by its first frame: one transform for all its frames. Eyes found anew in each
-frame move by 0.2 px and more although the head does not, and a micro-expression moves by 1 px.
+By default a clip is aligned by its first frame: one transform for all its frames. Eyes found anew in
+each frame move by 0.2 px and more although the head does not, and a micro-expression moves by 1 px.
+`prep.crops` knows the other ways.
 """
 
 from __future__ import annotations
@@ -19,11 +20,27 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["eye_transform", "invert", "similarity", "to_grey", "transform_points", "warp"]
+__all__ = [
+    "INTERPOLATIONS",
+    "eye_transform",
+    "invert",
+    "released_transform",
+    "similarity",
+    "to_grey",
+    "transform_points",
+    "warp",
+]
 
 # A crop that is smaller than its source by more than this is averaged over each pixel's area.
 # Bilinear sampling reads 2x2 source pixels for each crop pixel: up to 1.5 it skips few of them.
 ANTIALIAS_ABOVE = 1.5
+
+
+# Names in params.yaml -> OpenCV's.
+INTERPOLATIONS = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC, "lanczos": cv2.INTER_LANCZOS4}
+
+# Half the side of the released crop, in longer sides of the box around eyes, nose and mouth.
+RELEASED_BOX = 2.5 / 2
 
 
 def similarity(scale: float, angle: float, source: ArrayLike, target: ArrayLike) -> NDArray[np.float64]:
@@ -91,6 +108,45 @@ def eye_transform(
     return similarity(eye_distance * size / distance, angle, eyes.mean(axis=0), middle)
 
 
+def released_transform(points: ArrayLike, size: int) -> NDArray[np.float64]:
+    """Similarity transform of FDP's released code: eyes level, and a box around five points enlarged 2.5 times.
+
+    [code] The square's middle is that of the box around the turned points, its side 2.5 times the box's
+    longer side, and it is scaled so that its edges lie at the centres of the crop's outer pixels. Where the
+    points of a face move, its square moves and grows with them.
+
+    Parameters
+    ----------
+    points
+        Shape (5, 2): centres of the left and the right eye in the image, tip of the nose, corners of the mouth.
+    size
+        Side of the crop, pixels.
+
+    Returns
+    -------
+    Transform of shape (2, 3), float64, source pixels to crop pixels.
+
+    Raises
+    ------
+    ValueError
+        If the points are not five finite ones, the eyes coincide, or the crop has less than two pixels.
+    """
+    five = np.array(points, dtype=np.float64)
+    if five.shape != (5, 2) or not np.isfinite(five).all():
+        raise ValueError(f"expected five finite (x, y) points, got shape {five.shape}")
+    if size < 2:
+        raise ValueError(f"the crop's side must be at least 2 pixels, got {size}")
+    across = five[1] - five[0]
+    if math.hypot(*across) < 1e-6:
+        raise ValueError(f"the eyes coincide at {tuple(five[0])}: no angle follows from them")
+    turn = similarity(1.0, -math.atan2(across[1], across[0]), (0.0, 0.0), (0.0, 0.0))
+    turned = transform_points(five, turn)
+    low, high = turned.min(axis=0), turned.max(axis=0)
+    scale = (size - 1) / 2 / (RELEASED_BOX * (high - low).max())
+    shift = np.full(2, (size - 1) / 2) - scale * (low + high) / 2
+    return np.column_stack([scale * turn[:, :2], shift])
+
+
 def invert(transform: NDArray[np.float64]) -> NDArray[np.float64]:
     """Give the transform back from crop pixels to source pixels.
 
@@ -124,7 +180,9 @@ def transform_points(points: ArrayLike, transform: NDArray[np.float64]) -> NDArr
     return np.asarray(points, dtype=np.float64) @ transform[:, :2].T + transform[:, 2]
 
 
-def warp(image: NDArray[np.uint8], transform: NDArray[np.float64], size: int) -> NDArray[np.uint8]:
+def warp(
+    image: NDArray[np.uint8], transform: NDArray[np.float64], size: int, interpolation: str = "linear"
+) -> NDArray[np.uint8]:
     """Cut a square crop out of an image: one warp, from the source straight to the crop.
 
     Where the crop is smaller than the source by more than 1.5 times, each crop pixel is the mean
@@ -148,6 +206,8 @@ def warp(image: NDArray[np.uint8], transform: NDArray[np.float64], size: int) ->
         Source pixels to crop pixels, shape (2, 3).
     size
         Side of the crop, pixels.
+    interpolation
+        How a value between pixels is taken: a key of `INTERPOLATIONS`. Bilinear is what is described above.
 
     Returns
     -------
@@ -159,7 +219,8 @@ def warp(image: NDArray[np.uint8], transform: NDArray[np.float64], size: int) ->
     # n * x + (n - 1) / 2.
     finer = n * transform
     finer[:, 2] += (n - 1) / 2
-    crop = cv2.warpAffine(image, finer, (n * size, n * size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    how = INTERPOLATIONS[interpolation]
+    crop = cv2.warpAffine(image, finer, (n * size, n * size), flags=how, borderMode=cv2.BORDER_REPLICATE)
     if n > 1:
         crop = cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA)
     return crop  # type: ignore[return-value]  # OpenCV's stubs widen uint8 to any number

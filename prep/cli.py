@@ -10,7 +10,7 @@ import typer
 
 from prep import paths
 from prep.command import Jobs, command, jobs_or_default
-from prep.params import AlignParams, ParamsError, SynthParams, TaskParams, read_params, section
+from prep.params import AlignParams, FlowParams, ParamsError, SynthParams, TaskParams, read_params, section
 from prep.progress import output
 from prep.releases import RELEASES, release_info
 
@@ -96,6 +96,39 @@ def annotations_command(
 
 
 @app.command()
+def simulate(
+    release: ReleaseName,
+    folder: Annotated[Path, typer.Argument(help="The folder to write: a new one, or an empty one.")],
+    version: Annotated[
+        str | None, typer.Option(help="Version of the layout; the message names those that the release has.")
+    ] = None,
+    subjects: Annotated[int, typer.Option(min=1, help="Number of subjects.")] = 3,
+    clips: Annotated[int, typer.Option(min=1, help="Number of clips of each subject.")] = 2,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of every face and number; one seed gives one release.")] = 0,
+) -> None:
+    """Write invented clips in the form of a release, to try the pipeline before its licence arrives.
+
+    FOLDER gets the folders, file names and annotation sheet of the real release, their quirks among them,
+    with rendered faces and invented names, numbers and labels. Scores on it say nothing. Example:
+
+        python -m prep simulate casme2 ~/simulated/CASME2
+        python -m prep link casme2 ~/simulated/CASME2
+    """
+    from prep.simulate import VERSIONS
+    from prep.simulate import simulate as run
+
+    with command("prep simulate"):
+        written = run(release, folder, version, subjects, clips, seed)
+        version = version or VERSIONS[release][0]
+        output.print(
+            f"{folder}: {len(written.clips)} invented clips in the form of {release}, version {version} "
+            f"(versions: {', '.join(VERSIONS[release])}); sheet {written.sheet.name}",
+            markup=False,
+        )
+        output.print(f"Next: python -m prep link {release} {folder}", markup=False)
+
+
+@app.command()
 def synthesize(jobs: Jobs = None) -> None:
     """Render the embedded release into data/raw/synthetic (section `synth` of params.yaml)."""
     with command("prep synthesize"):
@@ -119,7 +152,7 @@ def index(release: ReleaseName) -> None:
 
 @app.command()
 def align(release: ReleaseName, jobs: Jobs = None) -> None:
-    """Find faces, align each clip by its first frame, write Parquet shards to data/aligned/RELEASE."""
+    """Find faces, align each clip (section `align` of params.yaml), write Parquet shards to data/aligned/RELEASE."""
     from prep.crops import align_release
     from prep.index import load_manifest
 
@@ -131,6 +164,36 @@ def align(release: ReleaseName, jobs: Jobs = None) -> None:
 
 
 @app.command()
+def check(
+    releases: Annotated[
+        list[str] | None,
+        typer.Argument(help="Releases to check. Default: all that have aligned frames.", show_default=False),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for machines.")] = False,
+) -> None:
+    """Check the data on disk: data/manifest/RELEASE and data/aligned/RELEASE, down to every image.
+
+    Finds damage after the stages have run (a changed bit, a file that is missing or cut short) and rows
+    that do not agree with the manifest. Names release, file, clip and frame of each, and what to do; the
+    exit code is 1 if there are any. It changes nothing. `python -m bench check` is another thing: it
+    checks params.yaml before anything runs, and looks at no data.
+    """
+    from prep.check import check_releases
+
+    with command("prep check"):
+        read_params()
+        reports = check_releases(releases or [])
+        if as_json:
+            output.out(json.dumps({report.release: report.as_dict() for report in reports}, indent=2))
+        else:
+            for report in reports:
+                for line in (*report.problems, report):
+                    output.out(str(line))
+        if any(report.problems for report in reports):
+            raise typer.Exit(1)
+
+
+@app.command()
 def flow(release: ReleaseName) -> None:
     """Compute onset-to-apex optical flow and strain from aligned frames into data/flow/RELEASE."""
     from prep.index import load_manifest
@@ -138,7 +201,8 @@ def flow(release: ReleaseName) -> None:
 
     with command("prep flow"):
         release_info(release)
-        flow_of_release(release, load_manifest(release), paths.aligned(release), paths.flow(release))
+        params = section(FlowParams, read_params()["flow"], "flow")
+        flow_of_release(release, load_manifest(release), paths.aligned(release), paths.flow(release), params)
 
 
 @app.command("flow-images")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,24 +11,32 @@ from typing import Any
 import cv2
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from prep import align, images, shards
+from prep import align, contents, images, shards
+from prep.drift import DriftError
 from prep.faces import FaceError, FaceMesh
+from prep.faces_dlib import DlibFaces
 from prep.params import AlignParams
+from prep.placing import FaceFinder, place
 from prep.progress import console, track
 from prep.schema import FRAMES, Reason, rejected_table
 from prep.scratch import Scratch, hash_code, hash_listing, key_of, open_scratch, versions
 from prep.workers import Context, Unit, run_units
 
-__all__ = ["CODE", "align_release"]
+__all__ = ["CODE", "RejectedClip", "align_release", "aligned_clip"]
 
 CODE = (
     "prep/align.py",
+    "prep/contents.py",
     "prep/crops.py",
+    "prep/drift.py",
     "prep/face_models/face_detection_short_range.tflite",
     "prep/face_models/face_landmark.tflite",
     "prep/faces.py",
+    "prep/faces_dlib.py",
     "prep/images.py",
+    "prep/placing.py",
     "prep/schema.py",
     "prep/shards.py",
 )
@@ -38,7 +47,7 @@ SUBJECTS_PER_SHARD = 8
 def align_release(
     release: str, root: Path, manifest: list[dict[str, Any]], out: Path, params: AlignParams, jobs: int
 ) -> None:
-    """Align every clip of a manifest by its first frame.
+    """Align every clip of a manifest, as section ``align`` of params.yaml says.
 
     A clip with a damaged image or no face is left out of the shards and listed in
     ``rejected.parquet``. A killed run goes on with the clips that are left.
@@ -52,7 +61,8 @@ def align_release(
     manifest
         Rows of the manifest, in order.
     out
-        Folder of ``frames-000.parquet``, ... and ``rejected.parquet``.
+        Folder of ``frames-000.parquet``, ..., their contents and checksums (`prep.contents`), and
+        ``rejected.parquet``.
     params
         Section ``align`` of params.yaml.
     jobs
@@ -64,7 +74,7 @@ def align_release(
         manifest=manifest,
         files=hash_listing([root / path for row in manifest for path in row["frames"]]),
         code=hash_code(*CODE),
-        versions=versions("numpy", "opencv-python", "pyarrow"),
+        versions=versions("numpy", "opencv-python", "pyarrow", *(["dlib-bin"] if params.landmarks == "dlib" else [])),
     )
     with open_scratch(f"align-{release}", key) as scratch:
         missing = scratch.missing(rows)
@@ -75,68 +85,89 @@ def align_release(
         scratch.publish({out: lambda staging: _collect(release, scratch, manifest, staging)})
 
 
-class _Rejected(Exception):
+class RejectedClip(Exception):
+    """A clip cannot be aligned: the reason, and what was found."""
+
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(detail)
         self.reason = reason
 
 
 @cache
-def _mesh() -> FaceMesh:
+def _finder(landmarks: str) -> FaceFinder:
     cv2.setNumThreads(1)
-    return FaceMesh()
+    return DlibFaces() if landmarks == "dlib" else FaceMesh()
 
 
 def _align_clip(payload: tuple[dict[str, Any], Path, AlignParams], context: Context) -> None:
     """Write one clip as ``frames.parquet``, or ``rejected.json`` with the reason why not."""
     row, root, params = payload
     try:
-        table = _aligned_rows(row, root, params)
-    except _Rejected as rejection:
+        table = aligned_clip(row, root, params)
+    except RejectedClip as rejection:
         text = json.dumps({"reason": rejection.reason, "detail": str(rejection)})
         (context.folder / "rejected.json").write_text(text, encoding="utf-8")
         return
     shards.write_table(table, context.folder / "frames.parquet")
 
 
-def _aligned_rows(row: dict[str, Any], root: Path, params: AlignParams) -> pa.Table:
-    first = _read(root, row["frames"][0])
+def aligned_clip(row: dict[str, Any], root: Path, params: AlignParams) -> pa.Table:
+    """Align one clip: rows of `prep.schema.FRAMES`.
+
+    Parameters
+    ----------
+    row
+        Its row of the manifest.
+    root
+        The release's folder.
+    params
+        Section ``align`` of params.yaml.
+
+    Raises
+    ------
+    RejectedClip
+        If an image is damaged or of another size, or the face is not found, not found again, or not alone.
+    """
+    records: list[dict[str, Any]] = []
     try:
-        face = _mesh().find(first)
-    except FaceError as error:
-        raise _Rejected(Reason.NO_FACE, f"{row['frames'][0]}: {error}") from error
-    left, right = face.eyes
-    transform = align.eye_transform(left, right, params.size, params.eye_distance, params.eye_height)
-    landmarks = align.transform_points(face.landmarks[:, :2], transform).astype(np.float32).ravel()
-    records = []
-    for position, (source, number) in enumerate(zip(row["frames"], row["frame_numbers"], strict=True)):
-        image = first if position == 0 else _read(root, source)
-        if image.shape != first.shape:
-            raise _Rejected(Reason.WRONG_SIZE, f"{source}: {image.shape[:2]}, but the first frame is {first.shape[:2]}")
-        crop = align.warp(image if params.colour else align.to_grey(image), transform, params.size)
-        records.append(
-            {
-                "clip_id": row["clip_id"],
-                "subject": row["subject"],
-                "frame": number,
-                "source": source,
-                "image": images.encode_png(crop),
-                "landmarks": landmarks.tolist() if position == 0 else None,
-                "transform": transform.ravel().tolist(),
-            }
-        )
+        for placed in place(_frames(row, root), params, _finder(params.landmarks)):
+            image = placed.frame if params.colour else align.to_grey(placed.frame)
+            crop = align.warp(image, placed.transform, params.size, params.interpolation)
+            landmarks = placed.landmarks
+            records.append(
+                {
+                    "clip_id": row["clip_id"],
+                    "subject": row["subject"],
+                    "frame": row["frame_numbers"][len(records)],
+                    "source": row["frames"][len(records)],
+                    "image": images.encode_png(crop),
+                    "landmarks": None if landmarks is None else landmarks.astype(np.float32).ravel().tolist(),
+                    "transform": placed.transform.ravel().tolist(),
+                }
+            )
+    except (FaceError, DriftError) as error:
+        reason = Reason(error.reason) if isinstance(error, FaceError) else Reason.LOST_FACE
+        raise RejectedClip(reason, f"{row['frames'][len(records)]}: {error}") from error
     return pa.Table.from_pylist(records, schema=FRAMES)
 
 
-def _read(root: Path, source: str) -> np.ndarray:
-    try:
-        return images.read_image(root / source)
-    except images.ImageError as error:
-        raise _Rejected(Reason(error.reason), f"{source}: {error.reason}") from error
+def _frames(row: dict[str, Any], root: Path) -> Iterator[NDArray[np.uint8]]:
+    shape: tuple[int, ...] | None = None
+    for source in row["frames"]:
+        try:
+            image = images.read_image(root / source)
+        except images.ImageError as error:
+            raise RejectedClip(Reason(error.reason), f"{source}: {error.reason}") from error
+        shape = shape or image.shape
+        if image.shape != shape:
+            detail = f"{source}: {image.shape[:2]}, but the first frame is {shape[:2]}"
+            raise RejectedClip(Reason.WRONG_SIZE, detail)
+        yield image
 
 
 def _collect(release: str, scratch: Scratch, manifest: list[dict[str, Any]], out: Path) -> None:
     by_subject: dict[str, list[str]] = {}
+    records: list[dict[str, Any]] = []
     rejected = []
     for row in manifest:
         unit = scratch.unit(row["clip_id"])
@@ -147,9 +178,10 @@ def _collect(release: str, scratch: Scratch, manifest: list[dict[str, Any]], out
         else:
             by_subject.setdefault(row["subject"], []).append(row["clip_id"])
 
-    def subject_table(subject: str) -> pa.Table:
-        clips = (scratch.unit(clip) / "frames.parquet" for clip in by_subject[subject])
-        return pa.concat_tables([shards.read_table(path, FRAMES) for path in clips])
+    def subject_table(subject: str, shard: str) -> pa.Table:
+        clips = [shards.read_table(scratch.unit(clip) / "frames.parquet", FRAMES) for clip in by_subject[subject]]
+        records.extend(contents.clip_record(clip, shard) for clip in clips)
+        return pa.concat_tables(clips)
 
     if not by_subject:
         raise ValueError(f"align {release}: no clip could be aligned; {len(rejected)} left out, see above")
@@ -157,5 +189,7 @@ def _collect(release: str, scratch: Scratch, manifest: list[dict[str, Any]], out
     for start in range(0, len(subjects), SUBJECTS_PER_SHARD):
         path = out / f"frames-{start // SUBJECTS_PER_SHARD:03d}.parquet"
         group = subjects[start : start + SUBJECTS_PER_SHARD]
-        shards.write_subjects(path, FRAMES, (subject_table(subject) for subject in group))
+        shards.write_subjects(path, FRAMES, (subject_table(subject, path.name) for subject in group))
+    contents.write_clips(records, out)
     shards.write_table(rejected_table(rejected), out / "rejected.parquet")
+    contents.write_sums(out)

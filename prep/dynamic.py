@@ -1,7 +1,9 @@
 """Stage `dynamic`: sample each clip's frames and draw its ground-truth dynamic image.
 
 The dynamic image is made of exactly the frames that models see: grey, the task's T of them, weighted
-by approximate rank pooling (`prep.rank_pooling`), min-max scaled and cut to uint8.
+by approximate rank pooling (`prep.rank_pooling`), min-max scaled and cut to uint8. Under the rule ``all``
+it is made of every aligned frame; these are not stored again, and models see the dynamic image alone.
+Under ``tim`` frames are interpolated, and ``sampled`` holds the numbers of the frames nearest to them.
 """
 
 from __future__ import annotations
@@ -15,8 +17,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from prep import align, images, paths, rank_pooling, sampling, shards
-from prep.params import TaskParams
+from prep import align, images, paths, rank_pooling, sampling, shards, tim
+from prep.params import Sampling, TaskParams
 from prep.progress import console, say_left_out
 from prep.schema import DYNAMIC, FRAMES, Reason, rejected_table
 from prep.scratch import open_scratch
@@ -63,7 +65,7 @@ def dynamic_images(name: str, task: TaskParams, out: Path) -> None:
         if task.sampling is None:
             console.print(f"dynamic {name}: this task has no frames, nothing to draw")
         else:
-            console.print(f"dynamic {name}: {count} dynamic images of {task.sampling.frames} frames each")
+            console.print(f"dynamic {name}: {count} dynamic images {_in_words(task.sampling)}")
             say_left_out(f"dynamic {name}", rejected)
 
     with open_scratch(f"dynamic-{name}", "whole") as scratch:
@@ -79,23 +81,42 @@ def _subjects(task: TaskParams, rejected: list[dict[str, str]]) -> Iterator[pa.T
             for table in shards.read_subjects(shard, FRAMES, columns=columns):
                 rows = []
                 for clip_id, group in groupby(table.to_pylist(), key=lambda row: row["clip_id"]):
-                    frames = list(group)
                     try:
-                        picks = sampling.RULES[task.sampling.rule](len(frames), task.sampling.frames)
+                        rows.append(_dynamic_row(list(group), task.sampling, task.rank_pooling))
                     except sampling.SamplingError as error:
                         rejected.append({"clip_id": clip_id, "reason": Reason.TOO_FEW_FRAMES, "detail": str(error)})
-                        continue
-                    rows.append(_dynamic_row([frames[k] for k in picks], task.rank_pooling))
                 yield pa.Table.from_pylist(rows, schema=DYNAMIC)
 
 
-def _dynamic_row(sampled: list[dict[str, Any]], rule: rank_pooling.Rule) -> dict[str, Any]:
-    crops = [images.decode_png(row["image"]) for row in sampled]
-    grey = np.stack([crop if crop.ndim == 2 else align.to_grey(crop) for crop in crops])  # (T, H, W)
+def _dynamic_row(clip: list[dict[str, Any]], wanted: Sampling, rule: rank_pooling.Rule) -> dict[str, Any]:
+    """Row of `prep.schema.DYNAMIC` for a clip's frames, which are in order."""
+    picks, frames = _sample(clip, wanted)
     return {
-        "clip_id": sampled[0]["clip_id"],
-        "subject": sampled[0]["subject"],
-        "sampled": [row["frame"] for row in sampled],
-        "frames": [images.encode_png(frame) for frame in grey],
-        "dynamic_image": images.encode_png(draw_dynamic_image(grey, rule)),
+        "clip_id": clip[0]["clip_id"],
+        "subject": clip[0]["subject"],
+        "sampled": [clip[k]["frame"] for k in picks],
+        "frames": None if wanted.rule == "all" else [images.encode_png(frame) for frame in frames],
+        "dynamic_image": images.encode_png(draw_dynamic_image(frames, rule)),
     }
+
+
+def _sample(clip: list[dict[str, Any]], wanted: Sampling) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+    """The frames that a task sees: their places in the clip, (T,), and their pixels, grey, (T, H, W)."""
+    if wanted.frames is None:  # rule all
+        picks = sampling.every(len(clip))
+    elif wanted.rule == "tim":
+        return sampling.nearest(len(clip), wanted.frames), tim.interpolate(_grey(clip), wanted.frames)
+    else:
+        picks = sampling.RULES[wanted.rule](len(clip), wanted.frames)
+    return picks, _grey([clip[k] for k in picks])
+
+
+def _grey(rows: list[dict[str, Any]]) -> NDArray[np.uint8]:
+    crops = [images.decode_png(row["image"]) for row in rows]
+    return np.stack([crop if crop.ndim == 2 else align.to_grey(crop) for crop in crops])  # (T, H, W)
+
+
+def _in_words(wanted: Sampling) -> str:
+    if wanted.frames is None:
+        return "of all frames of their clips"
+    return f"of {wanted.frames} frames each" + (", interpolated" if wanted.rule == "tim" else "")

@@ -26,9 +26,10 @@ from numpy.typing import NDArray
 
 from prep.align import invert, similarity, transform_points, warp
 
-__all__ = ["NO_FACE", "Face", "FaceError", "FaceMesh"]
+__all__ = ["NO_FACE", "SEVERAL_FACES", "Face", "FaceError", "FaceMesh", "refuse_alike"]
 
 NO_FACE = "no_face"
+SEVERAL_FACES = "several_faces"
 
 MODEL_FOLDER = Path(__file__).parent / "face_models"
 
@@ -37,6 +38,16 @@ MODEL_FOLDER = Path(__file__).parent / "face_models"
 RIGHT_EYE_CORNERS = (33, 133)
 LEFT_EYE_CORNERS = (362, 263)
 LANDMARKS = 468
+NOSE_TIP = 1
+MOUTH_CORNERS = (61, 291)
+# The same of dlib's 68 landmarks, whose eyes have six points each.
+DLIB_EYES = (range(36, 42), range(42, 48))
+DLIB_NOSE_TIP = 30
+DLIB_MOUTH_CORNERS = (48, 54)
+
+# Two faces are alike if the smaller one's eyes are at least this share of the larger one's apart. A person
+# behind the subject, or a picture on the wall, is smaller; at three quarters nobody can tell whom was filmed.
+ALIKE = 0.75
 
 DETECTOR_SIDE = 128
 DETECTOR_OUTPUTS = ("classificators", "regressors")
@@ -77,7 +88,7 @@ class FaceError(ValueError):
     Attributes
     ----------
     reason
-        Why, from this module's constants: ``no_face``.
+        Why, from this module's constants: ``no_face``, ``several_faces``.
     """
 
     def __init__(self, reason: str, message: str) -> None:
@@ -95,7 +106,8 @@ class Face:
     Attributes
     ----------
     landmarks
-        (468, 3) float64: x, y in pixels of the frame; z, depth on the scale of x, smaller is nearer.
+        (468, 3) float64: x, y in pixels of the frame; z, depth on the scale of x, smaller is nearer. Those of
+        `prep.faces_dlib` are (68, 3) with z = 0.
     score
         The mesh's confidence that its crop shows a face, the least of its runs; above 0.9.
     box
@@ -110,9 +122,17 @@ class Face:
     def eyes(self) -> NDArray[np.float64]:
         """Eye centres, (2, 2): the subject's right eye (left of the image), then the left eye.
 
-        Each is the mean of the outer and inner eye corner, landmarks 33 and 133, 362 and 263.
+        Each is the mean of the outer and inner eye corner, landmarks 33 and 133, 362 and 263; of dlib's
+        landmarks the mean of an eye's six.
         """
         return _eyes(self.landmarks)
+
+    @property
+    def five_points(self) -> NDArray[np.float64]:
+        """Eye centres, tip of the nose and corners of the mouth, (5, 2); those on the left of the image first."""
+        mesh = len(self.landmarks) == LANDMARKS
+        others = (NOSE_TIP, *MOUTH_CORNERS) if mesh else (DLIB_NOSE_TIP, *DLIB_MOUTH_CORNERS)
+        return np.concatenate([self.eyes, self.landmarks[list(others), :2]])
 
     @property
     def eye_distance(self) -> float:
@@ -150,7 +170,7 @@ class FaceMesh:
         self._anchors = _anchors()  # (896, 2)
 
     def find(self, rgb: NDArray[np.uint8]) -> Face:
-        """Find the largest face of a frame: the largest box that the mesh confirms.
+        """Find the face of a frame: the largest box that the mesh confirms, if no other is nearly as large.
 
         Parameters
         ----------
@@ -164,7 +184,8 @@ class FaceMesh:
         Raises
         ------
         FaceError
-            ``no_face``, if no box is found in the frame or its tiles, or the mesh confirms none.
+            ``no_face``, if no box is found in the frame or its tiles, or the mesh confirms none;
+            ``several_faces``, if a second face beside the first is alike in size.
         ValueError
             If the frame is not (H, W, 3) uint8.
         """
@@ -174,11 +195,18 @@ class FaceMesh:
         for divisions in TILE_DIVISIONS:
             boxes = _merge(self._detect(rgb, divisions))
             area = boxes.geometry[:, 2] * boxes.geometry[:, 3]
+            found: Face | None = None
             for index in np.argsort(-area, kind="stable")[:MOST_CANDIDATES]:
+                if found is not None and math.sqrt(area[index]) < ALIKE**2 * _side(found):
+                    break  # boxes are loose, but not as loose as that: it cannot be alike
                 candidates += 1
                 face = self._confirm(rgb, boxes.geometry[index])
-                if face is not None:
-                    return face
+                if found is None:
+                    found = face
+                elif face is not None:
+                    refuse_alike(found, face)
+            if found is not None:
+                return found
         height, width = rgb.shape[:2]
         raise FaceError(
             NO_FACE,
@@ -279,13 +307,38 @@ def _sigmoid(logits: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _eyes(landmarks: NDArray[np.float64]) -> NDArray[np.float64]:
-    corners = [list(RIGHT_EYE_CORNERS), list(LEFT_EYE_CORNERS)]
+    mesh = len(landmarks) == LANDMARKS
+    corners = [list(eye) for eye in ((RIGHT_EYE_CORNERS, LEFT_EYE_CORNERS) if mesh else DLIB_EYES)]
     return landmarks[corners, :2].mean(axis=1)  # (2, 2)
 
 
 def _angle(right_eye: NDArray[np.float64], left_eye: NDArray[np.float64]) -> float:
     """Angle of the eye line, radians, 0 for an upright face."""
     return math.atan2(left_eye[1] - right_eye[1], left_eye[0] - right_eye[0])
+
+
+def _side(face: Face) -> float:
+    left, upper, right, lower = face.box
+    return math.sqrt((right - left) * (lower - upper))
+
+
+def refuse_alike(first: Face, second: Face) -> None:
+    """Refuse a frame in which two faces are beside each other and nearly of one size.
+
+    Raises
+    ------
+    FaceError
+        ``several_faces``.
+    """
+    apart = float(np.hypot(*(first.eyes.mean(axis=0) - second.eyes.mean(axis=0))))
+    small, large = sorted((first.eye_distance, second.eye_distance))
+    if apart > large and small >= ALIKE * large:
+        raise FaceError(
+            SEVERAL_FACES,
+            f"two faces alike in size, eyes {first.eye_distance:.0f} and {second.eye_distance:.0f} px apart, at x "
+            f"{first.eyes[:, 0].mean():.0f} and {second.eyes[:, 0].mean():.0f}: nobody can tell whose clip it is; "
+            "crop the frames to one",
+        )
 
 
 def _tile_starts(extent: int, side: int) -> list[int]:

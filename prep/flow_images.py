@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from prep import images, shards
-from prep.onset_apex import flow_row
+from prep.flow import flow_row
 from prep.progress import console
 from prep.releases import ReleaseError, read_release, release_info
 from prep.schema import FLOW, Reason

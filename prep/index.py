@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prep import paths, shards
+from prep import contents, paths, shards
 from prep.progress import console
 from prep.releases import ReleaseError, read_release, release_info
 from prep.schema import MANIFEST
@@ -15,7 +15,7 @@ __all__ = ["index_release", "load_manifest"]
 
 
 def index_release(release: str, root: Path, out: Path) -> None:
-    """Read a release and write ``manifest.parquet``, ``rejected.parquet`` and ``report.json``.
+    """Read a release; write ``manifest.parquet``, ``rejected.parquet``, ``report.json`` and their checksums.
 
     Parameters
     ----------
@@ -36,6 +36,7 @@ def index_release(release: str, root: Path, out: Path) -> None:
         shards.write_table(manifest, staging / "manifest.parquet")
         shards.write_table(rejected, staging / "rejected.parquet")
         write_report(report, staging)
+        contents.write_sums(staging)
 
     with open_scratch(f"index-{release}", "whole") as scratch:
         scratch.publish({out: build})

@@ -1,4 +1,8 @@
-"""Stage `flow`: onset-to-apex optical flow u, v and strain of each clip, from its aligned frames."""
+"""Stage `flow`: onset-to-apex optical flow u, v and strain of each clip, from its aligned frames.
+
+Where the sheet names no apex, params.yaml says what happens: the clip is rejected, or its apex is
+estimated (`prep.apex`) and marked as such in the table.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +17,17 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from prep import align, images, shards
-from prep.flow import flow_field
-from prep.progress import say_left_out, track
+from prep.apex import estimate_apex, face_region
+from prep.flow import add_strain, flow_field, flow_row
+from prep.params import FlowParams
+from prep.progress import console, say_left_out, track
 from prep.schema import FLOW, FRAMES, Reason, rejected_table
 from prep.scratch import open_scratch
 
-__all__ = ["flow_of_release", "flow_row"]
+__all__ = ["flow_of_release"]
 
 
-def flow_of_release(release: str, manifest: list[dict[str, Any]], aligned: Path, out: Path) -> None:
+def flow_of_release(release: str, manifest: list[dict[str, Any]], aligned: Path, out: Path, params: FlowParams) -> None:
     """Compute the flow of every aligned clip that has an onset and an apex.
 
     Parameters
@@ -34,25 +40,26 @@ def flow_of_release(release: str, manifest: list[dict[str, Any]], aligned: Path,
         Folder of its aligned frames.
     out
         Folder of ``flow.parquet`` and ``rejected.parquet``.
+    params
+        Section ``flow`` of params.yaml. With ``missing_apex: estimate`` a clip whose manifest has no apex
+        gets one; an apex that the manifest has is never replaced.
     """
     cv2.setNumThreads(1)
     marks = {row["clip_id"]: (row["onset"], row["apex"]) for row in manifest}
     rejected: list[dict[str, str]] = []
+    sources: list[str] = []
 
     def subjects() -> Iterator[pa.Table]:
         for shard in shards.frame_shards(aligned):
-            columns = ["clip_id", "subject", "frame", "image"]
+            columns = ["clip_id", "subject", "frame", "image", "landmarks"]
             for table in shards.read_subjects(shard, FRAMES, columns=columns):
                 rows = []
                 for clip_id, group in groupby(table.to_pylist(), key=lambda row: row["clip_id"]):
-                    frames = {row["frame"]: row for row in group}
-                    onset, apex = (frames.get(mark) for mark in marks[clip_id])
-                    if onset is None or apex is None:
-                        detail = f"onset and apex are {marks[clip_id]}; flow needs both among the clip's frames"
-                        rejected.append({"clip_id": clip_id, "reason": Reason.NO_APEX, "detail": detail})
-                        continue
-                    field = flow_field(_grey(onset["image"]), _grey(apex["image"]))
-                    rows.append(flow_row(clip_id, onset["subject"], field, "pixels"))
+                    try:
+                        rows.append(_clip_row(list(group), *marks[clip_id], params))
+                    except _NoApex as error:
+                        rejected.append({"clip_id": clip_id, "reason": Reason.NO_APEX, "detail": str(error)})
+                sources.extend(row["apex_source"] for row in rows)
                 yield pa.Table.from_pylist(rows, schema=FLOW)
 
     def build(staging: Path) -> None:
@@ -60,23 +67,42 @@ def flow_of_release(release: str, manifest: list[dict[str, Any]], aligned: Path,
         tables = track(subjects(), f"flow {release}", total=total, what="subjects")
         shards.write_subjects(staging / "flow.parquet", FLOW, tables)
         shards.write_table(rejected_table(rejected), staging / "rejected.parquet")
+        estimated = sources.count("estimated")
+        if estimated:
+            console.print(
+                f"flow {release}: the sheet has no apex for {estimated} of {len(sources)} clips; theirs is estimated, "
+                "and column apex_source of flow.parquet says so"
+            )
         say_left_out(f"flow {release}", rejected)
 
     with open_scratch(f"flow-{release}", "whole") as scratch:
         scratch.publish({out: build})
 
 
+class _NoApex(Exception):
+    """A clip without two frames to find flow between; the message says why."""
+
+
+def _clip_row(clip: list[dict[str, Any]], onset: int | None, apex: int | None, params: FlowParams) -> dict[str, Any]:
+    """Row of `prep.schema.FLOW` for a clip's frames, which are in order."""
+    frames = {row["frame"]: row for row in clip}
+    estimate = apex is None and params.missing_apex == "estimate"
+    if onset not in frames or not (estimate or apex in frames):
+        raise _NoApex(f"onset and apex are {(onset, apex)}; flow needs both among the clip's frames")
+    first = _grey(frames[onset]["image"])
+    if estimate:
+        later = [number for number in frames if number > onset]
+        region = face_region(clip[0]["landmarks"], first.shape[0])
+        found = estimate_apex(first, (_grey(frames[number]["image"]) for number in later), region, params.method)
+        if found is None:
+            raise _NoApex(f"the sheet has no apex, and nothing moves in the {len(later)} frames after onset {onset}")
+        apex, field = later[found[0]], add_strain(found[1])
+    else:
+        field = flow_field(first, _grey(frames[apex]["image"]), params.method)
+    source = "estimated" if estimate else "annotated"
+    return flow_row(clip[0]["clip_id"], clip[0]["subject"], field, "pixels", apex, source)
+
+
 def _grey(png: bytes) -> NDArray[np.uint8]:
     crop = images.decode_png(png)
     return crop if crop.ndim == 2 else align.to_grey(crop)
-
-
-def flow_row(clip_id: str, subject: str, field: NDArray[np.float32], unit: str) -> dict[str, Any]:
-    """Row of `prep.schema.FLOW`; ``field`` is (3, side, side): u, v, strain, in ``unit``."""
-    return {
-        "clip_id": clip_id,
-        "subject": subject,
-        "unit": unit,
-        "side": field.shape[1],
-        "flow": field.ravel().tolist(),
-    }

@@ -16,6 +16,7 @@ __all__ = [
     "NAME",
     "AlignParams",
     "FlowInput",
+    "FlowParams",
     "ParamsError",
     "Sampling",
     "Section",
@@ -39,6 +40,7 @@ SECTIONS = {
     "releases": "dvc.yaml: one index, align and flow stage each",
     "flow_releases": "dvc.yaml: one flow-images stage each",
     "align": "prep align",
+    "flow": "prep flow",
     "tasks": "prep dynamic, prep task",
     "runs": "bench train, bench tables",
     "train": "bench train",
@@ -84,7 +86,20 @@ class SynthParams(Section):
 
 
 class AlignParams(Section):
-    """Crops (`prep.align`): where the first frame's eye centres land."""
+    """Crops (`prep.placing`, `prep.align`): how a clip is aligned and where its eyes land."""
+
+    mode: Literal["first_frame", "ecc", "per_frame"] = Field(
+        description="first_frame: the first frame's transform for the whole clip; ecc: the same, the head's drift "
+        "undone; per_frame: eyes found anew in each frame"
+    )
+    landmarks: Literal["mesh", "dlib"] = Field(
+        description="mesh: 468 landmarks, steady; dlib: 68, as released code has them (extra `dlib`)"
+    )
+    geometry: Literal["eyes", "released"] = Field(
+        description="eyes: level and at the place given by eye_distance and eye_height; released: as FDP's released "
+        "code crops, 2.5 times the box around eyes, nose and mouth, whatever these two say"
+    )
+    interpolation: Literal["linear", "cubic", "lanczos"] = Field(description="how values between pixels are taken")
 
     size: int = Field(ge=32, description="side of a crop, pixels")
     eye_distance: float = Field(gt=0, lt=1, description="distance of the eye centres, share of the side")
@@ -92,24 +107,60 @@ class AlignParams(Section):
     colour: bool = Field(description="keep RGB crops; false stores grey ones, which every task uses")
 
 
-class Sampling(Section):
-    """Which frames of onset..offset a task sees (`prep.sampling`)."""
+class FlowParams(Section):
+    """Onset-to-apex flow of releases with image frames (`prep.onset_apex`)."""
 
-    rule: Literal["uniform", "truncated"] = Field(
-        description="uniform: equally spaced, first and last included; truncated: as FDP's released code, "
-        "whose last frame lands before the end of the clip"
+    method: Literal["dis", "farneback", "tvl1"] = Field(
+        description="dis: the most accurate on rendered faces; farneback; tvl1: twenty times as slow as dis"
     )
-    frames: int = Field(ge=2, description="T, frames for each clip")
+    missing_apex: Literal["reject", "estimate"] = Field(
+        description="a clip whose sheet names no apex: reject: has no flow; estimate: its apex is the frame in which "
+        "the face has moved most since the onset, and is marked as estimated"
+    )
+
+
+class Sampling(Section):
+    """Which frames of onset..offset a task sees (`prep.sampling`, `prep.tim`)."""
+
+    rule: Literal["uniform", "truncated", "tim", "all"] = Field(
+        description="uniform: equally spaced, first and last included; truncated: as FDP's released code, "
+        "whose last frame lands before the end of the clip; tim: frames interpolated by the temporal interpolation "
+        "model, of clips of any length; all: every frame, for dynamic images alone, since lengths differ"
+    )
+    frames: int | None = Field(default=None, ge=2, description="T, frames for each clip; absent with rule all")
+
+    @model_validator(mode="after")
+    def _counted(self) -> Sampling:
+        if (self.frames is None) != (self.rule == "all"):
+            wanted = "takes every frame: leave frames out" if self.rule == "all" else "needs frames, T of each clip"
+            raise ValueError(f"rule {self.rule} {wanted}")
+        return self
 
 
 class FlowInput(Section):
     """Onset-to-apex flow as a model's input."""
 
     size: int = Field(ge=8, description="side of the flow image, pixels")
-    scaling: Literal["per_image", "pixels"] = Field(
+    scaling: Literal["per_image", "pixels", "fixed"] = Field(
         description="per_image: each of u, v, strain min-max scaled to 0..1 for each clip, as the "
-        "MEGC2019 flow images are; pixels: left in pixels of the crop"
+        "MEGC2019 flow images are; pixels: left in pixels of the crop; fixed: scaled to 0..1 by limits that all "
+        "clips share"
     )
+    limit: float | None = Field(
+        default=None, gt=0, description="with fixed alone: u and v of -limit..limit pixels become 0..1, rest is 0.5"
+    )
+    strain_limit: float | None = Field(
+        default=None, gt=0, description="with fixed alone: strain of 0..strain_limit becomes 0..1"
+    )
+
+    @model_validator(mode="after")
+    def _limited(self) -> FlowInput:
+        given = [name for name in ("limit", "strain_limit") if getattr(self, name) is not None]
+        if self.scaling == "fixed" and len(given) < 2:
+            raise ValueError("scaling fixed needs limit (pixels) and strain_limit")
+        if self.scaling != "fixed" and given:
+            raise ValueError(f"{', '.join(given)}: for scaling fixed alone, not {self.scaling}; leave out")
+        return self
 
 
 class TaskParams(Section):
@@ -139,9 +190,13 @@ class TaskParams(Section):
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """Names of the inputs that the task gives to models."""
-        frames = ("frames", "dynamic_image") if self.sampling else ()
-        return frames + (("flow",) if self.flow else ())
+        """Names of the inputs that the task gives to models; of clips whose lengths differ, no frames."""
+        given = {
+            "frames": self.sampling is not None and self.sampling.rule != "all",
+            "dynamic_image": self.sampling is not None,
+            "flow": self.flow is not None,
+        }
+        return tuple(name for name, there in given.items() if there)
 
 
 def read_params(path: Path = PARAMS_FILE) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Which frames of a clip a model sees: rules that turn two lengths into frame numbers.
 
-A rule returns indices, never frames, so that images, landmarks and truth are picked alike.
-Pure numpy, no input or output.
+A rule returns indices, never frames, so that images, landmarks and truth are picked alike. Frames that
+lie between those of the clip are interpolated in `prep.tim`. Pure numpy, no input or output.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["RULES", "SamplingError", "truncated", "uniform"]
+__all__ = ["RULES", "SamplingError", "every", "nearest", "truncated", "uniform"]
 
 
 class SamplingError(ValueError):
@@ -46,6 +46,23 @@ def uniform(count: int, length: int) -> NDArray[np.int64]:
     if length < 2:
         raise ValueError(f"uniform sampling needs length >= 2 (a first and a last frame), got {length}")
     _check_count(count, length)
+    return nearest(count, length)
+
+
+def nearest(count: int, length: int) -> NDArray[np.int64]:
+    """Frames nearest to T times evenly spaced over a clip; a clip shorter than T gives some twice.
+
+    Parameters
+    ----------
+    count
+        Number of frames in the clip, at least 1.
+    length
+        T, at least 2.
+
+    Returns
+    -------
+    Array of shape (T,), int64, from 0 to ``count - 1``, none smaller than the one before; halves up.
+    """
     steps = length - 1
     i = np.arange(length, dtype=np.int64)
     return (2 * i * (count - 1) + steps) // (2 * steps)
@@ -81,6 +98,28 @@ def truncated(count: int, length: int) -> NDArray[np.int64]:
     return np.arange(length, dtype=np.int64) * (count // length)
 
 
+def every(count: int) -> NDArray[np.int64]:
+    """All frames of a clip.
+
+    Parameters
+    ----------
+    count
+        Number of frames in the clip.
+
+    Returns
+    -------
+    Array of shape (count,), int64.
+
+    Raises
+    ------
+    SamplingError
+        If the clip has fewer than two frames: one alone has no order in time.
+    """
+    if count < 2:
+        raise SamplingError(f"a clip needs at least 2 frames, this one has {count}; leave the clip out")
+    return np.arange(count, dtype=np.int64)
+
+
 def _check_count(count: int, length: int) -> None:
     if count < length:
         raise SamplingError(
@@ -89,4 +128,5 @@ def _check_count(count: int, length: int) -> None:
         )
 
 
+# Rules that pick T frames out of a clip.
 RULES: dict[str, Callable[[int, int], NDArray[np.int64]]] = {"uniform": uniform, "truncated": truncated}

@@ -63,6 +63,8 @@ class Reason(StrEnum):
     DUPLICATE = "duplicate"
     NOT_IN_SHEET = "not_in_sheet"
     NO_FACE = "no_face"
+    SEVERAL_FACES = "several_faces"
+    LOST_FACE = "lost_face"
     NO_APEX = "no_apex"
     TOO_FEW_FRAMES = "too_few_frames"
     OTHER_EMOTION = "other_emotion"
@@ -120,8 +122,8 @@ DYNAMIC = pa.schema(
     [
         ("clip_id", pa.string()),
         ("subject", pa.string()),
-        ("sampled", pa.list_(pa.int32())),  # the sheet's numbers of the sampled frames
-        ("frames", pa.list_(pa.binary())),  # T grey PNGs
+        ("sampled", pa.list_(pa.int32())),  # the sheet's numbers of the sampled frames; under `tim`, of the nearest
+        ("frames", pa.list_(pa.binary())),  # T grey PNGs; null under rule `all`
         ("dynamic_image", pa.binary()),  # grey PNG, min-max scaled
     ]
 )
@@ -132,6 +134,8 @@ FLOW = pa.schema(
         ("subject", pa.string()),
         ("unit", pa.string()),  # "pixels" of the crop, or "image": 0..1, scaled for each clip
         ("side", pa.int32()),
+        ("apex", pa.int32()),  # the sheet's number of the frame that flow leads to; null for flow images
+        ("apex_source", pa.string()),  # "annotated" or "estimated"; null for flow images
         ("flow", pa.list_(pa.float32())),  # u, v, strain: 3 x side x side, row by row
     ]
 )
@@ -143,7 +147,7 @@ TASK = pa.schema(
         ("subject", pa.string()),
         ("label", pa.int32()),
         ("class", pa.string()),
-        ("frames", pa.list_(pa.binary())),  # null where the task has no frames
+        ("frames", pa.list_(pa.binary())),  # null where the task gives none
         ("dynamic_image", pa.binary()),
         ("flow", pa.list_(pa.float32())),  # null where the task has no flow
     ]

@@ -6,6 +6,8 @@ the same bytes under one version of pyarrow.
 
 from __future__ import annotations
 
+import os
+import struct
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import pyarrow.parquet as pq
 __all__ = [
     "ShardError",
     "frame_shards",
+    "read_groups",
     "read_rows",
     "read_subjects",
     "read_table",
@@ -26,6 +29,8 @@ __all__ = [
 
 # Images are compressed already; a fixed version and codec keep the bytes.
 WRITER: dict[str, Any] = {"version": "2.6", "compression": "zstd", "use_dictionary": False, "write_statistics": True}
+
+MAGIC = b"PAR1"  # begins and ends every Parquet file
 
 
 class ShardError(ValueError):
@@ -84,9 +89,8 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
         If the file is missing, is no Parquet file, or has other columns.
     """
     with _open(path) as file:
-        if not file.schema_arrow.equals(schema):
-            raise ShardError(f"{path}: columns {file.schema_arrow.names}, expected {schema.names}")
-        return _guard(path, file.read)
+        _guard(path, _check_schema, path, file, schema)
+        return _guard(path, _validated, file.read)
 
 
 def frame_shards(folder: Path) -> list[Path]:
@@ -130,8 +134,7 @@ def read_subjects(
     One table for each subject kept, in file order.
     """
     with _open(path) as file:
-        if not file.schema_arrow.equals(schema):
-            raise ShardError(f"{path}: columns {file.schema_arrow.names}, expected {schema.names}")
+        _guard(path, _check_schema, path, file, schema)
         for index, subject in enumerate(_row_group_subjects(path, file)):
             if keep(subject):
                 yield _guard(path, file.read_row_group, index, columns=columns)
@@ -145,31 +148,100 @@ def read_rows(
         yield from table.to_pylist()
 
 
+def read_groups(path: Path, schema: pa.Schema) -> Iterator[tuple[str | None, pa.Table | ShardError]]:
+    """Read a file that may be damaged: every row group in turn, the values checked, on behind a bad one.
+
+    Parameters
+    ----------
+    path
+        A file written by `write_subjects`.
+    schema
+        Its schema, checked.
+
+    Yields
+    ------
+    For each row group the one subject that its statistics name, by which a fold picks what it reads
+    (None if they name none), and its table, or the error met in reading it.
+
+    Raises
+    ------
+    ShardError
+        If the file cannot be opened or has other columns.
+    """
+    with _open(path) as file:
+        _guard(path, _check_schema, path, file, schema)
+        for index in range(file.metadata.num_row_groups):
+            yield _guard(path, _group_subject, file, index), _group_or_error(path, file, index)
+
+
+def _group_or_error(path: Path, file: pq.ParquetFile, index: int) -> pa.Table | ShardError:
+    try:
+        return _guard(path, _validated, file.read_row_group, index)
+    except ShardError as error:
+        return error
+
+
+def _validated(read: Callable[..., pa.Table], *args: Any) -> pa.Table:
+    """Read and check the values: damage can leave text that is no UTF-8 and lists that reach too far."""
+    table = read(*args)
+    table.validate(full=True)
+    return table
+
+
 def _open(path: Path) -> pq.ParquetFile:
     if not path.is_file():
         raise ShardError(f"{path} not found: the stage before has not run; run `dvc repro`")
     # no memory map and no pre-buffering: what is not asked for is not read
-    return _guard(path, pq.ParquetFile, path, memory_map=False, pre_buffer=False)
+    metadata = _guard(path, _read_footer, path)
+    return _guard(path, pq.ParquetFile, path, metadata=metadata, memory_map=False, pre_buffer=False)
+
+
+def _read_footer(path: Path) -> pq.FileMetaData:
+    """Read the footer and not a byte more; pyarrow takes the last 64 kB, and with them rows of any subject."""
+    with path.open("rb", buffering=0) as stream:
+        end = stream.seek(0, os.SEEK_END)
+        if end < 12:
+            raise pa.ArrowInvalid(f"{end} bytes are too few")
+        stream.seek(-8, os.SEEK_END)
+        length, magic = struct.unpack("<I4s", stream.read(8))
+        if magic != MAGIC or length > end - 12:
+            raise pa.ArrowInvalid("no footer at its end")
+        stream.seek(-8 - length, os.SEEK_END)
+        return pq.read_metadata(pa.BufferReader(MAGIC + stream.read(length + 8)))
 
 
 def _guard(path: Path, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     try:
         return function(*args, **kwargs)
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError, UnicodeDecodeError) as error:
         raise ShardError(f"{path}: damaged Parquet file ({error}); delete it and run `dvc repro`") from error
 
 
+def _check_schema(path: Path, file: pq.ParquetFile, schema: pa.Schema) -> None:
+    if not file.schema_arrow.equals(schema):
+        raise ShardError(f"{path}: columns {file.schema_arrow.names}, expected {schema.names}")
+
+
 def _row_group_subjects(path: Path, file: pq.ParquetFile) -> list[str]:
-    column = file.schema_arrow.get_field_index("subject")
-    if column < 0:
+    if file.schema_arrow.get_field_index("subject") < 0:
         raise ShardError(f"{path}: no subject column")
     subjects = []
     for index in range(file.metadata.num_row_groups):
-        group = file.metadata.row_group(index)
-        statistics = next(
-            group.column(k).statistics for k in range(group.num_columns) if group.column(k).path_in_schema == "subject"
-        )
-        if statistics is None or statistics.min != statistics.max:
+        subject = _group_subject(file, index)
+        if subject is None:
             raise ShardError(f"{path}: row group {index} does not hold exactly one subject")
-        subjects.append(statistics.min)
+        subjects.append(subject)
     return subjects
+
+
+def _group_subject(file: pq.ParquetFile, index: int) -> str | None:
+    """Subject of a row group by its statistics, None where they do not name exactly one."""
+    group = file.metadata.row_group(index)
+    for k in range(group.num_columns):
+        column = group.column(k)
+        # of a footer that contradicts itself the statistics must not be asked: pyarrow ends the process
+        if column.path_in_schema == "subject" and column.physical_type == file.schema.column(k).physical_type:
+            statistics = column.statistics
+            if statistics is not None and statistics.min == statistics.max:
+                return str(statistics.min)
+    return None

@@ -58,8 +58,12 @@ def gather_task(name: str, task: TaskParams, out: Path) -> None:
                 rejected.append({"clip_id": clip_id, "reason": Reason.OTHER_EMOTION, "detail": detail})
 
     subjects = {row["subject"]: None for row in clips.values()}
-    frames = _load_frames(name) if task.sampling else {}
-    flows = _load_flows(task)
+    inputs: dict[str, dict[str, dict[str, Any]]] = {}  # by kind, then by clip: columns of the task's table
+    estimated: set[str] = set()
+    if task.sampling is not None:
+        inputs["frames"] = _load_frames(name, task)
+    if task.flow is not None:
+        inputs["flow"], estimated = _load_flows(task.releases, task.flow)
     class_names = list(task.classes)
 
     def subject_tables() -> Iterator[pa.Table]:
@@ -68,28 +72,25 @@ def gather_task(name: str, task: TaskParams, out: Path) -> None:
             for clip_id, clip in clips.items():
                 if clip["subject"] != subject:
                     continue
-                missing = [
-                    what for what, have in (("frames", frames), ("flow", flows)) if _lacks(task, what, clip_id, have)
-                ]
+                missing = [what for what, have in inputs.items() if clip_id not in have]
                 if missing:
                     reason = Reason.NO_FRAMES if "frames" in missing else Reason.NO_FLOW
                     detail = f"no {' and no '.join(missing)}: see rejected.parquet of the stages before"
                     rejected.append({"clip_id": clip_id, "reason": reason, "detail": detail})
                     continue
                 label = labels[clip["emotion"]]
-                rows.append(
-                    {"clip_id": clip_id, "dataset": clip["dataset"], "subject": subject, "label": label}
-                    | {"class": class_names[label], "frames": None, "dynamic_image": None, "flow": None}
-                    | frames.get(clip_id, {})
-                    | flows.get(clip_id, {})
-                )
+                row = {"clip_id": clip_id, "dataset": clip["dataset"], "subject": subject, "label": label}
+                row |= {"class": class_names[label], "frames": None, "dynamic_image": None, "flow": None}
+                for have in inputs.values():
+                    row |= have[clip_id]
+                rows.append(row)
             yield pa.Table.from_pylist(rows, schema=TASK)
 
     def build(staging: Path) -> None:
         shards.write_subjects(staging / "clips.parquet", TASK, subject_tables())
         shards.write_table(rejected_table(rejected), staging / "rejected.parquet")
-        labels_kept = shards.read_table(staging / "clips.parquet", TASK).select(["class", "subject"]).to_pylist()
-        counts = Counter(row["class"] for row in labels_kept)
+        kept = shards.read_table(staging / "clips.parquet", TASK).select(["clip_id", "class", "subject"]).to_pylist()
+        counts = Counter(row["class"] for row in kept)
         empty = [class_name for class_name in class_names if not counts[class_name]]
         if empty:
             raise ValueError(f"task {name}: no clip of class {', '.join(empty)}; clips found: {dict(counts)}")
@@ -105,43 +106,46 @@ def gather_task(name: str, task: TaskParams, out: Path) -> None:
         (staging / "task.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
         listed = ", ".join(f"{class_name} {counts[class_name]}" for class_name in class_names)
         console.print(
-            f"task {name}: {len(labels_kept)} clips of {len({row['subject'] for row in labels_kept})} subjects "
+            f"task {name}: {len(kept)} clips of {len({row['subject'] for row in kept})} subjects "
             f"({listed}); left out {len(rejected)}; inputs: {', '.join(task.inputs)}"
         )
+        guessed = sum(row["clip_id"] in estimated for row in kept)
+        if guessed:
+            console.print(f"task {name}: the flow of {guessed} clips leads to an apex that is estimated, not annotated")
 
     with open_scratch(f"task-{name}", "whole") as scratch:
         scratch.publish({out: build})
 
 
-def _lacks(task: TaskParams, what: str, clip_id: str, have: dict[str, dict[str, Any]]) -> bool:
-    return what in task.inputs and clip_id not in have
+def _load_frames(name: str, task: TaskParams) -> dict[str, dict[str, Any]]:
+    given = [key for key in ("frames", "dynamic_image") if key in task.inputs]
+    rows = shards.read_rows(paths.dynamic(name) / "dynamic.parquet", DYNAMIC, columns=["clip_id", *given])
+    return {row["clip_id"]: {key: row[key] for key in given} for row in rows}
 
 
-def _load_frames(name: str) -> dict[str, dict[str, Any]]:
-    rows = shards.read_rows(paths.dynamic(name) / "dynamic.parquet", DYNAMIC)
-    return {row["clip_id"]: {"frames": row["frames"], "dynamic_image": row["dynamic_image"]} for row in rows}
-
-
-def _load_flows(task: TaskParams) -> dict[str, dict[str, Any]]:
-    if task.flow is None:
-        return {}
-    flows = {}
-    for release in task.releases:
+def _load_flows(releases: list[str], wanted: FlowInput) -> tuple[dict[str, dict[str, Any]], set[str]]:
+    """Flow of every clip, and the clips whose apex is estimated."""
+    flows, estimated = {}, set()
+    for release in releases:
         for row in shards.read_rows(paths.flow(release) / "flow.parquet", FLOW):
-            flows[row["clip_id"]] = {"flow": _network_flow(row, task.flow).ravel().tolist()}
-    return flows
+            flows[row["clip_id"]] = {"flow": _network_flow(row, wanted).ravel().tolist()}
+            if row["apex_source"] == "estimated":
+                estimated.add(row["clip_id"])
+    return flows, estimated
 
 
 def _network_flow(row: dict[str, Any], wanted: FlowInput) -> np.ndarray:
     """Flow at the size and scale that the task asks for: (3, size, size) float32."""
     side = row["side"]
     field = np.array(row["flow"], dtype=np.float32).reshape(3, side, side)
-    if row["unit"] == "image" and wanted.scaling == "pixels":
+    if row["unit"] == "image" and wanted.scaling != "per_image":
         raise ValueError(
             f"{row['clip_id']}: its flow image is scaled already, pixels are not known; use flow.scaling: per_image"
         )
     if side != wanted.size:
         field = flow.resize_flow(field, wanted.size)
-    if wanted.scaling == "per_image" and not (row["unit"] == "image" and side == wanted.size):
+    if wanted.limit is not None and wanted.strain_limit is not None:  # scaling fixed
+        field = flow.scale_fixed(field, wanted.limit, wanted.strain_limit)
+    elif wanted.scaling == "per_image" and not (row["unit"] == "image" and side == wanted.size):
         field = flow.scale_per_image(field)
     return field.astype(np.float32)

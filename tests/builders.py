@@ -43,7 +43,17 @@ PARAMS: dict[str, Any] = {
     },
     "releases": ["synthetic"],
     "flow_releases": ["megc2019_flow"],
-    "align": {"size": 32, "eye_distance": 0.45, "eye_height": 0.36, "colour": False},
+    "align": {
+        "mode": "first_frame",
+        "landmarks": "mesh",
+        "geometry": "eyes",
+        "interpolation": "linear",
+        "size": 32,
+        "eye_distance": 0.45,
+        "eye_height": 0.36,
+        "colour": False,
+    },
+    "flow": {"method": "dis", "missing_apex": "reject"},
     "tasks": {
         "tiny": {
             "releases": ["synthetic"],

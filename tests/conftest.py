@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from prep.simulate import Simulated, simulate
 from tests.builders import write_params
 
 # `fast` is what `make test` runs; `make test-long` asks for `long`, which also draws new examples each time.
@@ -33,3 +36,14 @@ def shared_data() -> Path:
     folder = Path(place)
     assert folder.is_dir(), f"FDPBENCH_SHARED_DATA={place} is no folder"
     return folder
+
+
+@pytest.fixture(scope="session")
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Simulated]:
+    """Write a simulated release (release, version), once for all tests: copy it before changing anything."""
+
+    @cache
+    def write(release: str, version: str | None = None) -> Simulated:
+        return simulate(release, tmp_path_factory.mktemp(release) / "release", version)
+
+    return write

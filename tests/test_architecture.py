@@ -293,7 +293,7 @@ def test_the_smoke_profile_has_the_same_keys() -> None:
 
 def test_the_full_profile_is_the_default_one_with_more_runs_and_seeds() -> None:
     full = yaml.safe_load((ROOT / "params.full.yaml").read_text(encoding="utf-8"))
-    for section in ("synth", "releases", "flow_releases", "align", "options"):
+    for section in ("synth", "releases", "flow_releases", "align", "flow", "options"):
         assert full[section] == PARAMS[section], section
     assert full["train"] == PARAMS["train"] | {"repetitions": 3}
     for section in ("tasks", "runs"):

@@ -108,6 +108,7 @@ def test_python_m_is_the_same_as_the_app() -> None:
         ("prep", ("synthesize",)),
         ("prep", ("index", "synthetic")),
         ("prep", ("align", "synthetic")),
+        ("prep", ("check",)),
         ("prep", ("dynamic", "tiny")),
         ("prep", ("task", "tiny")),
         ("prep", ("releases", "--check")),
@@ -126,6 +127,8 @@ def test_without_params(app: str, arguments: tuple[str, ...], tmp_path: Path, mo
     [
         ("prep", ("index", "nowhere"), "unknown release 'nowhere'; known releases: synthetic, casme2"),
         ("prep", ("align", "nowhere"), "unknown release 'nowhere'"),
+        ("prep", ("check", "nowhere"), "unknown release 'nowhere'"),
+        ("prep", ("check",), "no aligned frames to check; run `dvc repro`"),
         ("prep", ("flow", "nowhere"), "unknown release 'nowhere'"),
         ("prep", ("flow-images", "nowhere"), "unknown release 'nowhere'"),
         ("prep", ("link", "nowhere", "."), "unknown release 'nowhere'"),

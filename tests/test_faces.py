@@ -176,3 +176,33 @@ def test_an_aligned_crop_has_its_eyes_where_asked(mesh, astronaut, face):
     again = mesh.find(crop)
     expected = np.array([[0.3, 0.32], [0.7, 0.32]]) * 128 - 0.5
     np.testing.assert_allclose(again.eyes, expected, atol=1.0)
+
+
+# --- several faces, and the same photograph by dlib
+
+
+def test_two_faces_beside_each_other_are_refused(mesh, astronaut):
+    face_part = astronaut[:260, 90:350]
+    with pytest.raises(FaceError, match="several_faces: two faces alike in size"):
+        mesh.find(np.ascontiguousarray(np.hstack([face_part, face_part])))
+
+
+def test_a_smaller_face_in_the_background_does_not_matter(mesh, astronaut):
+    near = astronaut[:260, 90:350]
+    small = cv2.resize(near, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    frame = np.full((260, 400, 3), 110, np.uint8)
+    frame[:, :260], frame[:130, 265:395] = near, small
+    assert abs(mesh.find(frame).eyes[:, 0].mean() - (224.5 - 90)) < 4
+
+
+def test_dlib_finds_the_same_eyes(astronaut):
+    pytest.importorskip("dlib", reason="the extra dlib is not installed")
+    from prep.faces_dlib import DlibFaces
+
+    finder = DlibFaces()
+    found = finder.find(astronaut)
+    assert found.landmarks.shape == (68, 3)
+    np.testing.assert_allclose(found.eyes, ASTRONAUT_EYES, atol=3.0)
+    np.testing.assert_allclose(found.five_points[3:], ASTRONAUT_MOUTH, atol=5.0)
+    with pytest.raises(FaceError, match="no_face: dlib's detector finds no face in the 64x48 frame"):
+        finder.find(np.full((48, 64, 3), 90, np.uint8))

@@ -9,8 +9,20 @@ import pytest
 
 from bench.params import load_run, load_runs, load_tasks, load_train, run_names
 from models.registry import ModelOptionError, UnknownModelError
+from prep.flow import METHODS
 from prep.link import check_links
-from prep.params import AlignParams, ParamsError, SynthParams, TaskParams, check_params, read_params, section
+from prep.params import (
+    AlignParams,
+    FlowInput,
+    FlowParams,
+    ParamsError,
+    Sampling,
+    SynthParams,
+    TaskParams,
+    check_params,
+    read_params,
+    section,
+)
 from prep.releases import ReleaseError
 from tests.builders import PARAMS, params, write_params
 
@@ -24,6 +36,7 @@ def test_shipped_files_load_and_check(name: str) -> None:
     assert [run.name for run in runs] == list(content["runs"])
     section(SynthParams, content["synth"], "synth")
     section(AlignParams, content["align"], "align")
+    section(FlowParams, content["flow"], "flow")
     for run in runs:
         assert set(run.model.inputs) <= set(run.task_params.inputs)
 
@@ -43,6 +56,7 @@ def load(content: dict[str, Any]) -> None:
     content = read_params()
     section(SynthParams, content["synth"], "synth")
     section(AlignParams, content["align"], "align")
+    section(FlowParams, content["flow"], "flow")
     load_runs(content)
     check_links(content)
 
@@ -64,6 +78,7 @@ def put(dotted: str, value: Any, content: dict[str, Any] | None = None) -> dict[
         "extra",
         "synth.extra",
         "align.extra",
+        "flow.extra",
         "tasks.tiny.extra",
         "tasks.tiny.sampling.extra",
         "tasks.tiny.flow.extra",
@@ -91,7 +106,7 @@ def test_unknown_key(project: Path, dotted: str) -> None:
     ("dotted", "known"),
     [
         ("tasks.tiny.sampling.extra", "rule, frames"),
-        ("tasks.tiny.flow.extra", "size, scaling"),
+        ("tasks.tiny.flow.extra", "size, scaling, limit, strain_limit"),
         ("runs.tiny-ststnet.faults.extra", "own_set_normalisation, frozen_batch_norm, untested_subjects"),
     ],
 )
@@ -122,15 +137,21 @@ def test_options_of_a_model_that_does_not_exist(project: Path) -> None:
         ("align.size", "96"),
         ("align.eye_distance", 1.0),
         ("align.colour", 1),
+        ("flow.method", "DIS"),
+        ("flow.missing_apex", True),
         ("tasks.tiny.releases", "synthetic"),
         ("tasks.tiny.releases", []),
         ("tasks.tiny.classes", {"only": ["one"]}),
         ("tasks.tiny.classes", {"a": ["joy"], "b": ["joy"]}),
         ("tasks.tiny.sampling.frames", 1),
+        ("tasks.tiny.sampling.frames", None),
         ("tasks.tiny.sampling.rule", "random"),
+        ("tasks.tiny.sampling.rule", "all"),  # with frames
         ("tasks.tiny.rank_pooling", "cubic"),
         ("tasks.tiny.rank_pooling", None),
         ("tasks.tiny.flow.size", 0),
+        ("tasks.tiny.flow.scaling", "fixed"),  # without limits
+        ("tasks.tiny.flow.limit", 2.0),  # per_image
         ("runs.tiny-majority.task", 3),
         ("runs.tiny-majority.task", ""),
         ("runs.tiny-majority", "majority"),
@@ -166,7 +187,7 @@ def test_wrong_value(project: Path, dotted: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize("value", ["text", 3, None, ["a"]])
-@pytest.mark.parametrize("name", ["synth", "align", "tasks", "runs", "train", "options"])
+@pytest.mark.parametrize("name", ["synth", "align", "flow", "tasks", "runs", "train", "options"])
 def test_a_section_that_is_no_mapping(project: Path, name: str, value: Any) -> None:
     with pytest.raises(ParamsError, match=name):
         load(params(**{name: value}))
@@ -188,7 +209,8 @@ def test_missing_section(project: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "dotted", ["synth.seed", "align.size", "tasks.tiny.classes", "runs.tiny-ststnet.model", "train.device"]
+    "dotted",
+    ["synth.seed", "align.size", "flow.method", "tasks.tiny.classes", "runs.tiny-ststnet.model", "train.device"],
 )
 def test_missing_key(project: Path, dotted: str) -> None:
     content = params()
@@ -433,3 +455,45 @@ def test_task_inputs_follow_its_sections() -> None:
     assert flow.inputs == ("flow",)
     with pytest.raises(ValueError, match="needs frames"):
         TaskParams(releases=["r"], classes={"a": ["a"], "b": ["b"]})
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_flow_method_can_be_asked_for(name: str) -> None:
+    assert section(FlowParams, {"method": name, "missing_apex": "estimate"}, "flow").method == name
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"rule": "tim"}, "rule tim needs frames"),
+        ({"rule": "uniform"}, "rule uniform needs frames"),
+        ({"rule": "all", "frames": 8}, "rule all takes every frame: leave frames out"),
+    ],
+)
+def test_frames_belong_to_the_rules_that_count_them(content: dict[str, Any], message: str) -> None:
+    with pytest.raises(ParamsError, match=f"tasks.x.sampling: .*{message}"):
+        section(Sampling, content, "tasks.x.sampling")
+    assert section(Sampling, {"rule": "all"}, "tasks.x.sampling").frames is None
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"scaling": "fixed"}, "needs limit .pixels. and strain_limit"),
+        ({"scaling": "fixed", "limit": 2.0}, "needs limit .pixels. and strain_limit"),
+        ({"scaling": "fixed", "limit": 0.0, "strain_limit": 0.1}, "greater than 0"),
+        ({"scaling": "pixels", "limit": 2.0}, "limit: for scaling fixed alone, not pixels"),
+        ({"scaling": "per_image", "strain_limit": 0.1}, "strain_limit: for scaling fixed alone, not per_image"),
+    ],
+)
+def test_limits_belong_to_fixed_scaling(content: dict[str, Any], message: str) -> None:
+    with pytest.raises(ParamsError, match=message):
+        section(FlowInput, {"size": 28} | content, "tasks.x.flow")
+
+
+def test_a_task_of_all_frames_gives_no_frames() -> None:
+    """Its clips differ in length; a model that wants T frames of each is refused by name."""
+    content = put("tasks.tiny.sampling", {"rule": "all"}, run_with(model="cnn3d"))
+    assert load_tasks(content)["tiny"].inputs == ("dynamic_image", "flow")
+    with pytest.raises(ParamsError, match="'cnn3d' needs frames, but task 'tiny' gives dynamic_image, flow"):
+        load_run("it", content)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from functools import partial
 from pathlib import Path
@@ -130,6 +131,70 @@ def test_killed_at_several_points(kill, reference: dict[str, str], tmp_path: Pat
     # what was finished was not done again
     assert project.log().count("going on,") >= len(STRIKES), project.log()
     assert "Traceback" not in project.log()[len(before) :]
+
+
+ALIGN = ("python", "-m", "prep", "align", "synthetic")
+
+
+@pytest.fixture(scope="module")
+def indexed(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project up to its manifest, and what an undisturbed align makes of it."""
+    project = Project(tmp_path_factory.mktemp("indexed"))
+    project.run("python", "-m", "prep", "synthesize")
+    project.run("python", "-m", "prep", "index", "synthetic")
+    project.run(*ALIGN)
+    return project
+
+
+def manifest_alone(indexed: Project, folder: Path) -> Project:
+    project = Project(folder)
+    for place in ("data/raw", "data/manifest"):
+        shutil.copytree(indexed.folder / place, folder / place)
+    return project
+
+
+def kept_units(project: Project) -> dict[str, tuple[int, int]]:
+    """Files of the clips that align has finished: which file each is, and when it was written."""
+    files = (project.folder / ".scratch/align-synthetic").glob("*/units/*/*")
+    return {file.parent.name: (file.stat().st_ino, file.stat().st_mtime_ns) for file in files}
+
+
+@pytest.mark.parametrize("kill", [kill_dvc, kill_worker, kill_group])
+def test_align_killed_in_the_middle(kill, indexed: Project, tmp_path: Path) -> None:
+    """It goes on with the clips that are left, and the shards, their contents and checksums come out the same."""
+    project = manifest_alone(indexed, tmp_path)
+    process = project.start(*ALIGN, jobs=1)
+    wait_until(partial(enough_units, project, "align-synthetic", 3), process)
+    below = descendants(process)
+    kill(process)
+    assert process.wait(timeout=60) != 0
+    psutil.wait_procs(below, timeout=20)
+    assert not (project.folder / "data/aligned/synthetic").exists()
+    kept = kept_units(project)
+    total = len(kept_units(indexed))
+    assert 3 <= len(kept) < total
+
+    output = project.run(*ALIGN, jobs=2)
+    assert f"align synthetic: going on, {len(kept)} of {total} clips" in output
+    after = kept_units(project)
+    assert len(after) == total and {name: after[name] for name in kept} == kept  # none was done again
+    aligned = project.hashes("data/aligned")
+    assert aligned == indexed.hashes("data/aligned")
+    names = {Path(name).name for name in aligned}
+    assert names == {"SHA256SUMS", "clips.parquet", "frames-000.parquet", "rejected.parquet"}
+    assert "problems: none" in project.run("python", "-m", "prep", "check")
+
+
+def test_align_killed_as_it_publishes(indexed: Project, tmp_path: Path) -> None:
+    project = manifest_alone(indexed, tmp_path)
+    process = project.start(*ALIGN, jobs=2)
+    staging = project.folder / "data/aligned/.staging-synthetic"
+    wait_until(lambda: staging.exists() or (project.folder / "data/aligned/synthetic").exists(), process)
+    kill_group(process)
+    process.wait(timeout=60)
+    total = len(kept_units(indexed))
+    assert f"going on, {total} of {total} clips" in project.run(*ALIGN)
+    assert project.hashes("data/aligned") == indexed.hashes("data/aligned")
 
 
 def test_a_worker_that_starts_as_its_stage_dies_ends_too(tmp_path: Path) -> None:

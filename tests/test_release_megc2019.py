@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from collections import Counter
+from collections.abc import Callable
 from itertools import permutations
 from pathlib import Path
 
 import cv2
 import numpy as np
+import openpyxl
 import pytest
 
 from prep import shards
@@ -16,6 +19,7 @@ from prep.flow_images import flow_of_images
 from prep.releases import ReleaseError, megc2019_flow, read_release
 from prep.releases.base import Listing
 from prep.schema import FLOW, MANIFEST, REJECTED, Reason
+from prep.simulate import Simulated
 from tests.builders import (
     FLOW_CLIPS,
     face_like,
@@ -169,11 +173,70 @@ def test_sheet_missing_or_of_other_columns(tmp_path: Path) -> None:
     write_flow_whole(tmp_path)
     sheet = tmp_path / "combined_3_class2_for_optical_flow.csv"
     sheet.write_text("a,b\n1,2\n")
-    with pytest.raises(ReleaseError, match="column 'dataset' not found; the sheet has a, b"):
+    with pytest.raises(ReleaseError, match=r"'dataset', .*, 'label' not found; the sheet has .*: a, b"):
         read_release("megc2019_flow", tmp_path)
     sheet.unlink()
     with pytest.raises(ReleaseError, match="combined_3_class2_for_optical_flow"):
         read_release("megc2019_flow", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("casme2,sub01,EP02_01f\n", "row 1: cannot be read"),
+        ("casme2,sub01\n", "row 1: cannot be read"),
+        ("casme2,sub01,EP02_01f,1\n\ncasme2,sub01,EP02_01f,1\n", "row 3: clip casme2/sub01/EP02_01f is listed twice"),
+        ("casme2,sub01,EP02_01f,3\n", "row 1: cannot be read"),
+        ('casme2,sub01,"EP02_01f,1\n', "not a readable annotation sheet"),
+        ("", "STSNet_whole_norm_u_v_os|clips that combined_3class_gt.csv does not"),
+    ],
+)
+def test_official_list_that_cannot_be_read(tmp_path: Path, content: str, message: str) -> None:
+    write_flow_whole(tmp_path)
+    (tmp_path / "combined_3class_gt.csv").write_text(content)
+    with pytest.raises(ReleaseError, match=message):
+        read_release("megc2019_flow", tmp_path)
+
+
+@pytest.mark.parametrize("form", ["crlf", "bom", "semicolon", "wider"])
+def test_other_forms_of_the_official_list(tmp_path: Path, form: str) -> None:
+    write_official(tmp_path)
+    path = tmp_path / "combined_3class_gt.csv"
+    expected = megc2019_flow.official_labels(path)
+    text = path.read_text()
+    text = {
+        "crlf": text.replace("\n", "\r\n"),
+        "bom": "\ufeff" + text,
+        "semicolon": text.replace(",", ";"),
+        "wider": text.replace("\n", ",,\n"),
+    }[form]
+    path.write_bytes(text.encode())
+    assert megc2019_flow.official_labels(path) == expected and len(expected) == 7
+
+
+def test_a_row_of_a_part_that_names_no_folder(simulated: Callable[..., Simulated], tmp_path: Path) -> None:
+    """What a part leaves out does not stop the composite."""
+    written = simulated("megc2019")
+    root = shutil.copytree(written.sheet.parent, tmp_path / "release")
+    sheet = next((root / "casme2").glob("*.xlsx"))
+    book = openpyxl.load_workbook(sheet)
+    book.worksheets[0].append([1, "../sub02/EP", None, 1, 2, 3, None, 4, "disgust"])
+    book.save(sheet)
+    listing = read_release("megc2019", root)
+    assert {row["clip_id"] for row in listing.clips} == {clip.clip_id for clip in written.clips}
+
+
+def test_a_part_of_the_composite_is_not_there(simulated: Callable[..., Simulated], tmp_path: Path) -> None:
+    written = simulated("megc2019")
+    root = shutil.copytree(written.sheet.parent, tmp_path / "release")
+    shutil.rmtree(root / "samm")
+    first = next(clip for clip in written.clips if clip.clip_id.startswith("casme2/"))
+    shutil.rmtree((root / first.frames[0]).parent)
+    listing = read_release("megc2019", root)
+    lost = {row["clip_id"]: row["reason"] for row in listing.rejected}
+    assert {row["clip_id"] for row in listing.clips} | set(lost) == {clip.clip_id for clip in written.clips}
+    assert {reason for clip, reason in lost.items() if clip.startswith("samm/")} == {Reason.NOT_IN_SHEET}
+    assert lost[first.clip_id] == Reason.MISSING_FOLDER and len(lost) == 5
 
 
 # --- from flow images to rows

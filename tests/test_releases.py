@@ -10,8 +10,11 @@ import pytest
 
 from prep import images, shards
 from prep.index import index_release
-from prep.releases import RELEASES, ReleaseError, casme2, read_release
-from prep.releases.base import COLUMNS, Listing, frame_numbers, read_sheet, whole_number
+from prep.releases import RELEASES, ReleaseError, read_annotations, read_release
+from prep.releases.base import ACTION_UNITS, COLUMNS, Listing
+from prep.releases.folders import FolderProblem, frame_numbers
+from prep.releases.megc2019_flow import official_labels
+from prep.releases.sheets import read_sheet, whole_number
 from prep.schema import MANIFEST, REJECTED, Reason
 from tests.builders import (
     SHEET,
@@ -68,7 +71,6 @@ def test_casme2_clip(tmp_path: Path) -> None:
     assert first["frame_numbers"] == list(range(46, 87))
     assert second["frames"] == [f"CASME2_RAW_selected/sub26/EP09/img{k}.jpg" for k in range(1, 12)]
     assert second["subject"] == "casme2/sub26" and second["apex"] is None and second["emotion"] == "disgust"
-    assert "2 clips of 2 subjects" in listing.notes[0]
     manifest, rejected = listing.tables()
     assert manifest.schema.equals(MANIFEST) and rejected.schema.equals(REJECTED)
 
@@ -78,14 +80,15 @@ def test_casme2_clip(tmp_path: Path) -> None:
     [
         (("01", "EP77", 1, 2, 3, "", "happiness"), Reason.MISSING_FOLDER, "sub01/EP77"),
         (("26", "EP09", 1, 5, 12, "", "happiness"), Reason.MISSING_FILE, "1 of 12 frames are missing, first 12"),
-        (("26", "EP09", 11, 5, 1, "", "happiness"), Reason.BAD_ROW, "onset '11'"),
-        (("26", "EP09", 3, 2, 9, "", "happiness"), Reason.BAD_ROW, "apex '2'"),
-        (("26", "EP09", 3, 10, 9, "", "happiness"), Reason.BAD_ROW, "apex '10'"),
-        (("26", "EP09", 5, 5, 5, "", "happiness"), Reason.BAD_ROW, "onset '5'"),
+        (("26", "EP09", 11, 5, 1, "", "happiness"), Reason.BAD_MARKS, "onset '11'"),
+        (("26", "EP09", 3, 2, 9, "", "happiness"), Reason.BAD_MARKS, "apex '2'"),
+        (("26", "EP09", 3, 10, 9, "", "happiness"), Reason.BAD_MARKS, "apex '10'"),
+        (("26", "EP09", 5, 5, 5, "", "happiness"), Reason.BAD_MARKS, "onset '5'"),
         (("26", "EP09", "/", 5, 9, "", "happiness"), Reason.BAD_ROW, "onset '/'"),
         (("26", "EP09", 1, 5, None, "", "happiness"), Reason.BAD_ROW, "offset"),
         (("26", "EP09", 1.5, 5, 9, "", "happiness"), Reason.BAD_ROW, "onset '1.5'"),
         (("26", "EP09", 1, 5, 9, "", None), Reason.BAD_ROW, "emotion"),
+        (("26", "EP09", 1, 5, 9, "", "boredom"), Reason.UNKNOWN_EMOTION, "emotion 'boredom'; expected one of"),
     ],
 )
 def test_casme2_row_that_cannot_be_used(tmp_path: Path, row: tuple, reason: Reason, detail: str) -> None:
@@ -171,7 +174,7 @@ def test_columns_are_found_by_name(tmp_path: Path) -> None:
     path = tmp_path / "sheet.csv"
     names = ["EMOTION", " apex frame ", "Offset_Frame", "AUs", "Filename", "onset", "Subject", "Remarks"]
     path.write_text("\ufeff" + ",".join(names) + "\nJoy,2,3,12, a ,1,s01,NA\n", encoding="utf-8")
-    (row,) = read_sheet(path, COLUMNS).to_dict("records")
+    (row,) = read_sheet(path, COLUMNS, ACTION_UNITS).to_dict("records")
     assert row == {
         "subject": "s01", "clip": "a", "onset": "1", "apex": "2", "offset": "3", "action_units": "12", "emotion": "Joy"
     }  # fmt: skip
@@ -196,34 +199,19 @@ def test_whole_numbers(text: str, number: int | None) -> None:
 
 
 def test_frame_numbers_padded_or_not(tmp_path: Path) -> None:
-    for name in ("img1.jpg", "img002.jpg", "img10.jpg", "other3.jpg", "img.jpg", "img4.txt"):
+    for name in ("img1.jpg", "img002.jpg", "img10.JPG", "other3.jpg", "img.jpg", "img4.txt", ".img5.jpg"):
         (tmp_path / name).touch()
-    assert {number: path.name for number, path in frame_numbers(tmp_path, "img*.jpg").items()} == {
-        1: "img1.jpg", 2: "img002.jpg", 10: "img10.jpg"
+    assert {number: path.name for number, path in frame_numbers(tmp_path, tmp_path, "img").items()} == {
+        1: "img1.jpg", 2: "img002.jpg", 10: "img10.JPG"
     }  # fmt: skip
 
 
-# --- real data, where FDPBENCH_SHARED_DATA says it is
-
-
-def test_real_casme2_sheet(shared_data: Path, tmp_path: Path) -> None:
-    path = shared_data / "annotations/casme2/CASME2-coding-20140508.xlsx"
-    if not path.is_file():
-        pytest.skip(f"{path} is not there")
-    sheet = read_sheet(path, COLUMNS)
-    assert len(sheet) == casme2.CLIPS and sheet["subject"].nunique() == casme2.SUBJECTS
-    assert Counter(sheet["emotion"]) == {
-        "others": 99, "disgust": 63, "happiness": 32, "repression": 27, "surprise": 25, "sadness": 7, "fear": 2
-    }  # fmt: skip
-    marks = {mark: sheet[mark].map(whole_number) for mark in ("onset", "apex", "offset")}
-    assert marks["onset"].notna().all() and marks["offset"].notna().all()
-    assert sheet[marks["apex"].isna()]["clip"].tolist() == ["EP12_01f"]
-    # a release of empty folders: every row is accounted for, with its subject's folder name
-    (tmp_path / path.name).symlink_to(path)
-    (tmp_path / "CASME2_RAW_selected").mkdir()
-    listing = casme2.read(tmp_path)
-    assert len(listing.clips) + len(listing.rejected) == casme2.CLIPS
-    assert all(row["clip_id"].startswith("casme2/sub") for row in listing.rejected)
+def test_two_files_of_one_frame(tmp_path: Path) -> None:
+    for name in ("img1.jpg", "img01.png"):
+        (tmp_path / name).touch()
+    with pytest.raises(FolderProblem, match=r"img01\.png and img1\.jpg are the same frame") as caught:
+        frame_numbers(tmp_path, tmp_path)
+    assert caught.value.reason == Reason.DUPLICATE
 
 
 @pytest.mark.parametrize("apex", ["/", 0, "0", None, ""])
@@ -231,3 +219,62 @@ def test_an_apex_that_the_sheet_does_not_give(tmp_path: Path, apex: object) -> N
     casme2_release(tmp_path, ("26", "EP09", 1, apex, 11, "", "disgust"))
     (clip,) = read_release("casme2", tmp_path).clips
     assert clip["apex"] is None
+
+
+# --- real sheets, where FDPBENCH_SHARED_DATA says they are
+
+
+def real_sheet(shared_data: Path, pattern: str) -> Path:
+    found = sorted((shared_data / "annotations").glob(pattern))
+    if not found:
+        pytest.skip(f"no {pattern} in {shared_data / 'annotations'}")
+    return found[0]
+
+
+def test_real_casme2_sheet(shared_data: Path, tmp_path: Path) -> None:
+    path = real_sheet(shared_data, "casme2/CASME2-coding-20140508.xlsx")
+    found = read_annotations("casme2", path)
+    assert Counter(clip.emotion for clip in found.clips) == {
+        "others": 99, "disgust": 63, "happiness": 32, "repression": 27, "surprise": 25, "sadness": 7, "fear": 2
+    }  # fmt: skip
+    assert len(found.clips) == 255 and len({clip.subject for clip in found.clips}) == 26
+    assert found.rejected == []
+    assert [clip.clip for clip in found.clips if clip.apex is None] == ["EP12_01f"]
+    # a release of empty folders: every row is accounted for, with its subject's folder name
+    (tmp_path / path.name).symlink_to(path)
+    (tmp_path / "CASME2_RAW_selected").mkdir()
+    with pytest.raises(ReleaseError, match="no clip of 'casme2' could be used.*casme2/sub01/EP02_01f"):
+        read_release("casme2", tmp_path)
+
+
+def test_real_samm_sheet(shared_data: Path) -> None:
+    found = read_annotations("samm", real_sheet(shared_data, "samm/SAMM_Micro_FACS_Codes_v2.xlsx"))
+    assert len(found.clips) == 159 and len({clip.subject for clip in found.clips}) == 29
+    assert found.rejected == []
+    counts = Counter(clip.emotion for clip in found.clips)
+    five = {"anger": 57, "happiness": 26, "other": 26, "surprise": 15, "contempt": 12}
+    assert {name: counts[name] for name in five} == five
+    assert len({clip.subject for clip in found.clips if clip.emotion in five}) == 27
+    assert len([clip for clip in found.clips if clip.emotion != "other"]) == 133
+    assert len({clip.subject for clip in found.clips if clip.emotion != "other"}) == 28
+
+
+def test_real_casme3_sheet(shared_data: Path) -> None:
+    """Its broken rows are known by their values; one of them has a known correction."""
+    found = read_annotations("casme3_a", real_sheet(shared_data, "casme3/*part_A_ME*.xlsx"))
+    assert len(found.clips) + len(found.rejected) == 860
+    subjects = {row["clip_id"].split("/")[1] for row in found.rejected} | {clip.subject for clip in found.clips}
+    assert len(subjects) == 94
+    assert {row["reason"] for row in found.rejected} == {Reason.BAD_MARKS} and len(found.rejected) == 3
+    assert [(row["clip"], row["applied"]) for row in found.corrections] == [("spNO.216/d_3647", True)]
+    counts = Counter(clip.emotion for clip in found.clips) + Counter(row["emotion"] for row in found.rejected)
+    assert counts == {
+        "disgust": 250, "surprise": 187, "others": 161, "fear": 86, "anger": 64, "sad": 57, "happy": 55
+    }  # fmt: skip
+
+
+def test_real_official_list(shared_data: Path) -> None:
+    labels = official_labels(real_sheet(shared_data, "combined_3class_gt.csv"))
+    assert Counter(dataset for dataset, _, _ in labels) == {"casme2": 145, "smic": 164, "samm": 133}
+    assert len(labels) == 442 and len({(dataset, subject) for dataset, subject, _ in labels}) == 68
+    assert Counter(labels.values()) == {"0": 250, "1": 109, "2": 83}

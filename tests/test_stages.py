@@ -11,14 +11,15 @@ import pytest
 
 from bench.data import load_index, load_task_info
 from prep import align, crops, images, paths, shards
+from prep.check import check_release
 from prep.dynamic import draw_dynamic_image, dynamic_images
 from prep.faces import Face, FaceError
-from prep.flow import flow_field
+from prep.flow import flow_field, scale_fixed
 from prep.index import index_release, load_manifest
 from prep.onset_apex import flow_of_release
-from prep.params import AlignParams, FlowInput, TaskParams, section
+from prep.params import AlignParams, FlowInput, FlowParams, TaskParams, section
 from prep.sampling import uniform
-from prep.schema import DYNAMIC, FLOW, FRAMES, REJECTED, TASK, Reason
+from prep.schema import CONTENTS, DYNAMIC, FLOW, FRAMES, REJECTED, TASK, Reason
 from prep.scratch import Scratch
 from prep.tasks import gather_task
 from prep.workers import Context, Unit
@@ -26,6 +27,7 @@ from tests.builders import PARAMS, face_like, write_flow_whole, write_image, wri
 
 RELEASE = "synthetic"
 ALIGN = section(AlignParams, PARAMS["align"], "align")
+FLOW_PARAMS = section(FlowParams, PARAMS["flow"], "flow")
 TASK_PARAMS = section(TaskParams, PARAMS["tasks"]["tiny"], "tasks.tiny")
 
 CLIPS = [
@@ -73,7 +75,7 @@ def prepare(task: TaskParams = TASK_PARAMS) -> None:
     index_release(RELEASE, paths.raw(RELEASE), paths.manifest(RELEASE))
     manifest: list[dict[str, Any]] = load_manifest(RELEASE)
     crops.align_release(RELEASE, paths.raw(RELEASE), manifest, paths.aligned(RELEASE), ALIGN, 1)
-    flow_of_release(RELEASE, manifest, paths.aligned(RELEASE), paths.flow(RELEASE))
+    flow_of_release(RELEASE, manifest, paths.aligned(RELEASE), paths.flow(RELEASE), FLOW_PARAMS)
     dynamic_images("tiny", task, paths.dynamic("tiny"))
     gather_task("tiny", task, paths.task("tiny"))
 
@@ -87,7 +89,7 @@ def rejected(folder: Path) -> dict[str, str]:
 def kept(folder: Path) -> set[str]:
     """Clips in a stage's output."""
     schemas = {"dynamic.parquet": DYNAMIC, "flow.parquet": FLOW, "clips.parquet": TASK}
-    for name, schema in schemas.items():
+    for name, schema in schemas.items() if folder.parent.name != "aligned" else ():
         if (folder / name).is_file():
             ids = [row["clip_id"] for row in shards.read_rows(folder / name, schema, columns=["clip_id"])]
             assert len(set(ids)) == len(ids)
@@ -260,6 +262,21 @@ def test_aligned_frames(release: Path) -> None:
     assert (images.decode_png(rows[3]["image"]) == expected).all()
 
 
+def test_what_is_written_passes_its_check(release: Path) -> None:
+    truncate(frame(release, "s02", "c", 3))
+    prepare()
+    report = check_release(RELEASE, paths.manifest(RELEASE), paths.aligned(RELEASE))
+    assert report.problems == []
+    assert (report.clips, report.rejected) == (4, 1)
+    records = shards.read_table(paths.aligned(RELEASE) / "clips.parquet", CONTENTS).to_pylist()
+    assert [(row["clip_id"], row["frames"]) for row in records] == [
+        (clip("s01", "a"), 8),
+        (clip("s01", "b"), 7),
+        (clip("s02", "a"), 6),
+        (clip("s03", "d"), 8),
+    ]
+
+
 def test_colour_crops_give_the_same_grey_task(release: Path) -> None:
     prepare()
     before = kept(paths.task("tiny"))
@@ -269,7 +286,7 @@ def test_colour_crops_give_the_same_grey_task(release: Path) -> None:
     (row, *_) = shards.read_rows(shards.frame_shards(paths.aligned(RELEASE))[0], FRAMES)
     assert images.decode_png(row["image"]).shape == (32, 32, 3)
     dynamic_images("tiny", TASK_PARAMS, paths.dynamic("tiny"))
-    flow_of_release(RELEASE, manifest, paths.aligned(RELEASE), paths.flow(RELEASE))
+    flow_of_release(RELEASE, manifest, paths.aligned(RELEASE), paths.flow(RELEASE), FLOW_PARAMS)
     gather_task("tiny", TASK_PARAMS, paths.task("tiny"))
     assert kept(paths.task("tiny")) == before
     (row, *_) = shards.read_rows(paths.task("tiny") / "clips.parquet", TASK)
@@ -297,6 +314,7 @@ def test_flow_is_from_onset_to_apex(release: Path) -> None:
         row = rows[clip(subject, name)]
         expected = flow_field(crop[row["clip_id"], onset], crop[row["clip_id"], apex])
         assert (row["unit"], row["side"]) == ("pixels", 32)
+        assert (row["apex"], row["apex_source"]) == (apex, "annotated")
         assert (np.array(row["flow"], np.float32).reshape(3, 32, 32) == expected).all()
 
 
@@ -310,6 +328,11 @@ def test_network_flow_is_scaled_for_each_image(release: Path) -> None:
     flows = {row["clip_id"]: row["flow"] for row in shards.read_rows(paths.flow(RELEASE) / "flow.parquet", FLOW)}
     for row in shards.read_rows(paths.task("tiny") / "clips.parquet", TASK):
         assert row["flow"] == flows[row["clip_id"]]
+    fixed = FlowInput(size=32, scaling="fixed", limit=0.5, strain_limit=0.1)
+    gather_task("tiny", TASK_PARAMS.model_copy(update={"flow": fixed}), paths.task("tiny"))
+    for row in shards.read_rows(paths.task("tiny") / "clips.parquet", TASK):
+        field = np.array(flows[row["clip_id"]], np.float32).reshape(3, 32, 32)
+        assert row["flow"] == scale_fixed(field, 0.5, 0.1).ravel().tolist()
 
 
 def test_pixels_cannot_be_had_of_scaled_flow_images(project: Path) -> None:
@@ -321,10 +344,12 @@ def test_pixels_cannot_be_had_of_scaled_flow_images(project: Path) -> None:
     gather_task("tiny_flow", task, paths.task("tiny_flow"))
     assert len(load_index(paths.task("tiny_flow"))) == 7
     assert {row["dataset"] for row in load_index(paths.task("tiny_flow"))} == {"casme2", "smic", "samm"}
-    with pytest.raises(ValueError, match=r"casme2/sub01/EP02_01f.*per_image"):
-        gather_task(
-            "tiny_flow", task.model_copy(update={"flow": FlowInput(size=28, scaling="pixels")}), paths.task("x")
-        )
+    for wanted in (
+        FlowInput(size=28, scaling="pixels"),
+        FlowInput(size=28, scaling="fixed", limit=1.0, strain_limit=0.1),
+    ):
+        with pytest.raises(ValueError, match=r"casme2/sub01/EP02_01f.*per_image"):
+            gather_task("tiny_flow", task.model_copy(update={"flow": wanted}), paths.task("x"))
 
 
 def test_a_clip_in_two_releases(release: Path) -> None:
@@ -336,9 +361,10 @@ def test_a_clip_in_two_releases(release: Path) -> None:
 
 def test_stages_repeat_their_bytes(release: Path) -> None:
     prepare()
-    before = {path: path.read_bytes() for path in Path("data").rglob("*.parquet")}
+    before = {path: path.read_bytes() for path in Path("data").rglob("*") if path.is_file()}
+    assert {path.name for path in before} >= {"frames-000.parquet", "clips.parquet", "rejected.parquet", "SHA256SUMS"}
     prepare()
-    assert {path: path.read_bytes() for path in Path("data").rglob("*.parquet")} == before
+    assert {path: path.read_bytes() for path in Path("data").rglob("*") if path.is_file()} == before
     assert not list(Path("data").rglob(".staging-*"))
 
 
@@ -396,4 +422,4 @@ def test_stages_say_what_to_run_first(project: Path) -> None:
     with pytest.raises(shards.ShardError, match="dvc repro"):
         dynamic_images("tiny", TASK_PARAMS, paths.dynamic("tiny"))
     with pytest.raises(shards.ShardError, match="dvc repro"):
-        flow_of_release(RELEASE, [], paths.aligned(RELEASE), paths.flow(RELEASE))
+        flow_of_release(RELEASE, [], paths.aligned(RELEASE), paths.flow(RELEASE), FLOW_PARAMS)

@@ -43,7 +43,8 @@ def annotations_of(sheet: Path, release: str) -> Annotations:
         table = read_sheet(sheet, COLUMNS, ACTION_UNITS)
         table["place"] = table["clip"]
         table["clip"] = [
-            f"{video}_{onset}" if video else "" for video, onset in zip(table["place"], table["onset"], strict=True)
+            f"{video}_{onset}" if video.strip(".") else video  # no name of a folder: rejected by `annotate`
+            for video, onset in zip(table["place"], table["onset"], strict=True)
         ]
     else:
         table = read_sheet(sheet, PART_C, {"apex": ("apex",), **ACTION_UNITS})

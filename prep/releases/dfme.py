@@ -12,6 +12,7 @@ are a guess that follows the sheet's columns, and the reader has not met the rea
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from prep.releases.base import ACTION_UNITS, COLUMNS, Annotations, Listing, annotate, start
@@ -46,5 +47,5 @@ def read(root: Path, release: str = "dfme") -> Listing:
     rates = {f"{found.dataset}/{clip.subject}/{clip.clip}": clip.place for clip in found.clips}
     for row in listing.clips:
         rate = rates[row["clip_id"]]
-        row["fps"] = float(rate) if rate.replace(".", "", 1).isdigit() else None
+        row["fps"] = float(rate) if re.fullmatch(r"[0-9]{1,5}(\.[0-9]*)?", rate) and float(rate) else None
     return listing

@@ -58,7 +58,8 @@ def frame_numbers(folder: Path, root: Path, prefix: str = "") -> dict[int, Path]
         digits = path.stem[len(path.stem.rstrip("0123456789")) :]
         if not digits or path.suffix.lower() not in IMAGES or not path.name.startswith(prefix) or path.name[0] == ".":
             continue
-        if entry.is_symlink() and not path.resolve().is_relative_to(home):
+        # not Path.resolve, which gives up on a link that leads to itself
+        if entry.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(home):
             raise FolderProblem(Reason.OUTSIDE_RELEASE, f"{path.name} is a link that leads out of the release")
         other = numbered.setdefault(int(digits), path)
         if other is not path:
@@ -104,19 +105,23 @@ def add_clips(
             place = folder(clip)
             files = frame_numbers(place, root, prefix)
             wanted = range(clip.onset, clip.offset + 1)
-            missing = [frame for frame in wanted if frame not in files]
+            missing = len(wanted) - sum(frame in wanted for frame in files)
             if missing and trimmed and len(files) == len(wanted):
                 files = dict(zip(wanted, (files[number] for number in sorted(files)), strict=True))
                 renumbered += 1
             elif missing:
                 numbers = f"the folder holds {len(files)}" + (f", {min(files)} to {max(files)}" if files else "")
+                first = next(frame for frame in wanted if frame not in files)
                 raise FolderProblem(
                     Reason.MISSING_FILE,
-                    f"{_under(place, root)}: {len(missing)} of {len(wanted)} frames are missing, first {missing[0]}; "
-                    f"{numbers}",
+                    f"{_under(place, root)}: {missing} of {len(wanted)} frames are missing, first {first}; {numbers}",
                 )
         except FolderProblem as problem:
             listing.reject(name, problem.reason, f"{clip.row}: {problem}", clip.emotion)
+            continue
+        except OSError as error:  # a folder on the way that cannot be listed, a name that no file system holds
+            detail = f"{clip.row}: folder of {clip.subject}, {clip.clip}: {error.strerror}"
+            listing.reject(name, Reason.UNREADABLE_FILE, detail, clip.emotion)
             continue
         listing.add(
             clip.subject,

@@ -81,5 +81,5 @@ def read(root: Path, release: str = "megc2019") -> Listing:
 
 
 def _key(dataset: str, clip_id: str) -> megc2019_flow.Key:
-    _, subject, clip = clip_id.split("/")
+    _, subject, clip = clip_id.split("/", 2)  # what a row that cannot be used calls its clip may hold more
     return dataset, subject, clip

@@ -30,7 +30,7 @@ from prep.releases.base import (
     Annotations,
     Listing,
 )
-from prep.releases.sheets import ReleaseError, read_sheet
+from prep.releases.sheets import ReleaseError, read_grids, read_sheet
 from prep.schema import Reason
 
 __all__ = ["COMPLETE", "EMOTIONS", "OFFICIAL", "Key", "annotations_of", "composite_key", "official_labels", "read"]
@@ -166,9 +166,9 @@ def official_labels(path: Path) -> dict[Key, str]:
     """
     if not path.is_file():
         raise ReleaseError(f"{path}: the official list of MEGC2019 not found")
-    frame = pd.read_csv(path, header=None, names=["dataset", "sub", "clip", "label"], dtype=str, keep_default_na=False)
-    frame.index = pd.RangeIndex(1, len(frame) + 1)
-    return _labels(frame, path)
+    columns = ["dataset", "sub", "clip", "label"]
+    grid = next(iter(read_grids(path).values()))
+    return _labels(grid.reindex(columns=range(len(columns)), fill_value="").set_axis(columns, axis=1), path)
 
 
 def _labels(frame: pd.DataFrame, path: Path) -> dict[Key, str]:

@@ -8,20 +8,22 @@ and a grid becomes a table with our column names whose index is the row's number
 from __future__ import annotations
 
 import csv
+import io
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
 import pandas as pd
+import xlrd
 
 __all__ = ["MISSING", "ReleaseError", "Sheet", "find_sheet", "read_grids", "read_sheet", "sheet_table", "whole_number"]
 
 # How sheets write that they do not know a value.
 MISSING = frozenset({"", "/", "\\", "-", "--", "?", "na", "n/a", "nan", "none", "null", "x"})
 
-WORKBOOKS = {".xlsx": "openpyxl", ".xlsm": "openpyxl", ".xls": "xlrd"}
+WORKBOOKS = {".xlsx", ".xlsm"}
 DELIMITERS = ",;\t"
 # A header stands within this many rows; SAMM's sheet has 13 rows of prose above its own.
 HEADER_ROWS = 60
@@ -70,14 +72,16 @@ def read_grids(path: Path) -> dict[str, Sheet]:
     if not path.is_file():
         raise ReleaseError(f"{path}: annotation sheet not found; check the path, and the folder that is linked")
     kind = path.suffix.lower()
-    if kind not in {*WORKBOOKS, ".csv"}:
+    if kind not in {*WORKBOOKS, ".xls", ".csv"}:
         raise ReleaseError(f"{path}: a sheet of kind {kind!r} cannot be read; save it as .xlsx or .csv")
     try:
         if kind == ".csv":
             grids = {path.name: _read_csv(path)}
+        elif kind == ".xls":
+            grids = _read_xls(path)
         else:
             grids = pd.read_excel(
-                path, sheet_name=None, header=None, dtype=str, keep_default_na=False, engine=WORKBOOKS[kind]
+                path, sheet_name=None, header=None, dtype=str, keep_default_na=False, engine="openpyxl"
             )
     except Exception as error:  # pandas, openpyxl and xlrd raise a dozen kinds for a damaged file
         raise ReleaseError(f"{path}: not a readable annotation sheet ({type(error).__name__}: {error})") from error
@@ -140,17 +144,15 @@ def read_sheet(
     """
     grids = read_grids(path)
     named = {name: grid for name, grid in grids.items() if sheet is not None and _fold(sheet) in _fold(name)}
-    for grid in (named or grids).values():
+    grids = named or grids
+    for grid in grids.values():
         table = sheet_table(grid, columns, optional)
         if table is not None:
             return table
+    rows = (row for grid in grids.values() for row in grid.head(HEADER_ROWS).to_numpy())
+    lacking = min((_lacking(row, columns) for row in rows), key=len, default=[names[0] for names in columns.values()])
     found = "; ".join(f"{name!r}: {_widest_row(grid)}" for name, grid in grids.items() if len(grid)) or "no cell at all"
-    wanted = {names[0]: {_fold(name) for name in names} for names in columns.values()}
-    seen = {_fold(cell) for grid in grids.values() for cell in grid.head(HEADER_ROWS).to_numpy().ravel()}
-    lacking = [name for name, folded in wanted.items() if not folded & seen]
-    columns_text = ", ".join(repr(name) for name in lacking or wanted)
-    reason = f"column {columns_text} not found" if lacking else f"no row holds all of the columns {columns_text}"
-    raise ReleaseError(f"{path}: {reason}; the sheet has {found}")
+    raise ReleaseError(f"{path}: column {', '.join(map(repr, lacking))} not found; the sheet has {found}")
 
 
 def whole_number(text: str) -> int | None:
@@ -161,11 +163,26 @@ def whole_number(text: str) -> int | None:
 
 def _read_csv(path: Path) -> Sheet:
     text = path.read_bytes().decode("utf-8-sig")
-    head = next((line for line in text.splitlines() if line.strip(DELIMITERS + " ")), "")
-    delimiter = max(DELIMITERS, key=head.count)
-    rows = list(csv.reader(text.splitlines(keepends=True), delimiter=delimiter, strict=True))
+    delimiter = max(DELIMITERS, key=text.count)  # over all rows: prose above the header holds commas of its own
+    rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
     width = max(map(len, rows), default=0)
     return pd.DataFrame([row + [""] * (width - len(row)) for row in rows], dtype=str)
+
+
+def _read_xls(path: Path) -> dict[str, Sheet]:
+    # not by pandas, which gives up this format
+    with xlrd.open_workbook(path, logfile=io.StringIO()) as book:
+        return {
+            sheet.name: pd.DataFrame([[_old_cell(cell) for cell in row] for row in sheet.get_rows()], dtype=str)
+            for sheet in book
+        }
+
+
+def _old_cell(cell: xlrd.sheet.Cell) -> str:
+    """Text of a cell; this format knows no whole numbers, so that 46 is stored as 46.0."""
+    if cell.ctype == xlrd.XL_CELL_NUMBER and float(cell.value).is_integer():
+        return str(int(cell.value))
+    return "" if cell.ctype == xlrd.XL_CELL_ERROR else str(cell.value)
 
 
 def _tidy(grid: Sheet) -> Sheet:
@@ -177,6 +194,12 @@ def _tidy(grid: Sheet) -> Sheet:
 
 def _fold(name: object) -> str:
     return re.sub(r"[\s_.\-]", "", unicodedata.normalize("NFKC", str(name))).lower()
+
+
+def _lacking(row: Iterable[str], columns: Mapping[str, tuple[str, ...]]) -> list[str]:
+    """First names of the columns that a row does not hold."""
+    cells = {_fold(cell) for cell in row}
+    return [names[0] for names in columns.values() if not cells & {_fold(name) for name in names}]
 
 
 def _widest_row(grid: Sheet) -> str:

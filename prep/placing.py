@@ -1,0 +1,103 @@
+"""Where each frame of a clip goes in its crop: three ways to align a clip, two ways to frame a face.
+
+================  =============================================================================================
+`align.mode`      one transform for
+================  =============================================================================================
+``first_frame``   the whole clip, from the face of its first frame: the camera stands still, the head nearly so
+``ecc``           each frame: the first frame's, after the head's drift since then is undone (`prep.drift`)
+``per_frame``     each frame, from its own face: as many papers do, with the noise of landmarks found anew
+================  =============================================================================================
+
+`results/accuracy.md` has what each costs and gains on rendered faces whose truth is known.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prep import align, drift
+from prep.faces import Face
+from prep.params import AlignParams
+
+__all__ = ["FaceFinder", "Placed", "place"]
+
+
+class FaceFinder(Protocol):
+    """What finds the face of a frame: `prep.faces.FaceMesh`, or `prep.faces_dlib.DlibFaces`."""
+
+    def find(self, rgb: NDArray[np.uint8]) -> Face:
+        """Find the face of a frame (H, W, 3), RGB; raises `prep.faces.FaceError`."""
+        ...
+
+
+class Placed(NamedTuple):
+    """A frame, its transform from source to crop pixels, and its landmarks (K, 2) in the crop, if sought."""
+
+    frame: NDArray[np.uint8]
+    transform: NDArray[np.float64]
+    landmarks: NDArray[np.float64] | None
+
+
+def place(frames: Iterable[NDArray[np.uint8]], params: AlignParams, finder: FaceFinder) -> Iterator[Placed]:
+    """Find where each frame of a clip goes; see this module.
+
+    Parameters
+    ----------
+    frames
+        Frames (H, W, 3), uint8, RGB, of one shape, in order of time. A stream will do.
+    params
+        Section ``align`` of params.yaml.
+    finder
+        Finds faces.
+
+    Yields
+    ------
+    Each frame with its transform. Landmarks come with the first frame, under ``per_frame`` with each.
+
+    Raises
+    ------
+    prep.faces.FaceError
+        If a face that is sought is not found, or not the only one.
+    prep.drift.DriftError
+        If the first frame's face is not found again.
+    """
+    stream = iter(frames)
+    if params.mode == "per_frame":
+        for frame in stream:
+            yield _by_its_face(frame, params, finder)
+        return
+    first = _by_its_face(next(stream), params, finder)
+    if params.mode == "first_frame":
+        yield first
+        for frame in stream:
+            yield Placed(frame, first.transform, None)
+        return
+    waiting: deque[NDArray[np.uint8]] = deque()
+
+    def greys() -> Iterator[NDArray[np.uint8]]:
+        for frame in chain([first.frame], stream):
+            waiting.append(frame)
+            yield align.to_grey(frame)
+
+    assert first.landmarks is not None
+    in_source = align.transform_points(first.landmarks, align.invert(first.transform))
+    landmarks: NDArray[np.float64] | None = first.landmarks
+    for moved in drift.follow(greys(), drift.face_mask(in_source, first.frame.shape)):
+        yield Placed(waiting.popleft(), drift.undrifted(first.transform, moved), landmarks)
+        landmarks = None
+
+
+def _by_its_face(frame: NDArray[np.uint8], params: AlignParams, finder: FaceFinder) -> Placed:
+    face = finder.find(frame)
+    if params.geometry == "released":
+        transform = align.released_transform(face.five_points, params.size)
+    else:
+        left, right = face.eyes
+        transform = align.eye_transform(left, right, params.size, params.eye_distance, params.eye_height)
+    return Placed(frame, transform, align.transform_points(face.landmarks[:, :2], transform))

@@ -1,0 +1,90 @@
+"""Small releases of invented clips, written in the real layout of every release that can be read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from prep.releases import release_info
+from prep.simulate import layouts, layouts_casme, layouts_megc
+from prep.simulate.site import Simulated, SimulatedClip, Site
+
+__all__ = ["VERSIONS", "Simulated", "SimulatedClip", "SimulateError", "simulate"]
+
+# Which layout a release has, and the versions of it; the first is written unless another is asked for.
+LAYOUTS: dict[str, tuple[Callable[[Site, str], Simulated], tuple[str, ...]]] = {
+    "casme2": (layouts_casme.casme2, ("2014", "2019")),
+    "samm": (layouts.samm, ("v2", "reordered")),
+    "smic_hs": (layouts.smic, ("workbook", "table-csv", "table-xlsx")),
+    "smic_vis": (layouts.smic, ("workbook", "table-csv", "table-xlsx")),
+    "smic_nir": (layouts.smic, ("workbook", "table-csv", "table-xlsx")),
+    "casme_sq": (layouts_casme.casme_sq, ("final",)),
+    "casme3_a": (layouts_casme.casme3_a, ("v2",)),
+    "casme3_c": (layouts_casme.casme3_c, ("video", "flat")),
+    "mmew": (layouts.mmew, ("trimmed",)),
+    "fourdme": (layouts.fourdme, ("trimmed", "numbered")),
+    "dfme": (layouts.dfme, ("numbered", "trimmed")),
+    "megc2019": (layouts_megc.megc2019, ("frames",)),
+    "megc2019_flow": (layouts_megc.megc2019_flow, ("whole", "three", "both")),
+}
+VERSIONS = {release: versions for release, (_, versions) in LAYOUTS.items()}
+
+NOTE = "SIMULATED.txt"
+TEXT = """Invented clips in the form of the release {release} (version {version}, seed {seed}).
+
+Written by `python -m prep simulate`: rendered faces, invented names, numbers and labels. No real person,
+clip or annotation is in it. It shows that the pipeline reads this layout. SCORES ON IT SAY NOTHING.
+"""
+
+
+class SimulateError(ValueError):
+    """A release cannot be simulated as asked; the message says what to ask for."""
+
+
+def simulate(
+    release: str, folder: Path, version: str | None = None, subjects: int = 3, clips: int = 2, seed: int = 0
+) -> Simulated:
+    """Write a small release of invented clips in the real layout of a release.
+
+    The same arguments give the same bytes. Clips show an expression of 1.5 px from onset to apex, 4 to 6
+    frames up and as many down, with a few frames before and after where the real release has them.
+
+    Parameters
+    ----------
+    release
+        Name of a known release.
+    folder
+        Made if it is not there; must be empty.
+    version
+        One of `VERSIONS`; by default the first.
+    subjects, clips
+        Number of subjects, and of clips of each.
+    seed
+        Any whole number from 0.
+
+    Returns
+    -------
+    The sheet, the clips that a reader should find, and the rows that it should leave out.
+
+    Raises
+    ------
+    ReleaseError
+        If the release is unknown.
+    SimulateError
+        If it has no such version, the folder is not empty, or a number is too small.
+    """
+    release_info(release)
+    if release not in LAYOUTS:
+        raise SimulateError(f"{release!r} is rendered already: python -m prep synthesize")
+    layout, versions = LAYOUTS[release]
+    version = versions[0] if version is None else version
+    if version not in versions:
+        raise SimulateError(f"{release!r} has no version {version!r}; versions: {', '.join(versions)}")
+    if min(subjects, clips) < 1 or seed < 0:
+        raise SimulateError(f"{subjects} subjects, {clips} clips, seed {seed}; expected 1, 1 and 0 at least")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise SimulateError(f"{folder} is not an empty folder; name a new one, nothing is overwritten")
+    folder.mkdir(parents=True, exist_ok=True)
+    result = layout(Site(folder, release, subjects, clips, seed), version)
+    (folder / NOTE).write_text(TEXT.format(release=release, version=version, seed=seed), encoding="utf-8")
+    return result

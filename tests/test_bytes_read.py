@@ -1,0 +1,141 @@
+"""Which bytes of a task's file are read: a fold's training set without one of its test subject's rows.
+
+Every read of the file is noted on its way to the operating system, where pyarrow and Python ask for it.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+import bench.run
+from bench.data import load_clips
+from prep import shards
+from prep.schema import TASK
+from tests.builders import run_of, task_rows, torch_as_it_was, train_fold, write_task
+
+SUBJECTS = ["synthetic/s01", "synthetic/s02", "synthetic/s03"]
+INPUTS = ("frames", "dynamic_image", "flow")
+
+Range = tuple[int, int]  # first byte, byte behind the last
+
+
+class Noted(io.FileIO):
+    """A file that notes which bytes are read of it."""
+
+    def __init__(self, path: Path, notes: list[Range]) -> None:
+        super().__init__(path, "rb")
+        self.notes = notes
+
+    def read(self, size: int | None = -1) -> bytes:
+        start = self.tell()
+        data = super().read(-1 if size is None else size)
+        self.notes.append((start, start + len(data)))
+        return data
+
+    def readinto(self, buffer: Any) -> int:
+        start = self.tell()
+        count = super().readinto(buffer)
+        self.notes.append((start, start + count))
+        return count
+
+    def readall(self) -> bytes:
+        return self.read()
+
+
+@pytest.fixture
+def reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Range]]:
+    """Ranges read of ``clips.parquet``, a task of three subjects, by whoever opens it."""
+    write_task(tmp_path, task_rows(side=32))
+    path = tmp_path / "clips.parquet"
+    notes: list[Range] = []
+    opened: list[Noted] = []
+    plain_open, plain_file = io.open, pq.ParquetFile
+
+    def noted() -> Noted:
+        opened.append(Noted(path, notes))
+        return opened[-1]
+
+    def noted_open(file: Any, *arguments: Any, **options: Any) -> Any:
+        return noted() if Path(str(file)) == path else plain_open(file, *arguments, **options)
+
+    def noted_file(source: Any, **options: Any) -> pq.ParquetFile:
+        return plain_file(noted() if source == path else source, **options)
+
+    monkeypatch.setattr(io, "open", noted_open)  # what Path.open calls
+    monkeypatch.setattr(shards.pq, "ParquetFile", noted_file)
+    yield notes
+    for file in opened:  # pyarrow closes only what it opened itself
+        file.close()
+
+
+def columns_of(path: Path, subject: str, wanted: Callable[[str], bool] = lambda column: True) -> list[Range]:
+    """Where the columns of a subject's row group lie in the file."""
+    metadata = pq.read_metadata(path)
+    index = next(k for k in range(metadata.num_row_groups) if metadata.row_group(k).column(2).statistics.min == subject)
+    group = metadata.row_group(index)
+    ranges = []
+    for k in range(group.num_columns):
+        column = group.column(k)
+        if wanted(column.path_in_schema.partition(".")[0]):
+            start = column.dictionary_page_offset or column.data_page_offset
+            ranges.append((start, start + column.total_compressed_size))
+    return ranges
+
+
+def overlap(reads: list[Range], ranges: list[Range]) -> list[Range]:
+    return [read for read in reads for start, end in ranges if read[0] < end and start < read[1]]
+
+
+def covered(reads: list[Range], ranges: list[Range]) -> bool:
+    return all(any(read[0] <= start and end <= read[1] for read in reads) for start, end in ranges)
+
+
+@pytest.mark.parametrize("subject", SUBJECTS)
+@pytest.mark.parametrize("inputs", [INPUTS, ("flow",), ()])
+def test_loading_a_training_set(tmp_path: Path, reads: list[Range], subject: str, inputs: tuple[str, ...]) -> None:
+    path = tmp_path / "clips.parquet"
+    clips = load_clips(tmp_path, inputs, keep=lambda name: name != subject)
+    noted = list(reads)
+    assert len(clips) == 12 and subject not in clips.subjects
+    assert overlap(noted, columns_of(path, subject)) == []
+    for other in clips.subjects:  # and the notes do show what is read
+        assert covered(noted, columns_of(path, other, lambda column: column in {"clip_id", "label", *inputs}))
+        assert not overlap(noted, columns_of(path, other, lambda column: column in set(INPUTS) - set(inputs)))
+
+
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_listing_subjects_reads_the_footer_alone(tmp_path: Path, reads: list[Range], subject: str) -> None:
+    path = tmp_path / "clips.parquet"
+    assert shards.subjects_of(path) == SUBJECTS
+    assert list(shards.read_subjects(path, TASK, keep=lambda name: False)) == []
+    assert reads and overlap(reads, columns_of(path, subject)) == []
+
+
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_training_a_fold(tmp_path: Path, reads: list[Range], subject: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole of what a worker does: up to the end of training no input of the test subject is read.
+
+    Its clips' names and labels are, since a worker first lists which clips it has to predict.
+    """
+    until_trained: list[Range] = []
+    fit = bench.run.fit
+
+    def noted_fit(*arguments: Any) -> Any:
+        fitted = fit(*arguments)
+        until_trained.extend(reads)
+        return fitted
+
+    monkeypatch.setattr(bench.run, "fit", noted_fit)
+    with torch_as_it_was():
+        train_fold(run_of("ststnet"), tmp_path, tmp_path / "out", subject)
+    path = tmp_path / "clips.parquet"
+    listed = {"clip_id", "dataset", "subject", "label"}
+    inputs = columns_of(path, subject, lambda column: column not in listed)
+    assert until_trained and overlap(until_trained, inputs) == []
+    assert overlap(reads, columns_of(path, subject, lambda column: column == "flow"))  # then it is predicted
