@@ -9,7 +9,7 @@ A transform is a (2, 3) float64 matrix that maps source pixels to crop pixels:
 
 By default a clip is aligned by its first frame: one transform for all its frames. Eyes found anew in
 each frame move by 0.2 px and more although the head does not, and a micro-expression moves by 1 px.
-`prep.crops` knows the other ways.
+`prep.placing` knows the other ways.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from prep.faces import LEFT_EYE_CORNERS, RIGHT_EYE_CORNERS
+from prep.faces import eye_corners
 from prep.flow import onset_apex_flow
 
 __all__ = ["estimate_apex", "face_region"]
@@ -45,8 +45,8 @@ def face_region(landmarks: Sequence[float] | None, side: int) -> NDArray[np.bool
     Parameters
     ----------
     landmarks
-        x0, y0, x1, y1, ... of the face mesh in the crop, pixels, as aligned frames store them; None
-        where they are not known.
+        x0, y0, x1, y1, ... of the face mesh or of dlib in the crop, pixels, as aligned frames store them;
+        None where they are not known.
     side
         Side of the crop, pixels.
 
@@ -62,7 +62,7 @@ def face_region(landmarks: Sequence[float] | None, side: int) -> NDArray[np.bool
     hull = cv2.convexHull(np.round(points).astype(np.int32))
     region = cv2.fillConvexPoly(np.zeros((side, side), np.uint8), hull, 1) > 0
     y, x = np.mgrid[:side, :side]
-    for corners in (RIGHT_EYE_CORNERS, LEFT_EYE_CORNERS):
+    for corners in eye_corners(len(points)):
         outer, inner = points[list(corners)]
         centre_x, centre_y = (outer + inner) / 2
         region &= np.hypot(x - centre_x, y - centre_y) > EYE_RADIUS * np.hypot(*(outer - inner))

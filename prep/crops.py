@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from prep import align, contents, images, shards
 from prep.drift import DriftError
 from prep.faces import FaceError, FaceMesh
-from prep.faces_dlib import DlibFaces
+from prep.faces_dlib import PACKAGES, DlibFaces, require_dlib
 from prep.params import AlignParams
 from prep.placing import FaceFinder, place
 from prep.progress import console, track
@@ -67,14 +67,23 @@ def align_release(
         Section ``align`` of params.yaml.
     jobs
         Number of worker processes; it does not change a byte.
+
+    Raises
+    ------
+    prep.faces_dlib.MissingDlibError
+        If landmarks of dlib are asked for and it is not installed.
     """
     rows = {row["clip_id"]: row for row in manifest}
+    packages = ["numpy", "opencv-python", "pyarrow"]
+    if params.landmarks == "dlib":
+        require_dlib()
+        packages += PACKAGES
     key = key_of(
         params=params.model_dump(),
         manifest=manifest,
         files=hash_listing([root / path for row in manifest for path in row["frames"]]),
         code=hash_code(*CODE),
-        versions=versions("numpy", "opencv-python", "pyarrow", *(["dlib-bin"] if params.landmarks == "dlib" else [])),
+        versions=versions(*packages),
     )
     with open_scratch(f"align-{release}", key) as scratch:
         missing = scratch.missing(rows)

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from prep.align import invert, similarity, transform_points, warp
 
-__all__ = ["NO_FACE", "SEVERAL_FACES", "Face", "FaceError", "FaceMesh", "refuse_alike"]
+__all__ = ["NO_FACE", "SEVERAL_FACES", "Face", "FaceError", "FaceMesh", "eye_corners", "refuse_alike"]
 
 NO_FACE = "no_face"
 SEVERAL_FACES = "several_faces"
@@ -42,6 +42,7 @@ NOSE_TIP = 1
 MOUTH_CORNERS = (61, 291)
 # The same of dlib's 68 landmarks, whose eyes have six points each.
 DLIB_EYES = (range(36, 42), range(42, 48))
+DLIB_EYE_CORNERS = ((36, 39), (45, 42))
 DLIB_NOSE_TIP = 30
 DLIB_MOUTH_CORNERS = (48, 54)
 
@@ -310,6 +311,17 @@ def _eyes(landmarks: NDArray[np.float64]) -> NDArray[np.float64]:
     mesh = len(landmarks) == LANDMARKS
     corners = [list(eye) for eye in ((RIGHT_EYE_CORNERS, LEFT_EYE_CORNERS) if mesh else DLIB_EYES)]
     return landmarks[corners, :2].mean(axis=1)  # (2, 2)
+
+
+def eye_corners(count: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Numbers of the landmarks at the corners of the right and of the left eye.
+
+    Parameters
+    ----------
+    count
+        How many landmarks there are: 468 of the mesh or 68 of dlib.
+    """
+    return (RIGHT_EYE_CORNERS, LEFT_EYE_CORNERS) if count == LANDMARKS else DLIB_EYE_CORNERS
 
 
 def _angle(right_eye: NDArray[np.float64], left_eye: NDArray[np.float64]) -> float:

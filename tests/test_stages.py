@@ -65,7 +65,7 @@ def run_here(
 def release(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A release of five good clips in data/raw, and no need of a real face."""
     write_synthetic(paths.raw(RELEASE), CLIPS)
-    monkeypatch.setattr(crops, "_mesh", FakeMesh)
+    monkeypatch.setattr(crops, "_finder", lambda landmarks: FakeMesh())
     monkeypatch.setattr(crops, "run_units", run_here)
     return paths.raw(RELEASE)
 
@@ -403,7 +403,7 @@ def test_one_clip_as_a_worker_does_it(release: Path, tmp_path: Path) -> None:
 
 
 def test_many_subjects_go_into_several_shards(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crops, "_mesh", FakeMesh)
+    monkeypatch.setattr(crops, "_finder", lambda landmarks: FakeMesh())
     monkeypatch.setattr(crops, "run_units", run_here)
     write_synthetic(paths.raw(RELEASE), [(f"s{k:02d}", "a", 1, 2, 3, "", "happiness") for k in range(1, 11)], length=3)
     index_release(RELEASE, paths.raw(RELEASE), paths.manifest(RELEASE))

@@ -94,6 +94,7 @@ def _expressions(grid: Sheet) -> Iterator[dict[str, str]]:
             if re.fullmatch(r"(micro|macro)-?\s?expression", cell.lower()) and place >= len(COLUMNS) - 1:
                 left = cells.loc[place - len(COLUMNS) + 1 : place]
                 yield {"row": str(number)} | dict(zip(COLUMNS, left, strict=True))
+                break  # what is right of the kind is self-reported, and may say anything
 
 
 def _subjects(grids: dict[str, Sheet]) -> dict[int | None, str]:
