@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 import typer
 import yaml
@@ -79,7 +78,7 @@ def test_every_command_option_and_argument_has_help(app: str, name: str) -> None
     result = invoke(app, name, "--help")
     assert result.exit_code == 0 and "Usage" in result.output
     for parameter in command.params:
-        shown = parameter.opts[0] if isinstance(parameter, click.Option) else parameter.name
+        shown = parameter.opts[0] if parameter.param_type_name == "option" else parameter.name
         assert shown is not None and re.search(re.escape(shown), result.output, re.IGNORECASE)
 
 
@@ -259,7 +258,7 @@ def test_link(project: Path) -> None:
     assert result.exit_code == 0, result.output
     link = paths.raw("megc2019_flow")
     assert link.is_symlink() and link.resolve() == (project / "elsewhere").resolve()
-    assert "7 clips, 0 left out" in result.stderr and "casme2 3 of 145" in result.stderr
+    assert "7 clips of 6 subjects" in result.stderr and "casme2 3 of 145" in result.stderr
     text = (project / "params.yaml").read_text()
     for comment in ("# first", "# the embedded one", "# the rest"):
         assert comment in text
