@@ -1,19 +1,23 @@
 """How accurate alignment and flow are, against the embedded release's exact truth; writes results/accuracy.md.
 
-    python benchmarks/accuracy.py [--subjects 4] [--size 240] [--crop 224] [--out results/accuracy.md]
+    python benchmarks/accuracy.py [--subjects 4] [--size 240] [--crops 96 224] [--out results/accuracy.md]
 
-Two releases are rendered that differ in the drift of the head alone, and every way to align is run on both:
+Two releases are rendered that differ in the drift of the head alone, and every way to align is run on both.
+What a way should give is known: each frame as the first frame's transform would show it had the head been
+still. Measured are, in pixels of the crop:
 
-- landmark error: distance of the eye centres found in the first frame from those of the eyeballs, source pixels;
-- jitter: what alignment moves the skull from one frame to the next, crop pixels: standard deviation, over a
-  clip, of the frame-to-frame motion of rigid landmarks in the crop, less that of the same points without
-  any alignment but the first frame's scale; 0 where a way adds nothing;
-- skull error: distance of rigid landmarks at the apex from where they are at the onset, crop pixels: what is
-  left of the head's drift;
-- flow error: mean end-point error of each flow method over the skin, crop pixels, against what the expression
-  alone moves, which is what flow is computed for.
+- jitter: how unsteady the skull is: standard deviation over a clip of the frame-to-frame motion of rigid
+  landmarks against where they should be. Without drift of the head it is the noise that alignment adds; with
+  it, what is left of the drift comes on top;
+- skull error: mean distance of rigid landmarks at the apex from where they should be;
+- flow error: mean end-point error over the skin of each flow method from onset to apex against the motion of
+  the expression alone, which is what flow is computed for;
+- of the method: the same against the true motion between the two crops, head and all, as the transforms of
+  both frames give it: the part of the flow error that is no fault of alignment.
 
-Alignment `none` crops every frame where the first frame's true eyes are. Times are of one core.
+Landmark errors are distances of the first frame's eye centres from the middles of the true eye corners, in
+pixels of the source and of the crop. Alignment `none` crops every frame where the first frame's true eyes
+are. Times are of one core.
 """
 
 from __future__ import annotations
@@ -46,8 +50,13 @@ from prep.synth.release import _renderer  # noqa: E402
 from prep.synth.truth import dense_flow, face_landmarks  # noqa: E402
 
 Clip = dict[str, Any]
+Array = NDArray[np.float64]
 
-MODES = ("none", "first_frame", "ecc", "per_frame")
+WAYS = ("none", "first_frame mesh", "ecc mesh", "per_frame mesh", "first_frame dlib", "per_frame dlib")
+DRIFTS = {"none": 0.0, "normal": 1.0}
+EYE_DISTANCE, EYE_HEIGHT = 0.40, 0.32
+# The subject's right eye is on the left of the image.
+EYE_CORNERS = (("eye_inner_right", "eye_outer_right"), ("eye_inner_left", "eye_outer_left"))
 
 
 def main() -> None:
@@ -55,28 +64,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Accuracy of alignment and flow against exact truth.")
     parser.add_argument("--subjects", type=int, default=4, help="subjects; each has one clip of each emotion")
     parser.add_argument("--size", type=int, default=240, help="side of a rendered frame, pixels")
-    parser.add_argument("--crop", type=int, default=224, help="side of a crop, pixels")
+    parser.add_argument("--crops", type=int, nargs="+", default=[96, 224], help="sides of a crop, pixels")
     parser.add_argument("--out", type=Path, default=Path("results/accuracy.md"), help="the table to write")
     options = parser.parse_args()
     cv2.setNumThreads(1)
-    finders: dict[str, FaceFinder] = {"mesh": FaceMesh()}
+    finders: dict[str, FaceFinder] = dict.fromkeys(("none", "mesh"), FaceMesh())
     try:
         finders["dlib"] = DlibFaces()
     except MissingDlibError:
         print("dlib is not installed: its rows are left out (pip install 'fdpbench[dlib]')")
-    rows: list[dict[str, Any]] = []
+    ways = [way for way in WAYS if way.split()[-1] in finders]
     measured: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for drift in (0.0, 1.0):
-            clips = _render(options, drift, Path(folder) / f"drift{drift:g}")
-            for landmarks, finder in finders.items():
-                for mode in MODES if landmarks == "mesh" else MODES[1::2]:
-                    row = _measure(clips, mode, landmarks, finder, options.crop)
-                    rows.append({"head drift": "normal" if drift else "none", "align": f"{mode}, {landmarks}"} | row)
-                    measured[f"{mode}_{landmarks}_drift{drift:g}"] = row
-                    print(rows[-1], flush=True)
-    peaks = [clip["peak"] for clip in clips]
-    text = _text(rows, options, len(clips), peaks)
+        for drift, strength in DRIFTS.items():
+            clips = _render(options, strength, Path(folder) / drift)
+            for way in ways:
+                for crop, values in _measure(clips, way, finders[way.split()[-1]], options.crops).items():
+                    measured[f"{way}, drift {drift}, crop {crop}"] = values
+                print(f"drift {drift}: {way} done", file=sys.stderr, flush=True)
+    text = _text(measured, ways, options, [clip["peak"] for clip in clips])
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(text, encoding="utf-8")
     print(text)
@@ -84,7 +90,7 @@ def main() -> None:
 
 
 def _render(options: argparse.Namespace, drift: float, root: Path) -> list[Clip]:
-    """Render a release and keep what is known of it: frames, landmarks, and the motion of the expression alone."""
+    """Render a release and keep what is known of it."""
     params = SynthParams(
         seed=2027, subjects=options.subjects, clips_per_emotion=1, size=options.size, frames_min=24, frames_max=32,
         peak_min=1.0, peak_max=3.0, drift=drift, blink_rate=0.2, gaze_rate=0.2, overlap=0.4,
@@ -93,96 +99,139 @@ def _render(options: argparse.Namespace, drift: float, root: Path) -> list[Clip]
 
 
 def _clip(plan: ClipPlan, params: SynthParams, root: Path) -> Clip:
+    """Frames of onset..offset; landmarks (frames, K, 2) as they are, and as they were on a still head; flows."""
     record = write_clip(plan, params, root)
     folder = Path(plan.subject) / plan.clip
     renderer = _renderer(plan.identity_seed, params.size)
     motion = plan_motion(plan, renderer, params.drift)
-    offsets = motion.offsets(renderer.subject.head)
-    onset, apex = plan.onset - 1, plan.apex - 1
-    still = motion.poses[onset]  # the head stays where it is at the onset
-    files = sorted((root / "frames" / folder).iterdir())[onset : plan.offset]
+    onset, apex, end = plan.onset - 1, plan.apex - 1, plan.offset
+    offsets, poses = motion.offsets(renderer.subject.head), motion.poses
+    still = [face_landmarks().project(renderer, one, poses[onset]) for one in offsets[onset:end]]
     return {
-        "frames": [images.read_image(path) for path in files],
-        "landmarks": np.load(root / "truth" / folder / "landmarks.npy").astype(np.float64)[onset : plan.offset],
+        "frames": [images.read_image(path) for path in sorted((root / "frames" / folder).iterdir())[onset:end]],
+        "landmarks": np.load(root / "truth" / folder / "landmarks.npy").astype(np.float64)[onset:end],
+        "still": np.stack(still).astype(np.float64),
         "apex": apex - onset,
-        "expression": dense_flow(renderer, (offsets[onset], still), (offsets[apex], still)).astype(np.float64),
+        "flow": np.load(root / "truth" / folder / "flow.npy").astype(np.float64),
+        "expression": dense_flow(renderer, (offsets[onset], poses[onset]), (offsets[apex], poses[onset])),
         "peak": record.peak,
     }
 
 
-def _measure(clips: list[Clip], mode: str, landmarks: str, finder: FaceFinder, size: int) -> dict[str, float]:
-    found: dict[str, list[float]] = {}
+def _measure(clips: list[Clip], way: str, finder: FaceFinder, crops: list[int]) -> dict[int, dict[str, float]]:
+    """Mean over clips of every figure, for each side of a crop."""
+    found: dict[int, dict[str, list[float]]] = {crop: {} for crop in crops}
     seconds, frames = 0.0, 0
     for clip in clips:
         start = time.perf_counter()
-        transforms, eye_error = _transforms(clip, mode, landmarks, finder, size)
+        transforms = _transforms(clip, way, finder)
         seconds += time.perf_counter() - start
         frames += len(transforms)
-        values = {"landmark error": eye_error} if eye_error is not None else {}
-        values |= _rigid(clip, transforms)
-        crops = [align.warp(align.to_grey(clip["frames"][k]), transforms[k], size) for k in (0, clip["apex"])]
-        truth, skin = _true_flow(clip, transforms[0], size)
-        for name, method in METHODS.items():
-            values[f"flow {name}"] = float(np.hypot(*(method(crops[0], crops[1]) - truth))[skin].mean())
-        for name, value in values.items():
-            found.setdefault(name, []).append(value)
-    return {name: round(float(np.mean(each)), 4) for name, each in found.items()} | {
-        "ms a frame": round(1000 * seconds / frames, 1)
+        eyes = None if way == "none" else finder.find(clip["frames"][0]).eyes
+        for crop in crops:
+            values = _figures(clip, [_scaled(one, crop) for one in transforms], eyes, crop)
+            for name, value in values.items():
+                found[crop].setdefault(name, []).append(value)
+    means = {crop: {name: round(float(np.mean(v)), 4) for name, v in found[crop].items()} for crop in crops}
+    return {crop: means[crop] | {"ms a frame": round(1000 * seconds / frames, 1)} for crop in crops}
+
+
+def _transforms(clip: Clip, way: str, finder: FaceFinder) -> list[Array]:
+    """Transform of each frame to a crop of side 1000, which `_scaled` takes to any other."""
+    if way == "none":
+        right, left = _true_eyes(clip)
+        return [align.eye_transform(right, left, 1000, EYE_DISTANCE, EYE_HEIGHT)] * len(clip["frames"])
+    mode, landmarks = way.split()
+    content = {"mode": mode, "landmarks": landmarks, "geometry": "eyes", "interpolation": "linear", "size": 1000}
+    content |= {"eye_distance": EYE_DISTANCE, "eye_height": EYE_HEIGHT, "colour": False}
+    return [one.transform for one in place(clip["frames"], AlignParams.model_validate(content), finder)]
+
+
+def _scaled(transform: Array, crop: int) -> Array:
+    scale = crop / 1000
+    return scale * transform + np.array([[0, 0, 0.5 * scale - 0.5]])
+
+
+def _true_eyes(clip: Clip) -> Array:
+    """Middles of the eye corners in the first frame, (2, 2), source pixels, left of the image first."""
+    names = face_landmarks().names
+    return np.stack([clip["landmarks"][0, [names.index(name) for name in eye]].mean(axis=0) for eye in EYE_CORNERS])
+
+
+def _figures(clip: Clip, transforms: list[Array], eyes: Array | None, size: int) -> dict[str, float]:
+    rigid, apex = face_landmarks().rigid, clip["apex"]
+    pairs = zip(clip["landmarks"][:, rigid], transforms, strict=True)
+    seen = np.stack([align.transform_points(points, one) for points, one in pairs])  # (frames, rigid, 2)
+    off = seen - align.transform_points(clip["still"][:, rigid], transforms[0])
+    values = {
+        "jitter": float(np.sqrt(np.diff(off, axis=0).var(axis=0).mean())),
+        "skull error": float(np.linalg.norm(off[apex], axis=1).mean()),
     }
+    crops = [align.warp(align.to_grey(clip["frames"][k]), transforms[k], size) for k in (0, apex)]
+    wanted, there = _true_flow(clip["expression"], transforms[0], transforms[0], size)
+    between, _ = _true_flow(clip["flow"], transforms[0], transforms[apex], size)
+    for name, method in METHODS.items():
+        flow = method(crops[0], crops[1])
+        values[f"flow {name}"] = float(np.linalg.norm(flow - wanted, axis=0)[there].mean())
+        values[f"of the method {name}"] = float(np.linalg.norm(flow - between, axis=0)[there].mean())
+    if eyes is not None:
+        error = float(np.linalg.norm(eyes - _true_eyes(clip), axis=1).mean())
+        values["landmarks, source"] = error
+        values["landmarks, crop"] = error * float(np.sqrt(np.linalg.det(transforms[0][:, :2])))
+    return values
 
 
-def _transforms(
-    clip: Clip, mode: str, landmarks: str, finder: FaceFinder, size: int
-) -> tuple[list[NDArray[np.float64]], float | None]:
-    """Transform of each frame, and how far the first frame's eye centres are off, source pixels."""
-    # the subject's right eye is on the left of the image
-    eyes = clip["landmarks"][0, [1, 0]]
-    if mode == "none":
-        return [align.eye_transform(eyes[0], eyes[1], size, 0.40, 0.32)] * len(clip["frames"]), None
-    settings = {"mode": mode, "landmarks": landmarks, "geometry": "eyes", "interpolation": "linear"}
-    params = AlignParams.model_validate(
-        settings | {"size": size, "eye_distance": 0.40, "eye_height": 0.32, "colour": False}
-    )
-    placed = list(place(clip["frames"], params, finder))
-    found = finder.find(clip["frames"][0]).eyes
-    return [one.transform for one in placed], float(np.hypot(*(found - eyes).T).mean())
+def _true_flow(field: NDArray[np.floating], onset: Array, apex: Array, size: int) -> tuple[Array, NDArray[np.bool_]]:
+    """Motion between two crops, (2, size, size), px, by a field in source pixels; and where it is known.
 
-
-def _rigid(clip: Clip, transforms: list[NDArray[np.float64]]) -> dict[str, float]:
-    """Jitter that alignment adds, and what is left of the skull's motion at the apex, crop pixels."""
-    rigid = clip["landmarks"][:, face_landmarks().rigid]
-    inside = np.stack([align.transform_points(points, t) for points, t in zip(rigid, transforms, strict=True)])
-    fixed = np.stack([align.transform_points(points, transforms[0]) for points in rigid])
-    noise, own = (float(np.diff(track, axis=0).std(axis=0).mean()) for track in (inside, fixed))
-    left = float(np.hypot(*(inside[clip["apex"]] - inside[0]).T).mean())
-    return {"jitter": float(np.sqrt(max(0.0, noise**2 - own**2))), "skull error": left}
-
-
-def _true_flow(clip: Clip, transform: NDArray[np.float64], size: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Flow of the expression in the crop, (2, size, size), and where it is known."""
-    back = align.invert(transform)
-    field = clip["expression"]
+    What a crop's pixel shows lies at x in the source and moves to x + f(x): between the crops by
+    apex(x + f(x)) - onset(x).
+    """
     known = np.isfinite(field).all(axis=0)
-    turned = np.einsum("ij,jhw->ihw", transform[:, :2], np.where(known, field, 0.0))
+    back = align.invert(onset)
 
-    def crop(plane: NDArray[np.float64], how: int) -> NDArray[np.float64]:
-        return np.asarray(cv2.warpAffine(plane, back, (size, size), flags=how | cv2.WARP_INVERSE_MAP))
+    def crop(plane: NDArray[np.floating]) -> Array:
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        return np.asarray(cv2.warpAffine(plane.astype(np.float64), back, (size, size), flags=flags))
 
-    skin = crop(known.astype(np.float64), cv2.INTER_LINEAR) > 0.999
-    return np.stack([crop(plane, cv2.INTER_LINEAR) for plane in turned]), skin
+    moved = np.stack([crop(plane) for plane in np.where(known, field, 0.0)], axis=-1)  # (size, size, 2)
+    y, x = np.mgrid[:size, :size].astype(np.float64)
+    grid = np.stack([x, y], axis=-1)
+    flow = align.transform_points(align.transform_points(grid, back) + moved, apex) - grid
+    return flow.transpose(2, 0, 1), crop(known) > 0.999
 
 
-def _text(rows: list[dict[str, Any]], options: argparse.Namespace, clips: int, peaks: list[float]) -> str:
-    note = (
-        f"{clips} rendered clips of {options.subjects} subjects for each drift, frames of {options.size} px, crops of "
-        f"{options.crop} px, expressions that peak at {min(peaks):.1f} to {max(peaks):.1f} source px, blinks and gaze "
-        "shifts among them. Errors and jitter in pixels of the crop, the landmark error in those of the source; mean "
-        "over clips. Jitter is what alignment adds; flow errors are end-point errors against the motion of the "
-        "expression alone. Rendered faces are cleaner than real ones.\n\nWritten by `python benchmarks/accuracy.py`; "
-        "the times are of one core and of the machine that ran it."
-    )
-    table = tabulate(rows, headers="keys", tablefmt="github", floatfmt=".3f", missingval="-")
-    return f"# Accuracy of alignment and flow\n\n{note}\n\n{table}\n"
+def _text(
+    measured: dict[str, dict[str, float]], ways: list[str], options: argparse.Namespace, peaks: list[float]
+) -> str:
+    parts = [
+        "# Accuracy of alignment and flow",
+        f"{len(peaks)} rendered clips of {options.subjects} subjects for each drift, frames of {options.size} px, "
+        f"expressions with a peak of {min(peaks):.1f} to {max(peaks):.1f} px of the source, blinks and gaze shifts "
+        f"among them. The eyes are {0.2125 * options.size:.0f} px apart in the source. Means over clips; what each "
+        "figure is stands at the head of `benchmarks/accuracy.py`. Pixels of the crop, but for `landmarks, source`. "
+        "Rendered faces are cleaner than real ones.",
+        f"Written by `python benchmarks/accuracy.py --subjects {options.subjects} --size {options.size} --crops "
+        f"{' '.join(map(str, options.crops))}`; the times are of one core, that other work shared.",
+    ]
+    for crop in options.crops:
+        rows = [
+            {"head drift": drift, "align": way} | measured[f"{way}, drift {drift}, crop {crop}"]
+            for drift in DRIFTS
+            for way in ways
+        ]
+        alone = [
+            {name: row[name] for name in ("head drift", "align")}
+            | {name: row.pop(f"of the method {name}") for name in METHODS}
+            for row in rows
+        ]
+        parts += [
+            f"## Crops of {crop} px, eyes {EYE_DISTANCE * crop:.0f} px apart",
+            tabulate(rows, headers="keys", tablefmt="github", floatfmt=".3f", missingval="-"),
+            "Of the method: flow errors against the true motion between the two crops.",
+            tabulate(alone, headers="keys", tablefmt="github", floatfmt=".3f"),
+        ]
+    return "\n\n".join(parts) + "\n"
 
 
 if __name__ == "__main__":
