@@ -15,7 +15,10 @@ from torch import Tensor, nn
 from models.blocks import Classifier, ModelOutput, input_shape
 from models.registry import Share, register_model
 
-__all__ = ["STSTNet"]
+__all__ = ["STSTNet", "load_released_state_dict"]
+
+WRAPPER = "module."
+COUNTER = "num_batches_tracked"
 
 
 @register_model(inputs=("flow",), paper="Liong et al., FG 2019")
@@ -54,3 +57,50 @@ class STSTNet(Classifier):
             streams.append(self.dropout(self.max_pool(stream)))  # (B, 3 | 5 | 8, 10, 10)
         pooled = self.average_pool(torch.cat(streams, dim=1))  # (B, 16, 5, 5)
         return ModelOutput(logits=self.fc(pooled.flatten(1)))
+
+
+def load_released_state_dict(model: STSTNet, state_dict: Mapping[str, Tensor]) -> None:
+    """Give a model the weights of a checkpoint of the public PyTorch port.
+
+    The port reads flow images with OpenCV and leaves them as they are: its weights want the channels strain, v, u,
+    from 0 to 255. From flow in [0, 1] in the order of this project that is ``255 * flow[:, [2, 1, 0]]``, not
+    standardised. Each of its files was trained without one subject, and predicts that subject alone.
+
+    Files are the caller's matter: this module reads none.
+
+    Parameters
+    ----------
+    model
+        Of the checkpoint's number of classes; 3 in the files that the port comes with.
+    state_dict
+        Tensors by name: ``weight`` and ``bias`` of ``conv1``, ``conv2``, ``conv3`` and ``fc``; these, ``running_mean``
+        and ``running_var`` of ``bn1``, ``bn2`` and ``bn3``, whose ``num_batches_tracked`` may be there or not. All
+        names may begin with ``module.``, as a ``DataParallel`` model saves them.
+
+    Raises
+    ------
+    TypeError
+        If a value is no tensor.
+    ValueError
+        If a tensor is missing, unexpected or of another shape. The message names it; nothing is loaded.
+    """
+    wrapped = all(key.startswith(WRAPPER) for key in state_dict)
+    found = {key.removeprefix(WRAPPER) if wrapped else key: value for key, value in state_dict.items()}
+    for key, value in found.items():
+        if not isinstance(value, Tensor):
+            raise TypeError(f"{key!r} is {type(value).__name__}, expected a tensor: pass the state_dict itself")
+    wanted = model.state_dict()
+    faults = [f"{key!r} is missing" for key in wanted if key not in found and not key.endswith(COUNTER)]
+    faults += [f"{key!r} is unexpected" for key in found if key not in wanted]
+    faults += [
+        f"{key!r} has shape {tuple(found[key].shape)}, expected {tuple(value.shape)}"
+        for key, value in wanted.items()
+        if key in found and found[key].shape != value.shape
+    ]
+    if faults:
+        more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
+        raise ValueError(
+            f"not a checkpoint of this model: {'; '.join(faults[:5])}{more}. "
+            "Build the model with the checkpoint's number of classes."
+        )
+    model.load_state_dict(wanted | found)

@@ -273,6 +273,20 @@ def test_two_folders_alike(simulated: Write, tmp_path: Path) -> None:
     assert [row["reason"] for row in listing.rejected] == [Reason.MISSING_FOLDER] and len(listing.clips) == 5
 
 
+@pytest.mark.parametrize(("release", "other"), [("smic_hs", "negative"), ("mmew", "happiness")])
+def test_a_clip_in_two_folders(simulated: Write, tmp_path: Path, release: str, other: str) -> None:
+    """Under another emotion, or with its subject written otherwise: which of two is meant is not guessed."""
+    written = simulated(release)
+    root = shutil.copytree(written.sheet.parent, tmp_path / "release")
+    bad = written.clips[1]
+    folder = (root / bad.frames[0]).parent
+    name = folder.name.replace("s01", "s1") if release == "smic_hs" else folder.name
+    shutil.copytree(folder, folder.parent.parent / other / name)
+    listing = read_release(release, root)
+    assert [(row["clip_id"], row["reason"]) for row in listing.rejected] == [(bad.clip_id, Reason.MISSING_FOLDER)]
+    assert "2 folders" in listing.rejected[0]["detail"] and len(listing.clips) == 5
+
+
 HOSTILE = ("../sub01/EP", "..", ".", "/etc", "a/b", "a\\b", "~/x", "a" * 300, "\u202egpj", "con.", "%2e%2e", "a\tb")
 
 

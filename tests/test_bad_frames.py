@@ -139,11 +139,11 @@ def test_faults_of_frames(project: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     written = simulate(RELEASE, root, subjects=len(FAULTS) + len(HARMLESS) + 1, clips=1)
     index_release(RELEASE, root, paths.manifest(RELEASE))
     frames = [[root / frame for frame in clip.frames] for clip in written.clips]
-    for (spoil, place, _), clip in zip(FAULTS, frames, strict=False):
-        spoil(clip[place])
-    for change, clip in zip(HARMLESS, frames[len(FAULTS) :], strict=False):
-        change(clip[0])
-        change(clip[4])
+    for (spoil, place, _), files in zip(FAULTS, frames, strict=False):
+        spoil(files[place])
+    for change, files in zip(HARMLESS, frames[len(FAULTS) :], strict=False):
+        change(files[0])
+        change(files[4])
 
     refused = frames[len(FAULTS) - 1][FAULTS[-1][1]]
     read_bytes = Path.read_bytes

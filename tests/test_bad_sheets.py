@@ -130,6 +130,23 @@ def test_other_forms_of_a_sheet_say_the_same(simulated: Write, tmp_path: Path, r
         assert found(again) == good and again.rejected == [], name
 
 
+@pytest.mark.parametrize(
+    ("release", "suffix"),
+    [("casme_sq", ".xls"), *((release, suffix) for release in COLUMNS for suffix in (".xls", ".csv"))],
+)
+def test_a_sheet_of_another_kind_is_found(simulated: Write, tmp_path: Path, release: str, suffix: str) -> None:
+    written = simulated(release)
+    root = shutil.copytree(written.sheet.parent, tmp_path / "release")
+    grid = Grid.of(release, written)
+    path = (root / written.sheet.name).with_suffix(suffix)
+    path.with_suffix(".xlsx").unlink()
+    if suffix == ".xls":
+        write_xls(path, grid.book())
+    else:
+        write_text(path, grid.rows)
+    assert {row["clip_id"] for row in read_release(release, root).clips} == {clip.clip_id for clip in written.clips}
+
+
 @pytest.mark.parametrize("release", COLUMNS)
 def test_full_width_digits(simulated: Write, tmp_path: Path, release: str) -> None:
     grid = Grid.of(release, simulated(release))
@@ -229,3 +246,26 @@ def test_a_cell_at_fault_in_casme_sq(simulated: Write, tmp_path: Path, place: in
     again = read_annotations("casme_sq", write_xlsx(tmp_path / "spoilt.xlsx", book))
     assert found(again) == found(good)
     assert sorted(reasons(again)) == sorted([*reasons(good), reason])
+
+
+def test_a_self_reported_emotion_is_no_kind(simulated: Write, tmp_path: Path) -> None:
+    book = Grid.of("casme_sq", simulated("casme_sq")).book()
+    for row in book["CASFEcode_final"]:
+        row[8] = "macro-expression"
+    good = read_annotations("casme_sq", simulated("casme_sq").sheet)
+    again = read_annotations("casme_sq", write_xlsx(tmp_path / "spoilt.xlsx", book))
+    assert found(again) == found(good) and sorted(reasons(again)) == sorted(reasons(good))
+
+
+@pytest.mark.parametrize(
+    ("cell", "fps"),
+    [(300, 300.0), ("29.97", 29.97), (None, None), (0, None), ("fast", None), ("1e3", None), ("፩", None)],
+)
+def test_frames_per_second_of_dfme(simulated: Write, tmp_path: Path, cell: Any, fps: float | None) -> None:
+    written = simulated("dfme")
+    root = shutil.copytree(written.sheet.parent, tmp_path / "release")
+    grid = Grid.of("dfme", written)
+    for row in grid.rows[1:]:
+        row[grid.rows[0].index("Fps")] = cell
+    write_xlsx(root / written.sheet.name, grid.book())
+    assert {row["fps"] for row in read_release("dfme", root).clips} == {fps}

@@ -69,9 +69,7 @@ def params(**changes: Any) -> AlignParams:
     return AlignParams.model_validate(usual | changes)
 
 
-@pytest.mark.parametrize(
-    ("mode", "calls", "most"), [("first_frame", 1, None), ("ecc", 1, 0.1), ("per_frame", 5, 1e-9)]
-)
+@pytest.mark.parametrize(("mode", "calls", "most"), [("first_frame", 1, None), ("ecc", 1, 0.1), ("per_frame", 5, 1e-9)])
 def test_a_point_of_the_skull_stays_where_it_is(mode: str, calls: int, most: float | None) -> None:
     finder = Finder()
     placed = list(place(clip(), params(mode=mode), finder))

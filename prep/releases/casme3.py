@@ -25,7 +25,10 @@ FPS = 30.0
 EMOTIONS = ("anger", "disgust", "fear", "happy", "others", "sad", "surprise")
 SAME = {"other": "others", "happiness": "happy", "sadness": "sad"}
 
-SHEETS = {"casme3_a": ("*part_A_ME*.xlsx", "*part_A*.xls*"), "casme3_c": ("*part_C_ME*.xlsx", "*part_C*.xls*")}
+SHEETS = {
+    "casme3_a": ("*part_A_ME*.xlsx", "*part_A*.xls*", "*part_A*.csv"),
+    "casme3_c": ("*part_C_ME*.xlsx", "*part_C*.xls*", "*part_C*.csv"),
+}
 FOLDERS = {"casme3_a": ("part_A", "Part_A_ME_clip/frame", "part_A_ME_clip/frame"), "casme3_c": ("part_C",)}
 PART_C = {
     "subject": ("sub", "Subject"),

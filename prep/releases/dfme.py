@@ -40,7 +40,8 @@ def read(root: Path, release: str = "dfme") -> Listing:
     ReleaseError
         If the sheet is not there.
     """
-    found = annotations_of(find_sheet(root, "*DFME*.xlsx", "*DFME*.csv", "*train*.xlsx", "*train*.csv"))
+    patterns = (f"*{name}*.{kind}" for name in ("DFME", "train") for kind in ("xlsx", "xls", "csv"))
+    found = annotations_of(find_sheet(root, *patterns))
     frames = next((root / name for name in ("train", "frames", "DFME") if (root / name).is_dir()), root)
     listing = Listing.of(found)
     add_clips(listing, found, root, lambda clip: subfolder(frames, clip.subject, clip.clip), fps=None, trimmed=True)

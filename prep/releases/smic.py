@@ -26,6 +26,7 @@ __all__ = ["annotations_of", "read"]
 
 FPS = {"smic_hs": 100.0, "smic_vis": 25.0, "smic_nir": 25.0}
 EMOTIONS = ("negative", "positive", "surprise")
+KINDS = ("xlsx", "xls", "csv")
 NUMBERED = {"0": "negative", "1": "positive", "2": "surprise", "ne": "negative", "po": "positive", "sur": "surprise"}
 
 COLUMNS = {
@@ -72,22 +73,23 @@ def read(root: Path, release: str) -> Listing:
     """
     camera = release.removeprefix("smic_").upper()
     found = annotations_of(
-        find_sheet(root, *(f"SMIC-{name}*annotation*.{kind}" for name in (camera, "HS") for kind in ("xlsx", "csv"))),
+        find_sheet(root, *(f"SMIC-{name}*annotation*.{kind}" for name in (camera, "HS") for kind in KINDS)),
         release,
     )
-    folders = {
-        clip_name(path.name): path
-        for top in (root / camera, root / f"SMIC-{camera}-E" / camera)
-        for path in sorted(top.glob("*/micro/*/*"))
-        if path.is_dir()
-    }
+    tops = (root / camera, root / f"SMIC-{camera}-E" / camera)
+    places = next(filter(None, (sorted(top.glob("*/micro/*/*")) for top in tops)), [])
+    folders: dict[str, list[Path]] = {}
+    for path in places:
+        folders.setdefault(clip_name(path.name), []).append(path)
     if not folders:
         raise ReleaseError(f"{root}: no {camera}/<subject>/micro/<emotion>/<clip> found; link the folder above it")
 
     def folder(clip: Annotation) -> Path:
-        if clip.clip not in folders:
-            raise FolderProblem(Reason.MISSING_FOLDER, f"no folder {clip.clip} under {camera}/*/micro/*")
-        return folders[clip.clip]
+        alike = folders.get(clip.clip, [])
+        if len(alike) != 1:
+            detail = f"{len(alike) or 'no'} folders {clip.clip} under {camera}/*/micro/*, expected one"
+            raise FolderProblem(Reason.MISSING_FOLDER, detail)
+        return alike[0]
 
     listing = Listing.of(found)
     add_clips(listing, found, root, folder, FPS[release])
