@@ -7,7 +7,7 @@ On one rendered release, in turns in one run:
 - `align`: what the stage does with a clip (a face in its first frame, one warp and one PNG for each frame);
 - `limit`: decode, one warp and encode of the same frames, nothing else;
 - `released`: what FDP's released code does with each frame that it uses, 8 of a clip: decode, dlib's detector
-  and 68 landmarks, a rotation, a crop, a resize. Needs the extra `dlib`.
+  and 68 landmarks, its crop. Needs the extra `dlib`.
 
 From these follow the cost of preparing a whole leave-one-subject-out run: the released code prepares every
 clip anew for each fold, the stage once for all. `--folds` says how many there are (26 in CASME II). Last, the
@@ -35,12 +35,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from prep import align, images, sampling  # noqa: E402
 from prep.crops import align_release, aligned_clip  # noqa: E402
+from prep.faces_dlib import DlibFaces, MissingDlibError  # noqa: E402
 from prep.params import AlignParams, SynthParams  # noqa: E402
 from prep.releases import read_release  # noqa: E402
 from prep.synthesize import synthesize  # noqa: E402
 
 USED = 8  # frames of a clip that the released code uses
-ENLARGED = 2.5  # its crop's half side, in distances between the eyes
 
 
 def main() -> None:
@@ -129,25 +129,14 @@ def _used(clip: dict[str, Any], root: Path) -> list[Path]:
 def _released_way(size: int) -> Callable[[Path], np.ndarray] | None:
     """Prepare one frame as the released code does; None without dlib."""
     try:
-        import dlib
-        import face_recognition_models
-    except ImportError:
+        finder = DlibFaces()
+    except MissingDlibError:
         return None
-    detector = dlib.get_frontal_face_detector()
-    predictor = dlib.shape_predictor(face_recognition_models.pose_predictor_model_location())
 
     def prepare(path: Path) -> np.ndarray:
-        grey = np.asarray(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE), dtype=np.uint8)
-        shape = predictor(grey, detector(grey, 1)[0])
-        points = np.array([(shape.part(k).x, shape.part(k).y) for k in range(68)], dtype=np.float64)
-        right, left = points[36:42].mean(axis=0), points[42:48].mean(axis=0)
-        centre = (right + left) / 2
-        angle = float(np.degrees(np.arctan2(left[1] - right[1], left[0] - right[0])))
-        upright = cv2.warpAffine(grey, cv2.getRotationMatrix2D(tuple(centre), angle, 1.0), grey.shape[::-1])
-        half = ENLARGED / 2 * np.hypot(*(left - right))
-        top, bottom, start, end = centre[1] - half, centre[1] + half, centre[0] - half, centre[0] + half
-        crop = upright[max(int(top), 0) : int(bottom), max(int(start), 0) : int(end)]
-        return np.asarray(cv2.resize(crop, (size, size)), dtype=np.uint8)
+        rgb = cv2.cvtColor(np.asarray(cv2.imread(str(path)), dtype=np.uint8), cv2.COLOR_BGR2RGB)
+        transform = align.released_transform(finder.find(np.asarray(rgb, np.uint8)).five_points, size)
+        return np.asarray(cv2.warpAffine(rgb, transform, (size, size)), dtype=np.uint8)
 
     return prepare
 
