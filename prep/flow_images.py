@@ -14,11 +14,12 @@ import pyarrow as pa
 
 from prep import images, shards
 from prep.flow import flow_row
+from prep.index import write_listing
 from prep.progress import console
 from prep.releases import ReleaseError, read_release, release_info
 from prep.schema import FLOW, Reason
 from prep.scratch import open_scratch
-from prep.sheet_report import report_lines, report_of_listing, write_report
+from prep.sheet_report import report_lines, report_of_listing
 
 __all__ = ["flow_of_images"]
 
@@ -58,13 +59,9 @@ def flow_of_images(release: str, root: Path, manifest_out: Path, out: Path) -> N
         field = np.moveaxis(image, 2, 0).astype(np.float32) / np.float32(255)  # (3, H, W): u, v, strain
         rows.setdefault(clip["subject"], []).append(flow_row(clip["clip_id"], clip["subject"], field, "image"))
     listing.clips = good
-    manifest, rejected = listing.tables()
-    report = report_of_listing(release, listing)
 
     def write_manifest(staging: Path) -> None:
-        shards.write_table(manifest, staging / "manifest.parquet")
-        shards.write_table(rejected, staging / "rejected.parquet")
-        write_report(report, staging)
+        write_listing(release, listing, staging)
 
     def write_flow(staging: Path) -> None:
         tables = (pa.Table.from_pylist(group, schema=FLOW) for group in rows.values())
@@ -72,5 +69,5 @@ def flow_of_images(release: str, root: Path, manifest_out: Path, out: Path) -> N
 
     with open_scratch(f"flow-images-{release}", "whole") as scratch:
         scratch.publish({manifest_out: write_manifest, out: write_flow})
-    for line in report_lines(report):
+    for line in report_lines(report_of_listing(release, listing)):
         console.print(f"flow-images {release}: {line}")

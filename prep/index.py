@@ -6,12 +6,12 @@ from pathlib import Path
 
 from prep import contents, paths, shards
 from prep.progress import console
-from prep.releases import ReleaseError, read_release, release_info
+from prep.releases import Listing, ReleaseError, read_release, release_info
 from prep.schema import MANIFEST
 from prep.scratch import open_scratch
 from prep.sheet_report import report_lines, report_of_listing, write_report
 
-__all__ = ["index_release", "load_manifest"]
+__all__ = ["index_release", "load_manifest", "write_listing"]
 
 
 def index_release(release: str, root: Path, out: Path) -> None:
@@ -29,21 +29,21 @@ def index_release(release: str, root: Path, out: Path) -> None:
     if release_info(release).kind != "frames":
         raise ReleaseError(f"{release!r} is a release of flow images; use `python -m prep flow-images {release}`")
     listing = read_release(release, root)
-    manifest, rejected = listing.tables()
-    report = report_of_listing(release, listing)
-
-    def build(staging: Path) -> None:
-        shards.write_table(manifest, staging / "manifest.parquet")
-        shards.write_table(rejected, staging / "rejected.parquet")
-        write_report(report, staging)
-        contents.write_sums(staging)
-
     with open_scratch(f"index-{release}", "whole") as scratch:
-        scratch.publish({out: build})
-    for line in report_lines(report):
+        scratch.publish({out: lambda staging: write_listing(release, listing, staging)})
+    for line in report_lines(report_of_listing(release, listing)):
         console.print(f"index {release}: {line}")
-    if rejected.num_rows:
+    if listing.rejected:
         console.print(f"index {release}: all that was left out is in {out / 'rejected.parquet'}")
+
+
+def write_listing(release: str, listing: Listing, folder: Path) -> None:
+    """Write a manifest's folder: what a release holds, what was left out, the report, and their checksums."""
+    manifest, rejected = listing.tables()
+    shards.write_table(manifest, folder / "manifest.parquet")
+    shards.write_table(rejected, folder / "rejected.parquet")
+    write_report(report_of_listing(release, listing), folder)
+    contents.write_sums(folder)
 
 
 def load_manifest(release: str) -> list[dict[str, object]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from prep.releases.base import Annotations, Listing
 from prep.releases.sheets import ReleaseError
 
-__all__ = ["RELEASES", "Release", "ReleaseError", "read_annotations", "read_release", "release_info"]
+__all__ = ["RELEASES", "Listing", "Release", "ReleaseError", "read_annotations", "read_release", "release_info"]
 
 
 @dataclass(frozen=True)

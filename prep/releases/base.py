@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -27,7 +26,6 @@ __all__ = [
     "Annotations",
     "Listing",
     "annotate",
-    "start",
 ]
 
 # Columns of a CASME II-style sheet: ours -> the names under which they are seen.
@@ -40,7 +38,6 @@ COLUMNS = {
     "emotion": ("Estimated Emotion", "Emotion"),
 }
 ACTION_UNITS = {"action_units": ("Action Units", "AUs", "AU")}
-
 
 # Subjects and clips are parts of a clip's key and names of folders.
 _NAME = re.compile(r"(?!\.\.?$)[^/\\\x00-\x1f]+")
@@ -144,7 +141,6 @@ def annotate(
     emotions: Iterable[str] | None = None,
     same: dict[str, str] | None = None,
     zero_is_missing: bool = True,
-    where: str = "row",
 ) -> None:
     """Turn a sheet's rows into annotations: tidied, corrected, checked.
 
@@ -165,8 +161,6 @@ def annotate(
         Emotions that are spelt in two ways: spelling -> the one to use, both in lower case.
     zero_is_missing
         Whether frames count from 1, so that an apex of 0 is unknown.
-    where
-        Word before a row's number in messages.
     """
     known = None if emotions is None else set(emotions)
     corrections = known_corrections(annotations.release, annotations.sheet)
@@ -176,7 +170,7 @@ def annotate(
     met: dict[Any, str] = {}
     seen: dict[str, str] = {}
     for number, cells in zip(table.index, table.to_dict("records"), strict=True):
-        row, subject, clip = f"{where} {number}", cells["subject"], cells["clip"]
+        row, subject, clip = f"row {number}", cells["subject"], cells["clip"]
         if not _NAME.fullmatch(subject) or not _NAME.fullmatch(clip):
             detail = f"{row}: subject {subject!r}, clip {clip!r}, {_text(cells)}; expected both, as folders are named"
             annotations.reject(subject, clip, Reason.BAD_ROW, detail)
@@ -229,8 +223,3 @@ def annotate(
 
 def _text(cells: dict[str, str]) -> str:
     return ", ".join(f"{name} {cells[name]!r}" for name in ("onset", "apex", "offset", "emotion"))
-
-
-def start(release: str, dataset: str, sheet: Path) -> Annotations:
-    """Empty annotations of a sheet."""
-    return Annotations(release, dataset, sheet.name)

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prep.releases.base import ACTION_UNITS, COLUMNS, Annotations, Listing, annotate, start
+from prep.releases.base import ACTION_UNITS, COLUMNS, Annotations, Listing, annotate
 from prep.releases.folders import add_clips, require_folder, subfolder
-from prep.releases.sheets import find_sheet, read_sheet, whole_number
+from prep.releases.sheets import find_sheet, numbered, read_sheet
 
 __all__ = ["annotations_of", "read"]
 
@@ -25,9 +25,9 @@ EMOTIONS = ("anger", "contempt", "disgust", "fear", "happiness", "others", "repr
 
 def annotations_of(sheet: Path, release: str = "casme2") -> Annotations:
     """Read the sheet alone."""
-    result = start(release, "casme2", sheet)
+    result = Annotations(release, "casme2", sheet.name)
     table = read_sheet(sheet, COLUMNS, ACTION_UNITS)
-    table["subject"] = table["subject"].map(_subject)
+    table["subject"] = table["subject"].map(lambda text: numbered(text, "sub{:02d}", "sub"))
     annotate(result, table, emotions=EMOTIONS, same={"other": "others"})
     return result
 
@@ -45,8 +45,3 @@ def read(root: Path, release: str = "casme2") -> Listing:
     listing = Listing.of(found)
     add_clips(listing, found, root, lambda clip: subfolder(frames, clip.subject, clip.clip), FPS, prefix="img")
     return listing
-
-
-def _subject(text: str) -> str:
-    number = whole_number(text.lower().removeprefix("sub"))
-    return text if number is None else f"sub{number:02d}"

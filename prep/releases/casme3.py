@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prep.releases.base import ACTION_UNITS, COLUMNS, Annotation, Annotations, Listing, annotate, start
-from prep.releases.folders import FolderProblem, add_clips, subfolder
-from prep.releases.sheets import find_sheet, read_sheet, whole_number
+from prep.releases.base import ACTION_UNITS, COLUMNS, Annotation, Annotations, Listing, annotate
+from prep.releases.folders import FolderProblem, add_clips, first_folder, subfolder
+from prep.releases.sheets import find_sheet, numbered, read_sheet
 from prep.schema import Reason
 
 __all__ = ["annotations_of", "read"]
@@ -41,7 +41,7 @@ PART_C = {
 
 def annotations_of(sheet: Path, release: str) -> Annotations:
     """Read the sheet of one part alone."""
-    result = start(release, release, sheet)
+    result = Annotations(release, release, sheet.name)
     if release == "casme3_a":
         table = read_sheet(sheet, COLUMNS, ACTION_UNITS)
         table["place"] = table["clip"]
@@ -51,7 +51,7 @@ def annotations_of(sheet: Path, release: str) -> Annotations:
         ]
     else:
         table = read_sheet(sheet, PART_C, {"apex": ("apex",), **ACTION_UNITS})
-        table["subject"] = table["subject"].map(_subject)
+        table["subject"] = table["subject"].map(lambda text: numbered(text, "{:02d}"))
     annotate(result, table, emotions=EMOTIONS, same=SAME, zero_is_missing=False)
     return result
 
@@ -65,7 +65,7 @@ def read(root: Path, release: str) -> Listing:
         If the sheet is not there.
     """
     found = annotations_of(find_sheet(root, *SHEETS[release]), release)
-    frames = next((root / name for name in FOLDERS[release] if (root / name).is_dir()), root)
+    frames = first_folder(root, *FOLDERS[release])
 
     def folder(clip: Annotation) -> Path:
         subject = subfolder(frames, clip.subject)
@@ -79,8 +79,3 @@ def read(root: Path, release: str) -> Listing:
     listing = Listing.of(found)
     add_clips(listing, found, root, folder, FPS)
     return listing
-
-
-def _subject(text: str) -> str:
-    number = whole_number(text)
-    return text if number is None else f"{number:02d}"

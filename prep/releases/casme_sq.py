@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from prep.releases.base import Annotation, Annotations, Listing, annotate, start
+from prep.releases.base import Annotation, Annotations, Listing, annotate
 from prep.releases.folders import FolderProblem, add_clips, require_folder, subfolder
 from prep.releases.sheets import ReleaseError, Sheet, find_sheet, read_grids, whole_number
 from prep.schema import Reason
@@ -36,7 +36,7 @@ COLUMNS = ("number", "clip", "onset", "apex", "offset", "action_units", "emotion
 
 def annotations_of(sheet: Path, release: str = "casme_sq") -> Annotations:
     """Read the workbook alone."""
-    result = start(release, "casme_sq", sheet)
+    result = Annotations(release, "casme_sq", sheet.name)
     grids = read_grids(sheet)
     rows = [row for grid in grids.values() for row in _expressions(grid)]
     if not rows:

@@ -15,8 +15,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from prep.releases.base import ACTION_UNITS, COLUMNS, Annotations, Listing, annotate, start
-from prep.releases.folders import add_clips, subfolder
+from prep.releases.base import ACTION_UNITS, COLUMNS, Annotations, Listing, annotate
+from prep.releases.folders import add_clips, first_folder, subfolder
 from prep.releases.sheets import find_sheet, read_sheet
 
 __all__ = ["annotations_of", "read"]
@@ -26,7 +26,7 @@ EMOTIONS = ("anger", "contempt", "disgust", "fear", "happiness", "others", "sadn
 
 def annotations_of(sheet: Path, release: str = "dfme") -> Annotations:
     """Read the sheet alone. Frames per second are kept as what a clip carries beside its place."""
-    result = start(release, "dfme", sheet)
+    result = Annotations(release, "dfme", sheet.name)
     table = read_sheet(sheet, COLUMNS, {"place": ("Fps",), **ACTION_UNITS})
     annotate(result, table, emotions=EMOTIONS, same={"other": "others"})
     return result
@@ -42,7 +42,7 @@ def read(root: Path, release: str = "dfme") -> Listing:
     """
     patterns = (f"*{name}*.{kind}" for name in ("DFME", "train") for kind in ("xlsx", "xls", "csv"))
     found = annotations_of(find_sheet(root, *patterns))
-    frames = next((root / name for name in ("train", "frames", "DFME") if (root / name).is_dir()), root)
+    frames = first_folder(root, "train", "frames", "DFME")
     listing = Listing.of(found)
     add_clips(listing, found, root, lambda clip: subfolder(frames, clip.subject, clip.clip), fps=None, trimmed=True)
     rates = {f"{found.dataset}/{clip.subject}/{clip.clip}": clip.place for clip in found.clips}

@@ -11,7 +11,7 @@ from prep.releases.base import Annotation, Annotations, Listing
 from prep.releases.sheets import ReleaseError
 from prep.schema import Reason
 
-__all__ = ["FolderProblem", "add_clips", "frame_numbers", "require_folder", "subfolder"]
+__all__ = ["FolderProblem", "add_clips", "first_folder", "frame_numbers", "require_folder", "subfolder"]
 
 IMAGES = {".jpg", ".jpeg", ".png", ".bmp"}
 
@@ -158,6 +158,11 @@ def _alike(name: str) -> str:
     return unicodedata.normalize("NFKC", name).casefold()
 
 
+def first_folder(root: Path, *names: str) -> Path:
+    """Find a release's folder of frames: the first of these names that is there, else the root itself."""
+    return next((root / name for name in names if (root / name).is_dir()), root)
+
+
 def require_folder(root: Path, *names: str) -> Path:
     """Find a release's folder of frames: the first of these names that is there.
 
@@ -166,7 +171,7 @@ def require_folder(root: Path, *names: str) -> Path:
     ReleaseError
         Naming what was expected.
     """
-    for name in names:
-        if (root / name).is_dir():
-            return root / name
+    found = first_folder(root, *names)
+    if found != root:
+        return found
     raise ReleaseError(f"{root / names[0]} not found; link the folder that holds {' or '.join(names)}")

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prep.releases.base import ACTION_UNITS, Annotations, Listing, annotate, start
+from prep.releases.base import ACTION_UNITS, Annotations, Listing, annotate
 from prep.releases.folders import add_clips, require_folder, subfolder
 from prep.releases.sheets import find_sheet, read_sheet
 
@@ -33,7 +33,7 @@ COLUMNS = {
 
 def annotations_of(sheet: Path, release: str = "fourdme") -> Annotations:
     """Read the sheet alone."""
-    result = start(release, "fourdme", sheet)
+    result = Annotations(release, "fourdme", sheet.name)
     annotate(result, read_sheet(sheet, COLUMNS, ACTION_UNITS), same={"other": "others"})
     return result
 

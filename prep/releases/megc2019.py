@@ -15,11 +15,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from prep.releases import casme2, megc2019_flow, samm, smic
-from prep.releases.base import (
-    Annotation,
-    Annotations,
-    Listing,
-)
+from prep.releases.base import Annotation, Annotations, Listing
 from prep.releases.sheets import ReleaseError
 from prep.schema import Reason
 

@@ -25,11 +25,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from prep.releases.base import (
-    Annotation,
-    Annotations,
-    Listing,
-)
+from prep.releases.base import Annotation, Annotations, Listing
 from prep.releases.sheets import ReleaseError, read_grids, read_sheet
 from prep.schema import Reason
 

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prep.releases.base import ACTION_UNITS, COLUMNS, Annotation, Annotations, Listing, annotate, start
+from prep.releases.base import ACTION_UNITS, COLUMNS, Annotation, Annotations, Listing, annotate
 from prep.releases.folders import FolderProblem, add_clips, require_folder
-from prep.releases.sheets import find_sheet, read_sheet, whole_number
+from prep.releases.sheets import find_sheet, numbered, read_sheet
 from prep.schema import Reason
 
 __all__ = ["annotations_of", "read"]
@@ -26,9 +26,9 @@ EMOTIONS = ("anger", "disgust", "fear", "happiness", "others", "sadness", "surpr
 
 def annotations_of(sheet: Path, release: str = "mmew") -> Annotations:
     """Read the sheet alone."""
-    result = start(release, "mmew", sheet)
+    result = Annotations(release, "mmew", sheet.name)
     table = read_sheet(sheet, COLUMNS, ACTION_UNITS)
-    table["subject"] = table["subject"].map(_subject)
+    table["subject"] = table["subject"].map(lambda text: numbered(text, "S{:02d}", "s"))
     # what some copies call repression are the others of the paper
     annotate(result, table, emotions=EMOTIONS, same={"other": "others", "repression": "others"})
     return result
@@ -57,8 +57,3 @@ def read(root: Path, release: str = "mmew") -> Listing:
     listing = Listing.of(found)
     add_clips(listing, found, root, folder, FPS, trimmed=True)
     return listing
-
-
-def _subject(text: str) -> str:
-    number = whole_number(text.upper().removeprefix("S"))
-    return text if number is None else f"S{number:02d}"

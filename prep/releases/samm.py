@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prep.releases.base import ACTION_UNITS, COLUMNS, Annotations, Listing, annotate, start
-from prep.releases.folders import add_clips, subfolder
-from prep.releases.sheets import find_sheet, read_sheet, whole_number
+from prep.releases.base import ACTION_UNITS, COLUMNS, Annotations, Listing, annotate
+from prep.releases.folders import add_clips, first_folder, subfolder
+from prep.releases.sheets import find_sheet, numbered, read_sheet
 
 __all__ = ["annotations_of", "read"]
 
@@ -25,9 +25,9 @@ EMOTIONS = ("anger", "contempt", "disgust", "fear", "happiness", "other", "sadne
 
 def annotations_of(sheet: Path, release: str = "samm") -> Annotations:
     """Read the sheet alone."""
-    result = start(release, "samm", sheet)
+    result = Annotations(release, "samm", sheet.name)
     table = read_sheet(sheet, COLUMNS, ACTION_UNITS)
-    table["subject"] = table["subject"].map(_subject)
+    table["subject"] = table["subject"].map(lambda text: numbered(text, "{:03d}"))
     annotate(result, table, emotions=EMOTIONS, same={"others": "other"})
     return result
 
@@ -41,12 +41,7 @@ def read(root: Path, release: str = "samm") -> Listing:
         If the sheet is not there.
     """
     found = annotations_of(find_sheet(root, "SAMM*FACS_Codes*.xlsx", "SAMM*FACS_Codes*.xls", "SAMM*FACS_Codes*.csv"))
-    frames = next((root / name for name in ("SAMM", "SAMM_MICRO") if (root / name).is_dir()), root)
+    frames = first_folder(root, "SAMM", "SAMM_MICRO")
     listing = Listing.of(found)
     add_clips(listing, found, root, lambda clip: subfolder(frames, clip.subject, clip.clip), FPS)
     return listing
-
-
-def _subject(text: str) -> str:
-    number = whole_number(text)
-    return text if number is None else f"{number:03d}"

@@ -18,7 +18,17 @@ from typing import TypeAlias
 import pandas as pd
 import xlrd
 
-__all__ = ["MISSING", "ReleaseError", "Sheet", "find_sheet", "read_grids", "read_sheet", "sheet_table", "whole_number"]
+__all__ = [
+    "MISSING",
+    "ReleaseError",
+    "Sheet",
+    "find_sheet",
+    "numbered",
+    "read_grids",
+    "read_sheet",
+    "sheet_table",
+    "whole_number",
+]
 
 # How sheets write that they do not know a value.
 MISSING = frozenset({"", "/", "\\", "-", "--", "?", "na", "n/a", "nan", "none", "null", "x"})
@@ -159,6 +169,27 @@ def whole_number(text: str) -> int | None:
     """Return a whole number written as ``46`` or ``46.0``; None for anything else (``/``, empty, 4.5)."""
     match = re.fullmatch(r"([+-]?[0-9]{1,9})(\.0*)?", text)
     return int(match.group(1)) if match else None
+
+
+def numbered(text: str, form: str, prefix: str = "") -> str:
+    """Write a subject one way, whether a sheet has it as a number or as text.
+
+    Parameters
+    ----------
+    text
+        A cell.
+    form
+        How the number is written, such as ``sub{:02d}``.
+    prefix
+        What may stand before the number, in either case.
+
+    Returns
+    -------
+    The text itself if it is no number.
+    """
+    bare = text[len(prefix) :] if text.lower().startswith(prefix) else text
+    number = whole_number(bare)
+    return text if number is None else form.format(number)
 
 
 def _read_csv(path: Path) -> Sheet:

@@ -17,9 +17,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from prep.releases.base import Annotation, Annotations, Listing, annotate, start
+from prep.releases.base import Annotation, Annotations, Listing, annotate
 from prep.releases.folders import FolderProblem, add_clips
-from prep.releases.sheets import MISSING, ReleaseError, find_sheet, read_sheet, whole_number
+from prep.releases.sheets import MISSING, ReleaseError, find_sheet, numbered, read_sheet
 from prep.schema import Reason
 
 __all__ = ["annotations_of", "read"]
@@ -47,13 +47,13 @@ OPTIONAL = {
 def annotations_of(sheet: Path, release: str) -> Annotations:
     """Read the sheet alone, for the camera that the release's name ends with."""
     camera = release.removeprefix("smic_")
-    result = start(release, release, sheet)
+    result = Annotations(release, release, sheet.name)
     table = read_sheet(sheet, COLUMNS, OPTIONAL, sheet=camera)
     if table["data"].str.contains("smic", case=False).any():  # the second layout may hold several data sets
         names = table["data"].str.lower()
         table = table[names.str.contains(camera) | (names == "smic")]
     table = table.assign(
-        subject=table["subject"].map(subject_name),
+        subject=table["subject"].map(lambda text: numbered(text, "s{:02d}", "s")),
         clip=table["clip"].map(clip_name),
     )
     more = table[~table["second"].str.lower().isin(MISSING | {"0"})]
@@ -94,12 +94,6 @@ def read(root: Path, release: str) -> Listing:
     listing = Listing.of(found)
     add_clips(listing, found, root, folder, FPS[release])
     return listing
-
-
-def subject_name(text: str) -> str:
-    """Write a subject with two digits: ``s01`` for 1, ``s1`` and ``s01``."""
-    number = whole_number(text.lower().removeprefix("s"))
-    return text if number is None else f"s{number:02d}"
 
 
 def clip_name(text: str) -> str:

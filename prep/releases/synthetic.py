@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prep.releases.base import ACTION_UNITS, COLUMNS, Annotations, Listing, annotate, start
+from prep.releases.base import ACTION_UNITS, COLUMNS, Annotations, Listing, annotate
 from prep.releases.folders import add_clips
 from prep.releases.sheets import read_sheet
 
@@ -21,7 +21,7 @@ FPS = 200.0
 
 def annotations_of(sheet: Path, release: str = "synthetic") -> Annotations:
     """Read the sheet alone."""
-    result = start(release, "synthetic", sheet)
+    result = Annotations(release, "synthetic", sheet.name)
     annotate(result, read_sheet(sheet, COLUMNS, ACTION_UNITS))
     return result
 
