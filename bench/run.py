@@ -37,6 +37,7 @@ COMMON_CODE = (
     "bench/run.py",
     "bench/seeds.py",
     "bench/step.py",
+    "models/_checkpoints.py",
     "models/_estimators.py",
     "models/blocks.py",
     "models/registry.py",

@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.svm import LinearSVC
 
-__all__ = ["Estimator", "LinearSVMEstimator"]
+from models.registry import ModelOptionError
+
+__all__ = ["Estimator", "FlowBlocks", "LinearSVMEstimator", "check_flow", "checked_state", "lowest_for_missing"]
 
 Arrays = Mapping[str, NDArray]
 
@@ -79,6 +81,28 @@ class Estimator(ABC):
         return labels
 
 
+def lowest_for_missing(scores: NDArray[np.float64], missing: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Give the classes that the training clips lack the least score of each row, less 1; in place."""
+    floor = np.delete(scores, missing, axis=1).min(axis=1) - 1.0
+    scores[:, missing] = floor[:, None]
+    return scores
+
+
+def checked_state(state: Arrays, expected: set[str], by_class: str, num_classes: int) -> dict[str, NDArray]:
+    """Copy a fitted state, its names and the number of classes of one of its arrays checked.
+
+    Raises
+    ------
+    ValueError
+        If an array is missing or foreign, or ``by_class`` has rows of another number of classes.
+    """
+    if set(state) != expected:
+        raise ValueError(f"state has arrays {sorted(state)}, expected {sorted(expected)}")
+    if len(state[by_class]) != num_classes:
+        raise ValueError(f"state holds {len(state[by_class])} classes, the model has {num_classes}")
+    return {name: np.array(array) for name, array in state.items()}
+
+
 class LinearSVMEstimator(Estimator):
     """Hand-crafted features, standardised over the training clips, and a linear SVM, one against the rest.
 
@@ -142,10 +166,7 @@ class LinearSVMEstimator(Estimator):
         fitted = self._state
         scaled = (features - fitted["mean"]) / fitted["std"] / np.sqrt(features.shape[1])
         scores = scaled @ fitted["weights"].T + fitted["bias"]  # (B, num_classes)
-        missing = fitted["missing"]
-        floor = np.delete(scores, missing, axis=1).min(axis=1) - 1.0
-        scores[:, missing] = floor[:, None]
-        return scores
+        return lowest_for_missing(scores, fitted["missing"])
 
     def state(self) -> dict[str, NDArray]:
         """Mean and standard deviation of the features, weights, bias, and the classes never seen."""
@@ -153,9 +174,52 @@ class LinearSVMEstimator(Estimator):
 
     def load_state(self, state: Arrays) -> None:
         """Take over what `state` gave; see `Estimator.load_state`."""
-        expected = {"mean", "std", "weights", "bias", "missing"}
-        if set(state) != expected:
-            raise ValueError(f"state has arrays {sorted(state)}, expected {sorted(expected)}")
-        if len(state["weights"]) != self.num_classes:
-            raise ValueError(f"state holds {len(state['weights'])} classes, the model has {self.num_classes}")
-        self._state = {name: np.array(array) for name, array in state.items()}
+        self._state = checked_state(state, {"mean", "std", "weights", "bias", "missing"}, "weights", self.num_classes)
+
+
+def check_flow(model: str, flow: NDArray, smallest: int) -> NDArray[np.float64]:
+    """Flow (B, 3, h, w) as float64, its channels (u, v, strain) and size checked.
+
+    Raises
+    ------
+    ModelOptionError
+        If it has not three channels, or a side of fewer pixels than ``smallest``.
+    """
+    flow = np.asarray(flow, dtype=np.float64)
+    if flow.ndim != 4 or flow.shape[1] != 3 or min(flow.shape[2:]) < smallest:
+        raise ModelOptionError(f"{model}: flow of shape {flow.shape}, expected (B, 3, h, w) with h, w >= {smallest}")
+    return flow
+
+
+class FlowBlocks:
+    """The blocks of a grid over flow images, for histograms by block in reading order.
+
+    Parameters
+    ----------
+    flow
+        (B, 3, h, w), see `check_flow`.
+    grid
+        Blocks along each side.
+    bins
+        Bins of each block's histogram.
+    """
+
+    def __init__(self, flow: NDArray[np.float64], grid: int, bins: int) -> None:
+        self._strain, self._bins = flow[:, 2], bins
+        clips, _, height, width = flow.shape
+        rows, columns = (np.arange(length) * grid // length for length in (height, width))
+        blocks = rows[:, None] * grid + columns  # (h, w), the block of each pixel
+        self._cells = np.arange(clips)[:, None, None] * grid**2 + blocks  # (B, h, w)
+        self._area = np.tile(np.bincount(blocks.ravel()), clips)  # pixels of each block
+        self._count = clips * grid**2
+
+    def votes(self, bin_of: NDArray[np.int64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Sum each pixel's weight (B, h, w) into its block's bin (B, h, w): (B * blocks, bins)."""
+        index = self._cells * self._bins + bin_of
+        counted = np.bincount(index.ravel(), weights.ravel(), minlength=self._count * self._bins)
+        return counted.astype(np.float64, copy=False).reshape(self._count, self._bins)
+
+    def times_strain(self, votes: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Multiply each block's histogram by its mean strain: (B * blocks, bins) -> (B, blocks * bins)."""
+        strain = np.bincount(self._cells.ravel(), self._strain.ravel(), minlength=self._count) / self._area
+        return (votes * strain[:, None]).reshape(len(self._strain), -1)

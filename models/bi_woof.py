@@ -20,8 +20,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from models._estimators import LinearSVMEstimator
-from models.registry import Count, ModelOptionError, Positive, register_model
+from models._estimators import FlowBlocks, LinearSVMEstimator, check_flow
+from models.registry import Count, Positive, register_model
 
 __all__ = ["BiWoof", "orientation_bins"]
 
@@ -87,23 +87,10 @@ class BiWoof(LinearSVMEstimator):
         ModelOptionError
             If the flow has not three channels (u, v, strain) or is smaller than the grid.
         """
-        flow = np.asarray(inputs["flow"], dtype=np.float64)  # (B, 3, h, w)
-        if flow.ndim != 4 or flow.shape[1] != 3 or min(flow.shape[2:]) < self.grid:
-            raise ModelOptionError(
-                f"bi_woof: flow of shape {flow.shape}, expected (B, 3, h, w) with h, w >= {self.grid}"
-            )
+        flow = check_flow("bi_woof", inputs["flow"], self.grid)  # (B, 3, h, w)
         motion = flow[:, :2]  # (B, 2, h, w)
         if self.rest == "median":
             motion = motion - np.median(motion, axis=(2, 3), keepdims=True)
         magnitude = np.hypot(motion[:, 0], motion[:, 1])  # (B, h, w)
-
-        clips, height, width = magnitude.shape
-        rows, columns = (np.arange(length) * self.grid // length for length in (height, width))
-        blocks = rows[:, None] * self.grid + columns  # (h, w), the block of each pixel
-        cells = np.arange(clips)[:, None, None] * self.grid**2 + blocks  # (B, h, w)
-        count = clips * self.grid**2
-        votes = cells * self.bins + orientation_bins(motion, self.bins)
-        histograms = np.bincount(votes.ravel(), magnitude.ravel(), minlength=count * self.bins)
-        area = np.tile(np.bincount(blocks.ravel()), clips)  # pixels of each block
-        strain = np.bincount(cells.ravel(), flow[:, 2].ravel(), minlength=count) / area
-        return (histograms.reshape(count, self.bins) * strain[:, None]).reshape(clips, -1)
+        blocks = FlowBlocks(flow, self.grid, self.bins)
+        return blocks.times_strain(blocks.votes(orientation_bins(motion, self.bins), magnitude))

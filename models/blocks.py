@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from models.registry import ModelOptionError
 
 __all__ = [
+    "INCEPTION_FEATURES",
+    "BasicBlock",
     "Classifier",
     "Drawer",
     "DropPath",
@@ -24,12 +26,18 @@ __all__ = [
     "LocalBlock",
     "ModelOutput",
     "conv_bn_relu",
+    "inception_stream",
     "input_shape",
     "round_width",
 ]
 
 LOCAL_MLP_RATIO = 3  # [code]
 GLOBAL_MLP_RATIO = 2  # [code]
+# The inception stream on flow, [code] of Dual-Inception, on which FeatRef (2022) goes on: filters of each path in
+# its two blocks, and the features that it gives of 28 x 28 pixels.
+INCEPTION_WIDTHS = (6, 16)
+INCEPTION_PATHS = 4
+INCEPTION_FEATURES = INCEPTION_PATHS * INCEPTION_WIDTHS[1] * (28 // 2 // 2) ** 2
 ATTENTION_SHARE = 0.75  # [code] share of a global block's width that attends; the rest is convolved
 
 
@@ -120,6 +128,22 @@ def conv_bn_relu(inputs: int, outputs: int, stride: int = 1, groups: int = 1) ->
         nn.BatchNorm2d(outputs),
         nn.ReLU(inplace=True),
     )
+
+
+class BasicBlock(nn.Module):
+    """ResNet's (He et al., CVPR 2016): (B, C, H, W) -> (B, outputs, H / stride, W / stride)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.first = conv_bn_relu(inputs, outputs, stride=stride)
+        self.second = nn.Sequential(nn.Conv2d(outputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs))
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or inputs != outputs:
+            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Residual sum, then ReLU."""
+        return (self.second(self.first(x)) + self.shortcut(x)).relu()
 
 
 def round_width(width: float, divisor: int) -> int:
@@ -280,3 +304,34 @@ class Drawer(nn.Module):
             x = empty.scatter(2, place.flatten(2), x.flatten(2)).unflatten(2, (height, width))
             x = decode(x)
         return x[:, 0].sigmoid()
+
+
+def _convolutions(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
+    """1x1 convolution, then kernel x kernel where that is more, each with a ReLU; the size is kept [code]."""
+    layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, 1), nn.ReLU(inplace=True)]
+    if kernel > 1:
+        layers += [nn.Conv2d(outputs, outputs, kernel, padding=kernel // 2), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers)
+
+
+class Inception(nn.Module):
+    """Block of Dual-Inception (Zhou et al., FG 2019): four paths beside each other, then 2x2 max-pooling [code].
+
+    They see 1x1, 3x3, 5x5 pixels, and the maxima of 3x3.
+    """
+
+    def __init__(self, inputs: int, width: int) -> None:
+        super().__init__()
+        self.paths = nn.ModuleList(_convolutions(inputs, width, kernel) for kernel in (1, 3, 5))
+        self.maxima = nn.Sequential(nn.MaxPool2d(3, stride=1, padding=1), _convolutions(inputs, width, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, H, W) -> (B, 4 width, H / 2, W / 2)."""
+        paths = [path(x) for path in (*self.paths, self.maxima)]  # (B, width, H, W) each
+        return F.max_pool2d(torch.cat(paths, dim=1), 2)
+
+
+def inception_stream() -> nn.Sequential:
+    """Two inception blocks on one component of flow: (B, 1, 28, 28) -> (B, INCEPTION_FEATURES)."""
+    first, second = INCEPTION_WIDTHS
+    return nn.Sequential(Inception(1, first), Inception(INCEPTION_PATHS * first, second), nn.Flatten())

@@ -39,6 +39,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models._checkpoints import released_tensors
 from models.blocks import LOCAL_MLP_RATIO, Classifier, DropPath, ModelOutput, input_shape
 from models.registry import Share, Weight, register_model
 
@@ -47,7 +48,6 @@ __all__ = ["PRESETS", "FDPReleased", "Preset", "as_released_volume", "load_relea
 FRAMES = 8  # [code]
 SIZE = 64  # [code] side of the frames, of the maps and of the dynamic image
 CHANNELS = 8  # [code] of the dynamic representation
-WRAPPER = "module."
 
 
 @dataclass(frozen=True)
@@ -328,23 +328,5 @@ def load_released_state_dict(model: FDPReleased, state_dict: Mapping[str, Tensor
     ValueError
         If a tensor is missing, unexpected or of another shape. The message names it; nothing is loaded.
     """
-    wrapped = all(key.startswith(WRAPPER) for key in state_dict)
-    found = {key.removeprefix(WRAPPER) if wrapped else key: value for key, value in state_dict.items()}
-    for key, value in found.items():
-        if not isinstance(value, Tensor):
-            raise TypeError(f"{key!r} is {type(value).__name__}, expected a tensor: pass the state_dict itself")
-    wanted = model.state_dict()
-    faults = [f"{key!r} is missing" for key in wanted if key not in found]
-    faults += [f"{key!r} is unexpected" for key in found if key not in wanted]
-    faults += [
-        f"{key!r} has shape {tuple(found[key].shape)}, expected {tuple(value.shape)}"
-        for key, value in wanted.items()
-        if key in found and found[key].shape != value.shape
-    ]
-    if faults:
-        more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
-        raise ValueError(
-            f"not a checkpoint of this model: {'; '.join(faults[:5])}{more}. "
-            "Build the model with preset='released' and the checkpoint's number of classes."
-        )
-    model.load_state_dict(found)
+    hint = "Build the model with preset='released' and the checkpoint's number of classes."
+    model.load_state_dict(released_tensors(model, state_dict, hint))

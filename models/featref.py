@@ -21,14 +21,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.blocks import Classifier, ModelOutput, input_shape
+from models.blocks import INCEPTION_FEATURES, Classifier, ModelOutput, inception_stream, input_shape
 from models.registry import Count, Share, Weight, register_model
 
 __all__ = ["FeatRef", "FeatRefOutput"]
-
-WIDTHS = (6, 16)  # [code] filters of each path, in the first and the second block
-PATHS = 4
-SIDE = 28 // 2 // 2  # of a stream's output
 
 
 @dataclass
@@ -42,36 +38,6 @@ class FeatRefOutput(ModelOutput):
     """
 
     proposals: Tensor | None = None
-
-
-def _convolutions(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
-    """1x1 convolution, then kernel x kernel where that is more, each with a ReLU; the size is kept [code]."""
-    layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, 1), nn.ReLU(inplace=True)]
-    if kernel > 1:
-        layers += [nn.Conv2d(outputs, outputs, kernel, padding=kernel // 2), nn.ReLU(inplace=True)]
-    return nn.Sequential(*layers)
-
-
-class Inception(nn.Module):
-    """Four paths beside each other, then 2x2 max-pooling [code].
-
-    They see 1x1, 3x3, 5x5 pixels, and the maxima of 3x3.
-    """
-
-    def __init__(self, inputs: int, width: int) -> None:
-        super().__init__()
-        self.paths = nn.ModuleList(_convolutions(inputs, width, kernel) for kernel in (1, 3, 5))
-        self.maxima = nn.Sequential(nn.MaxPool2d(3, stride=1, padding=1), _convolutions(inputs, width, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, inputs, H, W) -> (B, 4 width, H / 2, W / 2)."""
-        paths = [path(x) for path in (*self.paths, self.maxima)]  # (B, width, H, W) each
-        return F.max_pool2d(torch.cat(paths, dim=1), 2)
-
-
-def _stream() -> nn.Sequential:
-    first, second = WIDTHS
-    return nn.Sequential(Inception(1, first), Inception(PATHS * first, second), nn.Flatten())
 
 
 class Proposal(nn.Module):
@@ -134,9 +100,9 @@ class FeatRef(Classifier):
         super().__init__()
         input_shape(shapes, "flow", "C h w", C=(3, 3), h=(28, 28), w=(28, 28))
         self.proposal_weight = proposal_weight
-        self.horizontal, self.vertical = _stream(), _stream()
+        self.horizontal, self.vertical = inception_stream(), inception_stream()
         self.share = nn.Sequential(
-            nn.Linear(2 * PATHS * WIDTHS[1] * SIDE**2, shared), nn.ReLU(inplace=True), nn.Dropout(dropout)
+            nn.Linear(2 * INCEPTION_FEATURES, shared), nn.ReLU(inplace=True), nn.Dropout(dropout)
         )
         self.proposals = nn.ModuleList(Proposal(shared, specific) for _ in range(num_classes))
         self.classify = nn.Sequential(nn.Dropout(dropout), nn.Linear(num_classes * specific, num_classes))

@@ -15,8 +15,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from models._estimators import LinearSVMEstimator
-from models.registry import Count, ModelOptionError, Positive, register_model
+from models._estimators import FlowBlocks, LinearSVMEstimator, check_flow
+from models.registry import Count, Positive, register_model
 
 __all__ = ["FlowHistogram"]
 
@@ -56,11 +56,7 @@ class FlowHistogram(LinearSVMEstimator):
         ModelOptionError
             If the flow has not three channels (u, v, strain) or is smaller than the grid.
         """
-        flow = np.asarray(inputs["flow"], dtype=np.float64)  # (B, 3, h, w)
-        if flow.ndim != 4 or flow.shape[1] != 3 or min(flow.shape[2:]) < self.grid:
-            raise ModelOptionError(
-                f"flow_histogram: flow of shape {flow.shape}, expected (B, 3, h, w) with h, w >= {self.grid}"
-            )
+        flow = check_flow("flow_histogram", inputs["flow"], self.grid)  # (B, 3, h, w)
         motion = flow[:, :2] - np.median(flow[:, :2], axis=(2, 3), keepdims=True)  # (B, 2, h, w)
         magnitude = np.hypot(motion[:, 0], motion[:, 1])  # (B, h, w)
         angle = np.arctan2(motion[:, 1], motion[:, 0])
@@ -68,17 +64,11 @@ class FlowHistogram(LinearSVMEstimator):
         lower = np.floor(position)
         upper_share = position - lower
 
-        clips, height, width = magnitude.shape
-        rows, columns = (np.arange(length) * self.grid // length for length in (height, width))
-        blocks = rows[:, None] * self.grid + columns  # (h, w), the block of each pixel
-        cells = np.arange(clips)[:, None, None] * self.grid**2 + blocks  # (B, h, w)
-        count = clips * self.grid**2
-        votes = np.zeros(count * self.bins)
-        for orientation, share in ((lower, 1 - upper_share), (lower + 1, upper_share)):
-            index = cells * self.bins + orientation.astype(np.int64) % self.bins
-            votes += np.bincount(index.ravel(), (magnitude * share).ravel(), minlength=count * self.bins)
-        area = np.tile(np.bincount(blocks.ravel()), clips)  # pixels of each block
-        strain = np.bincount(cells.ravel(), flow[:, 2].ravel(), minlength=count) / area
-        weighted = (votes.reshape(count, self.bins) * strain[:, None]).reshape(clips, -1)
+        blocks = FlowBlocks(flow, self.grid, self.bins)
+        lower_votes, upper_votes = (
+            blocks.votes(orientation.astype(np.int64) % self.bins, magnitude * share)
+            for orientation, share in ((lower, 1 - upper_share), (lower + 1, upper_share))
+        )
+        weighted = blocks.times_strain(lower_votes + upper_votes)
         total = weighted.sum(axis=1, keepdims=True)
         return np.sqrt(weighted / np.where(total > 0, total, 1.0))

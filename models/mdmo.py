@@ -24,8 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.svm import SVC
 
-from models._estimators import Estimator
-from models.registry import Count, ModelOptionError, Positive, register_model
+from models._estimators import Estimator, check_flow, checked_state, lowest_for_missing
+from models.registry import Count, Positive, register_model
 
 __all__ = ["BANDS", "REGIONS", "Mdmo", "main_direction", "region_of_each_pixel"]
 
@@ -127,9 +127,7 @@ class Mdmo(Estimator):
         ModelOptionError
             If the flow has not three channels (u, v, strain) or a side of fewer than 13 pixels.
         """
-        flow = np.asarray(inputs["flow"], dtype=np.float64)  # (B, 3, h, w)
-        if flow.ndim != 4 or flow.shape[1] != 3 or min(flow.shape[2:]) < SMALLEST:
-            raise ModelOptionError(f"mdmo: flow of shape {flow.shape}, expected (B, 3, h, w) with h, w >= {SMALLEST}")
+        flow = check_flow("mdmo", inputs["flow"], SMALLEST)  # (B, 3, h, w)
         motion = flow[:, :2] - np.median(flow[:, :2], axis=(2, 3), keepdims=True)  # (B, 2, h, w)
         regions = region_of_each_pixel(*flow.shape[2:])
         inside = [regions == region for region in range(REGIONS)]
@@ -171,10 +169,7 @@ class Mdmo(Estimator):
         fitted = self._state
         kernel = self._kernel(self.features(inputs), fitted["features"], fitted["gamma"])  # (B, N)
         scores = kernel @ fitted["coefficients"].T + fitted["bias"]  # (B, num_classes)
-        missing = fitted["missing"]
-        floor = np.delete(scores, missing, axis=1).min(axis=1) - 1.0
-        scores[:, missing] = floor[:, None]
-        return scores
+        return lowest_for_missing(scores, fitted["missing"])
 
     def state(self) -> dict[str, NDArray]:
         """Features of the training clips, the kernel's width, and the SVMs' coefficients."""
@@ -183,11 +178,7 @@ class Mdmo(Estimator):
     def load_state(self, state: Mapping[str, NDArray]) -> None:
         """Take over what `state` gave; see `Estimator.load_state`."""
         expected = {"features", "gamma", "coefficients", "bias", "missing"}
-        if set(state) != expected:
-            raise ValueError(f"state has arrays {sorted(state)}, expected {sorted(expected)}")
-        if len(state["coefficients"]) != self.num_classes:
-            raise ValueError(f"state holds {len(state['coefficients'])} classes, the model has {self.num_classes}")
-        self._state = {name: np.array(array) for name, array in state.items()}
+        self._state = checked_state(state, expected, "coefficients", self.num_classes)
 
     def _kernel(
         self, clips: NDArray[np.float64], others: NDArray[np.float64], gamma: NDArray[np.float64]

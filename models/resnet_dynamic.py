@@ -13,29 +13,13 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from models.blocks import Classifier, ModelOutput, conv_bn_relu, input_shape
+from models.blocks import BasicBlock, Classifier, ModelOutput, conv_bn_relu, input_shape
 from models.registry import Count, Share, register_model
 
 __all__ = ["ResNetDynamic"]
 
 STAGES = 4
 BLOCKS_PER_STAGE = 2
-
-
-class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut: (B, C, H, W) -> (B, outputs, H / stride, W / stride)."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        super().__init__()
-        self.first = conv_bn_relu(inputs, outputs, stride=stride)
-        self.second = nn.Sequential(nn.Conv2d(outputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs))
-        self.shortcut: nn.Module = nn.Identity()
-        if stride != 1 or inputs != outputs:
-            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Residual sum, then ReLU."""
-        return (self.second(self.first(x)) + self.shortcut(x)).relu()
 
 
 @register_model(inputs=("dynamic_image",), paper="He et al., CVPR 2016, on Bilen et al., CVPR 2016")

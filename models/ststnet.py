@@ -12,12 +12,12 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from models._checkpoints import released_tensors
 from models.blocks import Classifier, ModelOutput, input_shape
 from models.registry import Share, register_model
 
 __all__ = ["STSTNet", "load_released_state_dict"]
 
-WRAPPER = "module."
 COUNTER = "num_batches_tracked"
 
 
@@ -84,23 +84,6 @@ def load_released_state_dict(model: STSTNet, state_dict: Mapping[str, Tensor]) -
     ValueError
         If a tensor is missing, unexpected or of another shape. The message names it; nothing is loaded.
     """
-    wrapped = all(key.startswith(WRAPPER) for key in state_dict)
-    found = {key.removeprefix(WRAPPER) if wrapped else key: value for key, value in state_dict.items()}
-    for key, value in found.items():
-        if not isinstance(value, Tensor):
-            raise TypeError(f"{key!r} is {type(value).__name__}, expected a tensor: pass the state_dict itself")
-    wanted = model.state_dict()
-    faults = [f"{key!r} is missing" for key in wanted if key not in found and not key.endswith(COUNTER)]
-    faults += [f"{key!r} is unexpected" for key in found if key not in wanted]
-    faults += [
-        f"{key!r} has shape {tuple(found[key].shape)}, expected {tuple(value.shape)}"
-        for key, value in wanted.items()
-        if key in found and found[key].shape != value.shape
-    ]
-    if faults:
-        more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
-        raise ValueError(
-            f"not a checkpoint of this model: {'; '.join(faults[:5])}{more}. "
-            "Build the model with the checkpoint's number of classes."
-        )
-    model.load_state_dict(wanted | found)
+    hint = "Build the model with the checkpoint's number of classes."
+    found = released_tensors(model, state_dict, hint, may_miss=lambda key: key.endswith(COUNTER))
+    model.load_state_dict(model.state_dict() | found)
