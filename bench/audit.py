@@ -70,7 +70,9 @@ def audit_effects(scores: Sequence[Score]) -> list[Effect]:
     return effects
 
 
-def fold_means(y_true: NDArray[np.int64], y_pred: NDArray[np.int64], folds: Sequence[str], classes: int) -> Any:
+def fold_means(
+    y_true: NDArray[np.int64], y_pred: NDArray[np.int64], folds: Sequence[str], classes: int
+) -> tuple[float, float, float]:
     """UF1 in the three ways in which it is averaged.
 
     Parameters
@@ -248,7 +250,7 @@ def _draw(effects: Sequence[Effect], path: Path) -> None:
         if effect.comparison is not None:
             found = effect.comparison.difference
             axes.plot([found.low, found.high], [place, place], color="0.35", linewidth=2)
-        leaks = not effect.run.competes and "test_selected" in effect.what
+        leaks = effect.run.entry.protocol == "test_selected"
         axes.plot(effect.inflation, place, "D" if leaks else "o", color="tab:red" if leaks else "tab:blue")
     axes.axvline(0, color="0.7", linewidth=1, zorder=0)
     axes.set_yticks(range(len(effects)), [effect.run.run for effect in reversed(effects)])

@@ -173,12 +173,15 @@ def _own(path: Path, known: Known | None) -> Said:
     return _join(path, parts, known, ())
 
 
-def _csv_rows(path: Path, known: Known) -> list[_Row]:
+def _lines(path: Path) -> list[str]:
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        return path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise OutsideError(f"{path}: not a text file in UTF-8 ({error})") from error
-    reader = csv.DictReader(lines)
+
+
+def _csv_rows(path: Path, known: Known) -> list[_Row]:
+    reader = csv.DictReader(_lines(path))
     found = {name.strip().lower(): name for name in reader.fieldnames or () if name}
 
     def column(names: tuple[str, ...]) -> str | None:
@@ -214,13 +217,9 @@ def _csv_rows(path: Path, known: Known) -> list[_Row]:
 
 
 def _log_rows(path: Path, known: Known | None, order: Order | None, notes: list[str]) -> list[_Row]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise OutsideError(f"{path}: not a text file in UTF-8 ({error})") from error
     found: list[tuple[str, str, int, int]] = []
     head: tuple[str, str] | None = None
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(_lines(path), start=1):
         where, words = f"line {number}", line.split()
         match = HEAD.fullmatch(line.strip())
         if match:

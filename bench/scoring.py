@@ -13,10 +13,11 @@ from tabulate import tabulate
 
 from bench.outside import OutsideError, Said, as_dict
 from bench.stats import FIGURES, Comparison, Figure, Interval, StatsError, compare, holm, interval, subject_confusions
+from bench.tables import FIGURES as COLUMNS
 
 __all__ = ["compare_said", "comparison_lines", "score_lines", "score_said"]
 
-NAMES = {"uf1": "UF1", "uar": "UAR", "accuracy": "accuracy", "weighted_f1": "weighted F1"}
+NAMES = {attribute: label for label, attribute in COLUMNS.items()}
 POOLED = "all"
 
 

@@ -46,7 +46,7 @@ from prep.placing import FaceFinder, place  # noqa: E402
 from prep.synth import plan_release, write_clip  # noqa: E402
 from prep.synth.motion import plan_motion  # noqa: E402
 from prep.synth.plan import ClipPlan  # noqa: E402
-from prep.synth.release import _renderer  # noqa: E402
+from prep.synth.release import renderer_for  # noqa: E402
 from prep.synth.truth import dense_flow, face_landmarks  # noqa: E402
 
 Clip = dict[str, Any]
@@ -102,7 +102,7 @@ def _clip(plan: ClipPlan, params: SynthParams, root: Path) -> Clip:
     """Frames of onset..offset; landmarks (frames, K, 2) as they are, and as they were on a still head; flows."""
     record = write_clip(plan, params, root)
     folder = Path(plan.subject) / plan.clip
-    renderer = _renderer(plan.identity_seed, params.size)
+    renderer = renderer_for(plan.identity_seed, params.size)
     motion = plan_motion(plan, renderer, params.drift)
     onset, apex, end = plan.onset - 1, plan.apex - 1, plan.offset
     offsets, poses = motion.offsets(renderer.subject.head), motion.poses

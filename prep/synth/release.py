@@ -31,7 +31,7 @@ from prep.synth.render import Renderer
 from prep.synth.subject import build_subject
 from prep.synth.truth import dense_flow, face_landmarks
 
-__all__ = ["COLUMNS", "ClipRecord", "encode_png", "write_clip", "write_sheet"]
+__all__ = ["COLUMNS", "ClipRecord", "encode_png", "renderer_for", "write_clip", "write_sheet"]
 
 COLUMNS = (
     "Subject", "Filename", "OnsetFrame", "ApexFrame", "OffsetFrame", "Action Units", "Estimated Emotion",
@@ -114,7 +114,7 @@ def write_clip(plan: ClipPlan, params: SynthParams, root: Path) -> ClipRecord:
     OSError
         If a file cannot be written; the system's message names it.
     """
-    renderer = _renderer(plan.identity_seed, params.size)
+    renderer = renderer_for(plan.identity_seed, params.size)
     motion = plan_motion(plan, renderer, params.drift)
     offsets = motion.offsets(renderer.subject.head)  # (frames, V, 3)
     noise = np.random.default_rng([plan.seed, 2])
@@ -179,7 +179,7 @@ def encode_png(image: NDArray[np.uint8]) -> bytes:
 
 
 @lru_cache(maxsize=2)
-def _renderer(identity_seed: int, size: int) -> Renderer:
+def renderer_for(identity_seed: int, size: int) -> Renderer:
     """Build a subject once for its clips, which follow each other; two are kept, so memory stays flat."""
     camera = Camera(size)
     return Renderer(build_subject(identity_seed, camera.pixels_per_dm * SUPERSAMPLING), camera)
