@@ -312,22 +312,23 @@ def _counts(clip: NDArray[Any]) -> NDArray[np.float64]:
 def _sum_single(clip: NDArray[np.float32], weights: NDArray[np.float64]) -> NDArray[np.float32]:
     single = weights.astype(np.float32)
     pixels = clip.reshape(len(clip), math.prod(clip.shape[1:]))  # (T, N)
-    image = np.empty(pixels.shape[1], np.float32)
+    image = single @ pixels  # BLAS: as fast as memory; its build and threads may round otherwise in the last bit
+    # What is left of a pixel that does not change is no more than the bound on the rounding error, whatever the
+    # order of the sum. All pixels so small are summed again without their first value: exact for a static one.
     bound = np.float32((len(clip) + 2) * 2.0**-24 * np.abs(weights).sum())
+    size, limit = np.empty((2, PIXELS_AT_ONCE), np.float32)
     for start in range(0, len(image), PIXELS_AT_ONCE):
         block, sums = pixels[:, start : start + PIXELS_AT_ONCE], image[start : start + PIXELS_AT_ONCE]
-        # numpy's own loop, not BLAS: neither speed nor bits hang on the build of BLAS, or on its threads,
-        # which on a busy machine wait for each other
-        np.einsum("t,tn->n", single, block, out=sums)
-        # What is left of a pixel that does not change is no more than the bound on the rounding error. All
-        # pixels so small are summed again without their first value, which is exact for a static one.
-        doubtful = np.flatnonzero(np.abs(sums) <= bound * np.abs(block[0]))
+        np.abs(sums, out=size[: len(sums)])
+        np.abs(block[0], out=limit[: len(sums)])
+        np.multiply(limit, bound, out=limit)
+        doubtful = np.flatnonzero(size[: len(sums)] <= limit[: len(sums)])
         doubtful = doubtful[block[0, doubtful] != 0]
         if len(doubtful):
             # picking many single pixels costs more than to sum all of the block again
             chosen = doubtful if 8 * len(doubtful) < len(sums) else slice(None)
             series = block[:, chosen]
-            sums[chosen] = np.einsum("t,tn->n", single, series - series[0])
+            sums[chosen] = single @ (series - series[0])
     return image.reshape(clip.shape[1:])
 
 
