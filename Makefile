@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro full test test-long test-pipeline smoke lint types format build clean
+.PHONY: help install repro full baselines test test-long test-pipeline smoke lint types format build clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -33,15 +33,28 @@ repro: install ## run the whole pipeline on what params.yaml lists and print the
 	@echo; cat results/tables.md
 	@echo "Results: results/tables.md (also results/tables/*.csv, *.tex, results/metrics.json, results/plots)"
 
-full: install ## every model, protocol and ablation with three seeds, in build/full (hours; goes on where it stopped)
-	@mkdir -p build/full && rm -rf build/full/bench build/full/models build/full/prep
-	@git ls-files -z -- . ':!results' ':!dvc.lock' ':!params.yaml' | xargs -0 cp --parents -t build/full
-	@cp params.full.yaml build/full/params.yaml
-	@cd build/full && { test -d .git || git init --quiet .; } && dvc config --local cache.dir ../../.dvc/cache
+full: install ## FDP, its ablations, protocols and faults, three seeds, in build/full (hours; goes on where it stopped)
+	$(call profile,full)
 	cd build/full && dvc repro && python -m bench audit && python -m bench costs --table ablations
-	@rm -rf results/full && cp -r build/full/results results/full && cp build/full/dvc.lock results/full/dvc.lock
-	@echo; cat results/full/tables.md
-	@echo "Results: results/full (written from build/full, whose params.yaml is params.full.yaml)"
+	$(call keep,full)
+
+baselines: install ## every model with three seeds, in build/baselines (hours; goes on where it stopped)
+	$(call profile,baselines)
+	cd build/baselines && dvc repro && python -m bench costs
+	$(call keep,baselines)
+
+# A copy of the project in build/NAME, whose params.yaml has the sections of params.NAME.yaml; its results are kept.
+define profile
+	@mkdir -p build/$(1) && rm -rf build/$(1)/bench build/$(1)/models build/$(1)/prep
+	@git ls-files -z -- . ':!results' ':!dvc.lock' ':!params*.yaml' | xargs -0 cp --parents -t build/$(1)
+	@python -m prep profile params.$(1).yaml > build/$(1)/params.yaml
+	@cd build/$(1) && { test -d .git || git init --quiet .; } && dvc config --local cache.dir ../../.dvc/cache
+endef
+define keep
+	@rm -rf results/$(1) && cp -r build/$(1)/results results/$(1) && cp build/$(1)/dvc.lock results/$(1)/dvc.lock
+	@echo; cat results/$(1)/tables.md
+	@echo "Results: results/$(1) (written from build/$(1), whose params.yaml has the sections of params.$(1).yaml)"
+endef
 
 test: install ## the fast test suite
 	pytest -n 2 --dist worksteal -m "not pipeline"

@@ -10,7 +10,7 @@ import typer
 
 from prep import paths
 from prep.command import Jobs, command, jobs_or_default
-from prep.params import AlignParams, FlowParams, ParamsError, SynthParams, TaskParams, read_params, section
+from prep.params import PARAMS_FILE, AlignParams, FlowParams, ParamsError, SynthParams, TaskParams, read_params, section
 from prep.progress import output
 from prep.releases import RELEASES, release_info
 
@@ -49,6 +49,18 @@ def releases(
             state = f"at {place}" if place.exists() else "not linked"
             output.print(f"[bold]{release.name}[/] ({release.kind}, {state}): {release.about}.")
             output.print(f"    Expects {release.expects}.")
+
+
+@app.command()
+def profile(
+    file: Annotated[Path, typer.Argument(help="A profile, such as params.full.yaml.")],
+    params: Annotated[Path, typer.Option(help="The file whose other sections stay.")] = PARAMS_FILE,
+) -> None:
+    """Print params.yaml with the sections of a profile in place of its own; `make full` and `make baselines` use it."""
+    from prep.profile import laid_over
+
+    with command("prep profile"):
+        output.out(laid_over(file, params), end="")
 
 
 @app.command()

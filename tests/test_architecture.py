@@ -17,6 +17,7 @@ import prep.crops
 import prep.synthesize
 from bench.params import load_runs
 from models.registry import list_models
+from prep.profile import laid_over
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("prep", "models", "bench")
@@ -291,18 +292,28 @@ def test_the_smoke_profile_has_the_same_keys() -> None:
     assert keys(smoke | {"runs": None}) == keys(PARAMS | {"runs": None})
 
 
-def test_the_full_profile_is_the_default_one_with_more_runs_and_seeds() -> None:
-    full = yaml.safe_load((ROOT / "params.full.yaml").read_text(encoding="utf-8"))
-    for section in ("synth", "releases", "flow_releases", "align", "flow", "options"):
-        assert full[section] == PARAMS[section], section
-    assert full["train"] == PARAMS["train"] | {"repetitions": 3}
+def profile(name: str) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load(laid_over(ROOT / f"params.{name}.yaml", ROOT / "params.yaml"))
+    assert content["train"] == PARAMS["train"] | {"repetitions": 3}
+    return content
+
+
+def test_the_full_profile_has_every_protocol_and_ablation_of_fdp() -> None:
+    full = profile("full")
     for section in ("tasks", "runs"):
         assert full[section] == full[section] | PARAMS[section], f"{section}: what both have is the same"
     loaded = {run.name: run for run in load_runs(full)}
-    assert {run.model.name for run in loaded.values()} == set(list_models())
     assert {run.entry.protocol for run in loaded.values()} == {"honest", "inner", "test_selected"}
     left_out = {run.settings.model.get("without") for run in loaded.values() if run.model.name == "fdp"}
     assert left_out >= {"dynamic_image", "ranking", "global_blocks", "local_blocks"}
+
+
+def test_the_profile_of_baselines_has_every_model_once() -> None:
+    baselines = profile("baselines")
+    assert baselines["runs"] == baselines["runs"] | PARAMS["runs"]
+    runs = load_runs(baselines)
+    assert sorted(run.model.name for run in runs) == list_models()
+    assert {run.entry.protocol for run in runs} == {"honest"}
 
 
 def test_every_model_has_options_in_params() -> None:

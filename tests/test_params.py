@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from bench.params import load_run, load_runs, load_tasks, load_train, run_names
 from models.registry import ModelOptionError, UnknownModelError
@@ -23,15 +24,23 @@ from prep.params import (
     read_params,
     section,
 )
+from prep.profile import laid_over
 from prep.releases import ReleaseError
 from tests.builders import PARAMS, params, write_params
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-@pytest.mark.parametrize("name", ["params.yaml", "params.smoke.yaml", "params.full.yaml"])
+def shipped(name: str) -> dict[str, Any]:
+    if name in ("params.yaml", "params.smoke.yaml"):
+        return read_params(ROOT / name)
+    content: dict[str, Any] = yaml.safe_load(laid_over(ROOT / name, ROOT / "params.yaml"))
+    return content
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in ROOT.glob("params*.yaml")))
 def test_shipped_files_load_and_check(name: str) -> None:
-    content = read_params(ROOT / name)
+    content = shipped(name)
     runs = load_runs(content)
     assert [run.name for run in runs] == list(content["runs"])
     section(SynthParams, content["synth"], "synth")
@@ -48,6 +57,25 @@ def test_the_small_params_of_these_tests_load(project: Path) -> None:
     assert runs["tiny-majority"].settings.epochs is None
     assert load_tasks()["tiny"].inputs == ("frames", "dynamic_image", "flow")
     assert load_tasks()["tiny_flow"].inputs == ("flow",)
+
+
+def test_a_profile_stands_in_place_of_whole_sections_and_keeps_comments(tmp_path: Path) -> None:
+    profile = tmp_path / "params.mine.yaml"
+    profile.write_text("runs:\n  one: {task: synthetic, model: majority} # mine\n", encoding="utf-8")
+    text = laid_over(profile, ROOT / "params.yaml")
+    content = yaml.safe_load(text)
+    assert content["runs"] == {"one": {"task": "synthetic", "model": "majority"}}
+    assert content == read_params(ROOT / "params.yaml") | {"runs": content["runs"]}
+    assert "# mine" in text and "# cuda if there is one" in text
+
+
+def test_a_profile_with_an_unknown_section_or_no_file_is_refused(tmp_path: Path) -> None:
+    profile = tmp_path / "params.mine.yaml"
+    with pytest.raises(ParamsError, match="params.mine.yaml not found"):
+        laid_over(profile, ROOT / "params.yaml")
+    profile.write_text("run: {}\n", encoding="utf-8")
+    with pytest.raises(ParamsError, match="unknown section 'run'"):
+        laid_over(profile, ROOT / "params.yaml")
 
 
 def load(content: dict[str, Any]) -> None:
