@@ -68,7 +68,10 @@ class Annotation:
 
 @dataclass
 class Annotations:
-    """What a sheet says of a release's clips, and which of its rows cannot be used."""
+    """What a sheet says of a release's clips, and which of its rows cannot be used.
+
+    ``simulated`` says that `prep simulate` invented them.
+    """
 
     release: str
     dataset: str
@@ -77,6 +80,7 @@ class Annotations:
     rejected: list[dict[str, str]] = field(default_factory=list)
     corrections: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    simulated: bool = False
 
     def clip_id(self, subject: str, clip: str) -> str:
         """Key of a clip."""
@@ -90,13 +94,17 @@ class Annotations:
 
 @dataclass
 class Listing:
-    """Clips of a release and what was left out, as a reader finds them."""
+    """Clips of a release and what was left out, as a reader finds them.
+
+    ``simulated`` says that `prep simulate` wrote some of them: the faces are rendered.
+    """
 
     dataset: str
     clips: list[dict[str, Any]] = field(default_factory=list)
     rejected: list[dict[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     corrections: list[dict[str, Any]] = field(default_factory=list)
+    simulated: bool = False
 
     @classmethod
     def of(cls, annotations: Annotations) -> Listing:

@@ -12,7 +12,19 @@ from prep.releases.base import Annotation, Annotations, Listing
 from prep.releases.sheets import ReleaseError
 from prep.schema import Reason
 
-__all__ = ["FolderProblem", "add_clips", "first_folder", "frame_numbers", "require_folder", "subfolder"]
+__all__ = [
+    "SIMULATED",
+    "FolderProblem",
+    "add_clips",
+    "first_folder",
+    "frame_numbers",
+    "is_simulated",
+    "require_folder",
+    "subfolder",
+]
+
+# `prep simulate` leaves this file in the folder of a release whose faces are rendered, names and labels invented.
+SIMULATED = "SIMULATED.txt"
 
 IMAGES = {".jpg", ".jpeg", ".png", ".bmp"}
 
@@ -187,6 +199,11 @@ def subfolder(parent: Path, *names: str) -> Path:
 
 def _alike(name: str) -> str:
     return unicodedata.normalize("NFKC", name).casefold()
+
+
+def is_simulated(folder: Path) -> bool:
+    """Whether a folder says that it holds a simulated release."""
+    return (folder / SIMULATED).is_file()
 
 
 def first_folder(root: Path, *names: str) -> Path:
