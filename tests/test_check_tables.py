@@ -331,6 +331,13 @@ def test_inputs_of_another_clip(tables: None, column: str, expected: str) -> Non
     assert said(found, expected) == [(A, None), (B, None)] and len(found) == 2
 
 
+@pytest.mark.parametrize("table", ["dynamic", "task"])
+def test_reordered_frames(tables: None, table: str) -> None:
+    """Their numbers are not stored with them: that the two tables differ tells."""
+    change_groups(table, lambda groups: groups[0][0]["frames"].reverse())
+    assert said(problems_of(FILES["task"][0]), "has other frames or another dynamic image") == [(A, None)]
+
+
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
