@@ -143,14 +143,16 @@ def write_audit(scores: Sequence[Score], folder: Path) -> str:
             "for example `fdp-inner: {task: synthetic, model: fdp, protocol: inner}` and "
             "`fdp-test_selected: {task: synthetic, model: fdp, protocol: test_selected}`"
         )
-    rendered = any(effect.run.task.rendered for effect in effects)
+    rendered = sorted({effect.run.task.task for effect in effects if effect.run.task.rendered})
     note = (
         "UF1 of runs that depart from the honest protocol, minus that of the honest run of the same model on the same "
         "clips.\nIntervals: 95%, paired bootstrap over subjects and repetitions; p: paired permutation test that swaps "
         "whole subjects.\nWritten by `python -m bench audit` from `artifacts/predictions`."
     )
     if rendered:
-        note += "\nThe task `synthetic` is made of rendered faces: what leaks there says little about real data."
+        names = ", ".join(f"`{name}`" for name in rendered)
+        made = f"task {names} is" if len(rendered) == 1 else f"tasks {names} are"
+        note += f"\nThe {made} made of rendered faces: what leaks there says little about real data."
     text = "\n\n".join(
         [
             "# The price of leakage",

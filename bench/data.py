@@ -29,6 +29,7 @@ class TaskInfo:
     faces_may_be_published: bool
     rendered: bool
     sampling: str | None = None  # rule by which frames were picked
+    simulated: tuple[str, ...] = ()  # releases whose form alone is theirs: rendered by `prep simulate`
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def load_task_info(folder: Path) -> TaskInfo:
     if not path.is_file():
         raise shards.ShardError(f"{path} not found: the task stage has not run; run `dvc repro`")
     content = json.loads(path.read_text(encoding="utf-8"))
-    return TaskInfo(**(content | {key: tuple(content[key]) for key in ("classes", "inputs")}))
+    return TaskInfo(**(content | {key: tuple(content.get(key, ())) for key in ("classes", "inputs", "simulated")}))
 
 
 def load_index(folder: Path) -> list[dict[str, Any]]:

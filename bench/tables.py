@@ -12,9 +12,19 @@ import pandas as pd
 from tabulate import tabulate
 
 from bench.artifacts import Artifacts
+from bench.data import TaskInfo
 from bench.scores import Score, with_spread
 
-__all__ = ["FIGURES", "PERCEPTION", "SYNTHETIC_NOTE", "github", "perception_text", "tables_of", "write_tables"]
+__all__ = [
+    "FIGURES",
+    "PERCEPTION",
+    "SIMULATED_NOTE",
+    "SYNTHETIC_NOTE",
+    "github",
+    "perception_text",
+    "tables_of",
+    "write_tables",
+]
 
 # Column -> attribute of `Figures`.
 FIGURES = {"UF1": "uf1", "UAR": "uar", "accuracy": "accuracy", "weighted F1": "weighted_f1"}
@@ -30,10 +40,12 @@ PERCEPTION = {
 
 _PERCEPTION_COLUMNS = [column for column, _ in PERCEPTION.values()]
 
+RENDERED_NOTE = "This task is made of rendered faces: its scores say nothing about real faces."
 SYNTHETIC_NOTE = (
-    "This task is made of rendered faces: its scores say nothing about real faces. It is small, and its difficulty "
-    "and the settings of cnn3d were chosen on it: differences below about 0.1 mean little."
+    f"{RENDERED_NOTE} It is small, and its difficulty and the settings of cnn3d were chosen on it: differences below "
+    "about 0.1 mean little."
 )
+SIMULATED_NOTE = f"**Simulated ({{}}, written by `prep simulate`).** {RENDERED_NOTE}"
 
 
 def write_tables(scores: list[Score], markdown: Path, tables: Path, metrics: Path, plots: Path) -> str:
@@ -121,7 +133,7 @@ def _markdown(group: list[Score]) -> str:
     info = group[0].task
     clips, subjects = max(score.clips for score in group), max(score.subjects for score in group)
     head = f"## {info.task}\n\n{clips} clips, {subjects} subjects, classes: {', '.join(info.classes)}."
-    parts = [f"{head} {SYNTHETIC_NOTE}" if info.rendered else head]
+    parts = [f"{head} {_rendered_note(info)}".rstrip()]
     for name, members in tables_of(group).items():
         if name:
             parts.append(f"### {info.task}: {name}")
@@ -131,6 +143,12 @@ def _markdown(group: list[Score]) -> str:
         parts += [f"### {info.task}: order of frames, and dynamic images drawn of held-out clips", _PERCEPTION_NOTE]
         parts.append(github(_perception_cells(perceiving)))
     return "\n\n".join(parts) + "\n"
+
+
+def _rendered_note(info: TaskInfo) -> str:
+    if info.simulated:
+        return SIMULATED_NOTE.format(", ".join(info.simulated))
+    return SYNTHETIC_NOTE if info.rendered else ""
 
 
 def github(rows: list[dict[str, str]]) -> str:

@@ -177,26 +177,27 @@ def align(release: ReleaseName, jobs: Jobs = None) -> None:
 
 @app.command()
 def check(
-    releases: Annotated[
+    names: Annotated[
         list[str] | None,
-        typer.Argument(help="Releases to check. Default: all that have aligned frames.", show_default=False),
+        typer.Argument(help="Releases and tasks to check. Default: all that have data.", show_default=False),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for machines.")] = False,
 ) -> None:
-    """Check the data on disk: data/manifest/RELEASE and data/aligned/RELEASE, down to every image.
+    """Check the data on disk: manifests, aligned frames, flow, dynamic images and tasks, down to every image.
 
     Finds damage after the stages have run (a changed bit, a file that is missing or cut short) and rows
-    that do not agree with the manifest. Names release, file, clip and frame of each, and what to do; the
-    exit code is 1 if there are any. It changes nothing. `python -m bench check` is another thing: it
+    that do not agree with the manifest or with what they were made of. Names release or task, file, clip and
+    frame of each, and what to do; the exit code is 1 if there are any. It changes nothing, and waits for
+    stages that are at work. `python -m bench check` is another thing: it
     checks params.yaml before anything runs, and looks at no data.
     """
-    from prep.check import check_releases
+    from prep.check import check_data
 
     with command("prep check"):
-        read_params()
-        reports = check_releases(releases or [])
+        reports = check_data(names or [], read_params()["tasks"])
         if as_json:
-            output.out(json.dumps({report.release: report.as_dict() for report in reports}, indent=2))
+            content = {f"{report.table}/{report.name}": report.as_dict() for report in reports}
+            output.out(json.dumps(content, indent=2))
         else:
             for report in reports:
                 for line in (*report.problems, report):

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from prep import align, images, paths, rank_pooling, sampling, shards, tim
+from prep import align, contents, images, paths, rank_pooling, sampling, shards, tim
 from prep.params import Sampling, TaskParams
 from prep.progress import console, say_left_out
 from prep.schema import DYNAMIC, FRAMES, Reason, rejected_table
@@ -46,7 +46,7 @@ def draw_dynamic_image(frames: NDArray[np.uint8], rule: rank_pooling.Rule) -> ND
 
 
 def dynamic_images(name: str, task: TaskParams, out: Path) -> None:
-    """Write ``dynamic.parquet`` and ``rejected.parquet`` of a task.
+    """Write ``dynamic.parquet`` and ``rejected.parquet`` of a task, and their checksums.
 
     Parameters
     ----------
@@ -62,6 +62,7 @@ def dynamic_images(name: str, task: TaskParams, out: Path) -> None:
     def build(staging: Path) -> None:
         count = shards.write_subjects(staging / "dynamic.parquet", DYNAMIC, _subjects(task, rejected))
         shards.write_table(rejected_table(rejected), staging / "rejected.parquet")
+        contents.write_sums(staging)
         if task.sampling is None:
             console.print(f"dynamic {name}: this task has no frames, nothing to draw")
         else:

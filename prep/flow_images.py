@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from prep import images, shards
+from prep import contents, images, shards
 from prep.flow import flow_row
 from prep.index import write_listing
 from prep.progress import console
@@ -37,7 +37,7 @@ def flow_of_images(release: str, root: Path, manifest_out: Path, out: Path) -> N
         Folder of ``manifest.parquet``, ``rejected.parquet`` and ``report.json``. A clip whose image is
         damaged is listed there.
     out
-        Folder of ``flow.parquet``.
+        Folder of ``flow.parquet`` and its checksum.
     """
     if release_info(release).kind != "flow":
         raise ReleaseError(f"{release!r} is a release of image frames, not of flow images; use index, align and flow")
@@ -66,6 +66,7 @@ def flow_of_images(release: str, root: Path, manifest_out: Path, out: Path) -> N
     def write_flow(staging: Path) -> None:
         tables = (pa.Table.from_pylist(group, schema=FLOW) for group in rows.values())
         shards.write_subjects(staging / "flow.parquet", FLOW, tables)
+        contents.write_sums(staging)
 
     with open_scratch(f"flow-images-{release}", "whole") as scratch:
         scratch.publish({manifest_out: write_manifest, out: write_flow})

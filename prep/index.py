@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from prep import contents, paths, shards
@@ -9,9 +10,9 @@ from prep.progress import console
 from prep.releases import Listing, ReleaseError, read_release, release_info
 from prep.schema import MANIFEST
 from prep.scratch import open_scratch
-from prep.sheet_report import report_lines, report_of_listing, write_report
+from prep.sheet_report import REPORT, report_lines, report_of_listing, write_report
 
-__all__ = ["index_release", "load_manifest", "write_listing"]
+__all__ = ["index_release", "is_simulated", "load_manifest", "write_listing"]
 
 
 def index_release(release: str, root: Path, out: Path) -> None:
@@ -44,6 +45,23 @@ def write_listing(release: str, listing: Listing, folder: Path) -> None:
     shards.write_table(rejected, folder / "rejected.parquet")
     write_report(report_of_listing(release, listing), folder)
     contents.write_sums(folder)
+
+
+def is_simulated(release: str) -> bool:
+    """Whether the release that the index stage read was written by `prep simulate`.
+
+    Raises
+    ------
+    ReleaseError
+        If the stage's report is not there, or does not say.
+    """
+    path = paths.manifest(release) / REPORT
+    try:
+        return bool(json.loads(path.read_text(encoding="utf-8"))["simulated"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ReleaseError(
+            f"{path}: no report of the stage index that can be read ({error!r}); run `dvc repro`"
+        ) from error
 
 
 def load_manifest(release: str) -> list[dict[str, object]]:

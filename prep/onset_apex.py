@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from prep import align, images, shards
+from prep import align, contents, images, shards
 from prep.apex import estimate_apex, face_region
 from prep.flow import add_strain, flow_field, flow_row
 from prep.params import FlowParams
@@ -39,7 +39,7 @@ def flow_of_release(release: str, manifest: list[dict[str, Any]], aligned: Path,
     aligned
         Folder of its aligned frames.
     out
-        Folder of ``flow.parquet`` and ``rejected.parquet``.
+        Folder of ``flow.parquet`` and ``rejected.parquet``, and their checksums.
     params
         Section ``flow`` of params.yaml. With ``missing_apex: estimate`` a clip whose manifest has no apex
         gets one; an apex that the manifest has is never replaced.
@@ -67,6 +67,7 @@ def flow_of_release(release: str, manifest: list[dict[str, Any]], aligned: Path,
         tables = track(subjects(), f"flow {release}", total=total, what="subjects")
         shards.write_subjects(staging / "flow.parquet", FLOW, tables)
         shards.write_table(rejected_table(rejected), staging / "rejected.parquet")
+        contents.write_sums(staging)
         estimated = sources.count("estimated")
         if estimated:
             console.print(

@@ -20,14 +20,24 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib import metadata
 from pathlib import Path
 from urllib.parse import quote
 
 from filelock import FileLock, Timeout
 
-__all__ = ["Scratch", "hash_code", "hash_file", "hash_listing", "key_of", "link_tree", "open_scratch", "versions"]
+__all__ = [
+    "Scratch",
+    "hash_code",
+    "hash_file",
+    "hash_listing",
+    "hold_stages",
+    "key_of",
+    "link_tree",
+    "open_scratch",
+    "versions",
+]
 
 ROOT = Path(".scratch")
 DVC_LOCK = Path("dvc.lock")
@@ -111,6 +121,16 @@ def open_scratch(stage: str, key: str) -> Iterator[Scratch]:
         yield Scratch(folder)
     finally:
         lock.release()
+
+
+@contextmanager
+def hold_stages(stages: Iterable[str]) -> Iterator[None]:
+    """Keep other processes from working on stages while their outputs are read; wait for those that do."""
+    ROOT.mkdir(exist_ok=True)
+    with ExitStack() as stack:
+        for stage in sorted(set(stages)):  # in one order everywhere, so that no two wait for each other
+            stack.callback(_acquire(stage).release)
+        yield
 
 
 def _acquire(stage: str) -> FileLock:

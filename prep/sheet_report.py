@@ -15,8 +15,13 @@ from tabulate import tabulate
 
 from prep.class_maps import class_counts, compare_counts, maps_of
 from prep.releases.base import Annotations, Listing
+from prep.releases.folders import SIMULATED
 
-__all__ = ["report_lines", "report_of_listing", "report_of_sheet", "write_report"]
+__all__ = ["REPORT", "report_lines", "report_of_listing", "report_of_sheet", "write_report"]
+
+_SIMULATED = f"SIMULATED: {SIMULATED} says that faces are rendered, names and labels invented; scores on it say nothing"
+
+REPORT = "report.json"
 
 # Rejections that the stage prints; all of them are in report.json and in rejected.parquet.
 MOST_SHOWN = 20
@@ -29,9 +34,8 @@ def report_of_sheet(annotations: Annotations) -> dict[str, Any]:
         | {"emotion": clip.emotion, "apex": clip.apex, "offset": clip.offset}
         for clip in annotations.clips
     ]
-    return {"release": annotations.release, "sheet": annotations.sheet} | _report(
-        annotations.release, clips, annotations.rejected, annotations.corrections, annotations.notes
-    )
+    about = {"release": annotations.release, "sheet": annotations.sheet, "simulated": annotations.simulated}
+    return about | _report(annotations.release, clips, annotations.rejected, annotations.corrections, annotations.notes)
 
 
 def report_of_listing(release: str, listing: Listing) -> dict[str, Any]:
@@ -39,12 +43,13 @@ def report_of_listing(release: str, listing: Listing) -> dict[str, Any]:
 
     Returns
     -------
-    A JSON-able mapping: ``clips``, ``subjects`` and ``missing_apex`` (counts; a list without frame numbers
-    misses none), ``emotions`` (clips of each), ``class_maps`` (for each: clips of each class, and subjects),
-    ``differences`` from the counts known of the release, ``corrections`` (each with ``found`` and
-    ``applied``), ``rejected`` and ``notes``.
+    A JSON-able mapping: ``simulated`` (whether `prep simulate` wrote it), ``clips``, ``subjects`` and
+    ``missing_apex`` (counts; a list without frame numbers misses none), ``emotions`` (clips of each),
+    ``class_maps`` (for each: clips of each class, and subjects), ``differences`` from the counts known of the
+    release, ``corrections`` (each with ``found`` and ``applied``), ``rejected`` and ``notes``.
     """
-    return {"release": release} | _report(release, listing.clips, listing.rejected, listing.corrections, listing.notes)
+    about = {"release": release, "simulated": listing.simulated}
+    return about | _report(release, listing.clips, listing.rejected, listing.corrections, listing.notes)
 
 
 def _report(
@@ -80,7 +85,8 @@ def report_lines(report: dict[str, Any], most: int = MOST_SHOWN) -> list[str]:
     """Lay a report out for a terminal, with ``most`` rejections at most."""
     counts = ", ".join(f"{name} {count}" for name, count in report["emotions"].items())
     apex = f"; {report['missing_apex']} without an apex" if report["missing_apex"] else ""
-    lines = [f"{report['clips']} clips of {report['subjects']} subjects ({counts}){apex}"]
+    lines = [_SIMULATED] if report["simulated"] else []
+    lines += [f"{report['clips']} clips of {report['subjects']} subjects ({counts}){apex}"]
     for name, found in report["class_maps"].items():
         classes = ", ".join(f"{label} {count}" for label, count in found["classes"].items())
         lines.append(f"{name}: {sum(found['classes'].values())} clips of {found['subjects']} subjects ({classes})")
@@ -111,9 +117,9 @@ def report_lines(report: dict[str, Any], most: int = MOST_SHOWN) -> list[str]:
 
 
 def write_report(report: dict[str, Any], folder: Path) -> None:
-    """Write ``report.json`` into a manifest's folder."""
+    """Write a report into a manifest's folder."""
     text = json.dumps(report, indent=2, ensure_ascii=False)
-    (folder / "report.json").write_text(text + "\n", encoding="utf-8")
+    (folder / REPORT).write_text(text + "\n", encoding="utf-8")
 
 
 def _some(names: list[str], most: int) -> str:

@@ -16,18 +16,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from prep import flow, index, paths, shards
+from prep import contents, flow, index, paths, shards
 from prep.params import FlowInput, TaskParams
 from prep.progress import console
 from prep.releases import RELEASES
 from prep.schema import DYNAMIC, FLOW, TASK, Reason, rejected_table
 from prep.scratch import open_scratch
 
-__all__ = ["gather_task"]
+__all__ = ["describe_task", "gather_task", "network_flow"]
 
 
 def gather_task(name: str, task: TaskParams, out: Path) -> None:
-    """Write ``clips.parquet``, ``rejected.parquet`` and ``task.json`` of a task.
+    """Write ``clips.parquet``, ``rejected.parquet`` and ``task.json`` of a task, and their checksums.
 
     Parameters
     ----------
@@ -94,27 +94,44 @@ def gather_task(name: str, task: TaskParams, out: Path) -> None:
         empty = [class_name for class_name in class_names if not counts[class_name]]
         if empty:
             raise ValueError(f"task {name}: no clip of class {', '.join(empty)}; clips found: {dict(counts)}")
-        description = {
-            "task": name,
-            "classes": class_names,
-            "inputs": list(task.inputs),
-            "flow_side": task.flow.size if task.flow else None,
-            "sampling": task.sampling.rule if task.sampling else None,
-            "rendered": any(RELEASES[release].rendered for release in task.releases),
-            "faces_may_be_published": all(RELEASES[release].faces_may_be_published for release in task.releases),
-        }
+        description = describe_task(name, task)
         (staging / "task.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+        contents.write_sums(staging)
         listed = ", ".join(f"{class_name} {counts[class_name]}" for class_name in class_names)
         console.print(
             f"task {name}: {len(kept)} clips of {len({row['subject'] for row in kept})} subjects "
             f"({listed}); left out {len(rejected)}; inputs: {', '.join(task.inputs)}"
         )
+        if description["simulated"]:
+            names = ", ".join(description["simulated"])
+            console.print(f"task {name}: {names} written by `prep simulate`: scores say nothing about real faces")
         guessed = sum(row["clip_id"] in estimated for row in kept)
         if guessed:
             console.print(f"task {name}: the flow of {guessed} clips leads to an apex that is estimated, not annotated")
 
     with open_scratch(f"task-{name}", "whole") as scratch:
         scratch.publish({out: build})
+
+
+def describe_task(name: str, task: TaskParams) -> dict[str, Any]:
+    """What ``task.json`` says of a task.
+
+    Raises
+    ------
+    ReleaseError
+        If the report on one of its releases cannot be read.
+    """
+    simulated = [release for release in task.releases if index.is_simulated(release)]
+    return {
+        "task": name,
+        "classes": list(task.classes),
+        "inputs": list(task.inputs),
+        "flow_side": task.flow.size if task.flow else None,
+        "sampling": task.sampling.rule if task.sampling else None,
+        "rendered": any(RELEASES[release].rendered or release in simulated for release in task.releases),
+        "simulated": simulated,
+        "faces_may_be_published": all(RELEASES[release].faces_may_be_published for release in task.releases),
+    }
 
 
 def _load_frames(name: str, task: TaskParams) -> dict[str, dict[str, Any]]:
@@ -128,13 +145,13 @@ def _load_flows(releases: list[str], wanted: FlowInput) -> tuple[dict[str, dict[
     flows, estimated = {}, set()
     for release in releases:
         for row in shards.read_rows(paths.flow(release) / "flow.parquet", FLOW):
-            flows[row["clip_id"]] = {"flow": _network_flow(row, wanted).ravel().tolist()}
+            flows[row["clip_id"]] = {"flow": network_flow(row, wanted).ravel().tolist()}
             if row["apex_source"] == "estimated":
                 estimated.add(row["clip_id"])
     return flows, estimated
 
 
-def _network_flow(row: dict[str, Any], wanted: FlowInput) -> np.ndarray:
+def network_flow(row: dict[str, Any], wanted: FlowInput) -> np.ndarray:
     """Flow at the size and scale that the task asks for: (3, size, size) float32."""
     side = row["side"]
     field = np.array(row["flow"], dtype=np.float32).reshape(3, side, side)

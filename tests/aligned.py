@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from prep import contents, images, paths, shards
-from prep.check import Problem, Report, check_release
+from prep.check_aligned import check_aligned
+from prep.check_report import Problem, Report
 from prep.schema import FRAMES, MANIFEST, Reason, rejected_table
 
 RELEASE = "synthetic"
@@ -122,16 +123,16 @@ def flip(path: Path, bit: int) -> None:
 
 
 def check() -> Report:
-    return check_release(RELEASE, paths.manifest(RELEASE), paths.aligned(RELEASE))
+    return check_aligned(RELEASE, paths.manifest(RELEASE), paths.aligned(RELEASE))
 
 
 def problems_of(path: Path) -> list[Problem]:
     """Problems, each of which names its release, an existing place and a cure; those of one file."""
     problems = check().problems
     for problem in problems:
-        assert problem.release == RELEASE and problem.file.startswith("data/")
+        assert problem.name == RELEASE and problem.file.startswith("data/")
         assert "`dvc repro`" in problem.cure and problem.what
-        assert f"{problem.release}: {problem.file}: " in str(problem)
+        assert f"{problem.name}: {problem.file}: " in str(problem)
     return [problem for problem in problems if problem.file == path.as_posix()]
 
 

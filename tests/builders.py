@@ -141,12 +141,14 @@ def write_task(
     inputs: Sequence[str] = ("frames", "dynamic_image", "flow"),
     published: bool = True,
     sampling: str | None = "uniform",
+    simulated: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """Write a task's folder as the `task` stage does, and return its rows."""
     rows = task_rows(classes=classes) if rows is None else rows
     _write_subjects(folder / "clips.parquet", TASK, rows)
     about = {"task": name, "classes": list(classes), "inputs": list(inputs), "flow_side": 28, "sampling": sampling}
-    about |= {"faces_may_be_published": published, "rendered": name.startswith("synthetic")}
+    about |= {"faces_may_be_published": published, "rendered": name.startswith("synthetic") or bool(simulated)}
+    about |= {"simulated": list(simulated)}
     (folder / "task.json").write_text(json.dumps(about), encoding="utf-8")
     return rows
 
@@ -258,6 +260,13 @@ def write_perception_data(rows: list[dict[str, Any]], task: str = "tiny", releas
         marked.append(clip | marks | {"frames": [], "frame_numbers": []})
     _write_subjects(paths.dynamic(task) / "dynamic.parquet", DYNAMIC, sampled)
     shards.write_table(pa.Table.from_pylist(marked, schema=MANIFEST), paths.manifest(release) / "manifest.parquet")
+
+
+def write_manifest(release: str, rows: list[dict[str, Any]]) -> None:
+    """Write a release's manifest and what later stages read of its report."""
+    folder = paths.manifest(release)
+    shards.write_table(pa.Table.from_pylist(rows, schema=MANIFEST), folder / "manifest.parquet")
+    (folder / "report.json").write_text(json.dumps({"release": release, "simulated": False}), encoding="utf-8")
 
 
 def write_predictions(run: str, rows: list[dict[str, Any]], curve: str = "repetition,fold,epoch,loss\n") -> Path:

@@ -17,9 +17,9 @@ from prep.apex import estimate_apex, face_region
 from prep.flow import METHODS, flow_field, onset_apex_flow
 from prep.onset_apex import flow_of_release
 from prep.params import FlowParams, TaskParams, section
-from prep.schema import FLOW, FRAMES, MANIFEST, REJECTED, Reason
+from prep.schema import FLOW, FRAMES, REJECTED, Reason
 from prep.tasks import gather_task
-from tests.builders import PARAMS
+from tests.builders import PARAMS, write_manifest
 from tests.test_flow import as_uint8, moved, texture
 
 SIDE = 64
@@ -142,7 +142,7 @@ def manifest(marks: dict[str, tuple[int | None, int | None]]) -> list[dict[str, 
         | {"action_units": "", "frames": [], "frame_numbers": []}
         for number, (name, (onset, apex)) in enumerate(marks.items())
     ]
-    shards.write_table(pa.Table.from_pylist(rows, schema=MANIFEST), paths.manifest(RELEASE) / "manifest.parquet")
+    write_manifest(RELEASE, rows)
     return rows
 
 

@@ -166,6 +166,51 @@ def test_numbers_that_are_not_padded(simulated: Write, tmp_path: Path, release: 
         assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
 
 
+# Of a folder's n frames, numbered from the first on: which are lost, and what stands there instead.
+ALONE: list[tuple[str, Callable[[int, int], tuple[list[int], str]], str]] = [
+    ("in the middle", lambda first, last: ([first + 4], f"{last + 1}.jpg"), "{4} is missing"),
+    ("padded", lambda first, last: ([first + 4], f"{last + 1:05d}.jpg"), "{4} is missing"),
+    ("far away", lambda first, last: ([first + 4], "4711.jpg"), "{4} is missing, the first of 2 gaps"),
+    ("at the end", lambda first, last: ([last], f"{last + 1}.jpg"), "{-1} is missing"),
+    ("named otherwise", lambda first, last: ([first + 4], f"thumb{first + 4}.jpg"), "thumb{4}.jpg is named otherwise"),
+    ("a frame more", lambda first, last: ([], f"{last + 1}.jpg"), "they are {more}"),
+    ("a frame less", lambda first, last: ([last], ""), "they are {less}"),
+]
+
+
+@pytest.mark.parametrize("release", ["mmew", "fourdme", "dfme"])
+def test_a_lost_frame_and_a_stray_file_do_not_make_up_for_each_other(tmp_path: Path, release: str) -> None:
+    """Folders that hold a clip's frames alone are numbered anew: then nothing but the numbers tells."""
+    root = tmp_path / "release"
+    written = simulate(release, root, "trimmed", subjects=len(ALONE) + 2, clips=1)
+    expected = {}
+    for clip, (_, change, text) in zip(written.clips[1:], ALONE, strict=False):
+        folder = (root / clip.frames[0]).parent
+        frames = {int(path.stem): path for path in folder.iterdir()}
+        first, last = min(frames), max(frames)
+        lost, stray = change(first, last)
+        data = frames[last].read_bytes()
+        for number in lost:
+            frames[number].unlink()
+        if stray:
+            (folder / stray).write_bytes(data)
+        for key, value in (("4", first + 4), ("-1", last), ("more", len(frames) + 1), ("less", len(frames) - 1)):
+            text = text.replace(f"{{{key}}}", str(value))
+        expected[clip.clip_id] = text
+    last_clip = written.clips[-1]  # its first frame lost, and one behind its last
+    folder = (root / last_clip.frames[0]).parent
+    numbers = sorted(int(path.stem) for path in folder.iterdir())
+    (root / last_clip.frames[0]).rename(folder / f"{numbers[-1] + 1}.jpg")
+    late = {last_clip.clip_id: "they begin with 2"} if numbers[0] == 1 else {}  # from 0 on it might be from 1 on
+    listing = read_release(release, root)
+    assert {row["clip_id"]: row["reason"] for row in listing.rejected} == dict.fromkeys(
+        expected | late, Reason.MISSING_FILE
+    )
+    for row in listing.rejected:
+        assert (expected | late)[row["clip_id"]] in row["detail"], row
+    assert written.clips[0].clip_id in clips_of(listing)
+
+
 def test_stray_files_are_no_frames(simulated: Write, tmp_path: Path) -> None:
     written = simulated("casme2")
     root = shutil.copytree(written.sheet.parent, tmp_path / "release")

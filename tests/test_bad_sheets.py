@@ -188,20 +188,6 @@ def test_what_is_no_sheet(tmp_path: Path) -> None:
             read_annotations("casme2", tmp_path / name)
 
 
-@pytest.mark.parametrize("release", [*COLUMNS, "smic_vis", "casme_sq"])
-def test_a_workbook_of_another_release(simulated: Write, tmp_path: Path, release: str) -> None:
-    """Several releases name their columns alike; then no clip has its folder, and that is said."""
-    own = simulated(release)
-    shutil.copytree(own.sheet.parent, tmp_path / "release")
-    for other in COLUMNS:
-        if {other, release} <= {"smic_hs", "smic_vis"}:
-            continue  # one workbook
-        if other != release:
-            shutil.copy(simulated(other).sheet, tmp_path / "release" / own.sheet.name)
-            with pytest.raises(ReleaseError, match="not found|could be used|expected the workbook"):
-                read_release(release, tmp_path / "release")
-
-
 def test_sheets_of_casme_sq(simulated: Write, tmp_path: Path) -> None:
     """No header, so nothing but the cells tells the sheets and columns apart."""
     written = simulated("casme_sq")

@@ -70,7 +70,7 @@ def test_any_flipped_bit_is_found(aligned: None, name: str, data: st.DataObject)
         problems = check().problems
     finally:
         path.write_bytes(before)
-    assert problems and {problem.release for problem in problems} == {RELEASE}
+    assert problems and {problem.name for problem in problems} == {RELEASE}
     if path.suffix == ".parquet":
         assert [
             problem for problem in problems if problem.file == path.as_posix() and "bytes have changed" in problem.what
@@ -168,7 +168,7 @@ def test_command_for_machines(aligned: None) -> None:
     shard_of(1).unlink()
     result = invoke("prep", "check", "--json")
     assert result.exit_code == 1
-    report = json.loads(result.stdout)[RELEASE]
+    report = json.loads(result.stdout)[f"aligned/{RELEASE}"]
     assert (report["clips"], report["frames"], report["rejected"]) == (3, 12, 1)
     assert {problem["clip"] for problem in report["problems"]} == {None, CLIPS[4], CLIPS[5]}
     assert {problem["file"] for problem in report["problems"]} == {shard_of(1).as_posix()}
@@ -179,12 +179,13 @@ def test_all_releases_are_checked(aligned: None) -> None:
         place(RELEASE).rename(place("casme2"))
     write_aligned()
     result = invoke("prep", "check")
-    assert [line.partition(":")[0] for line in result.stdout.splitlines()] == ["casme2", "synthetic"]
+    assert [line.partition(":")[0] for line in result.stdout.splitlines()] == ["aligned casme2", "aligned synthetic"]
 
 
 def test_nothing_to_check(project: Path) -> None:
-    assert "no aligned frames to check; run `dvc repro`" in error_of("prep", "check")
-    assert "no aligned frames" in error_of("prep", "check", "megc2019_flow")
+    assert "data: no data of any release or task; run `dvc repro`" in error_of("prep", "check")
+    assert "data: no data of megc2019_flow; run" in error_of("prep", "check", "megc2019_flow")
+    assert "'nowhere' is neither a release nor a task of params.yaml" in error_of("prep", "check", "nowhere")
 
 
 def test_help_tells_the_two_checks_apart() -> None:

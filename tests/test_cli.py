@@ -126,8 +126,8 @@ def test_without_params(app: str, arguments: tuple[str, ...], tmp_path: Path, mo
     [
         ("prep", ("index", "nowhere"), "unknown release 'nowhere'; known releases: synthetic, casme2"),
         ("prep", ("align", "nowhere"), "unknown release 'nowhere'"),
-        ("prep", ("check", "nowhere"), "unknown release 'nowhere'"),
-        ("prep", ("check",), "no aligned frames to check; run `dvc repro`"),
+        ("prep", ("check", "nowhere"), "'nowhere' is neither a release nor a task of params.yaml"),
+        ("prep", ("check",), "data: no data of any release or task; run `dvc repro`"),
         ("prep", ("flow", "nowhere"), "unknown release 'nowhere'"),
         ("prep", ("flow-images", "nowhere"), "unknown release 'nowhere'"),
         ("prep", ("link", "nowhere", "."), "unknown release 'nowhere'"),

@@ -14,9 +14,9 @@ from prep import images, paths, shards, tim
 from prep.dynamic import draw_dynamic_image, dynamic_images
 from prep.params import Sampling, TaskParams, section
 from prep.sampling import RULES, SamplingError, every, nearest, truncated, uniform
-from prep.schema import DYNAMIC, FRAMES, MANIFEST, REJECTED, TASK, Reason
+from prep.schema import DYNAMIC, FRAMES, REJECTED, TASK, Reason
 from prep.tasks import gather_task
-from tests.builders import CLASSES, PARAMS, face_like
+from tests.builders import CLASSES, PARAMS, face_like, write_manifest
 
 
 @st.composite
@@ -195,7 +195,7 @@ def four_clips(project: Path) -> None:
         | {"frames": [], "frame_numbers": []}
         for name, emotion in zip(LENGTHS, (*CLASSES, CLASSES[0]), strict=True)
     ]
-    shards.write_table(pa.Table.from_pylist(clips, schema=MANIFEST), paths.manifest("synthetic") / "manifest.parquet")
+    write_manifest("synthetic", clips)
 
 
 def prepare(sampling: dict) -> dict[str, dict]:

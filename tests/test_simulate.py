@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import json
+import shutil
 import zipfile
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +19,17 @@ from typer.testing import CliRunner
 
 import prep.cli
 import prep.simulate.site
+from bench.data import load_task_info
 from prep import crops, images, paths, shards
 from prep.dynamic import dynamic_images
 from prep.faces import FaceMesh
 from prep.flow_images import flow_of_images
-from prep.index import index_release, load_manifest
+from prep.index import index_release, is_simulated, load_manifest
 from prep.link import link_release
 from prep.onset_apex import flow_of_release
 from prep.params import AlignParams, FlowParams, TaskParams, read_params, section
 from prep.releases import RELEASES, ReleaseError, read_annotations, read_release
+from prep.releases.folders import SIMULATED
 from prep.schema import FLOW, MANIFEST, REJECTED, TASK, Reason
 from prep.simulate import VERSIONS, Simulated, SimulateError, simulate
 from prep.simulate.people import render_people
@@ -116,6 +121,8 @@ def test_the_whole_way(
     flow_of_release(release, manifest, paths.aligned(release), paths.flow(release), flow_params)
     dynamic_images(name, task, paths.dynamic(name))
     gather_task(name, task, paths.task(name))
+    about = load_task_info(paths.task(name))
+    assert about.rendered and about.simulated == (release,) and not about.faces_may_be_published
     rows = list(shards.read_rows(paths.task(name) / "clips.parquet", TASK))
     rejected = shards.read_table(paths.task(name) / "rejected.parquet", REJECTED).to_pylist()
     assert Counter(row["reason"] for row in rejected) == left_out
@@ -127,6 +134,42 @@ def test_the_whole_way(
         assert len(frames) == 8 and len({frame.tobytes() for frame in frames}) == 8
         assert images.decode_png(row["dynamic_image"]).std() > 0
         assert (row["flow"] is None) == (task.flow is None)
+
+
+@pytest.mark.parametrize("release", VERSIONS)
+def test_the_mark_changes_nothing_else(simulated: Write, tmp_path: Path, release: str) -> None:
+    root = shutil.copytree(simulated(release).sheet.parent, tmp_path / "release")
+    marked = read_release(release, root)
+    for mark in root.rglob(SIMULATED):
+        mark.unlink()
+    unmarked = read_release(release, root)
+    assert marked.simulated and not unmarked.simulated
+    assert replace(marked, simulated=False) == unmarked
+    sheet = root / simulated(release).sheet.name
+    assert read_annotations(release, simulated(release).sheet).simulated
+    assert not read_annotations(release, sheet).simulated
+
+
+def test_a_composite_of_which_one_part_is_simulated(simulated: Write, tmp_path: Path) -> None:
+    root = shutil.copytree(simulated("megc2019").sheet.parent, tmp_path / "release")
+    for mark in (root / SIMULATED, root / "samm" / SIMULATED, root / "smic_hs" / SIMULATED):
+        mark.unlink()
+    assert read_release("megc2019", root).simulated
+    (root / "casme2" / SIMULATED).unlink()
+    assert not read_release("megc2019", root).simulated
+
+
+def test_reports_say_that_a_release_is_simulated(simulated: Write, project: Path) -> None:
+    root = simulated("casme2").sheet.parent
+    for arguments in (("link", "casme2", str(root)), ("annotations", "casme2", str(root / simulated("casme2").sheet))):
+        result = CliRunner().invoke(prep.cli.app, [*arguments])
+        assert result.exit_code == 0 and "SIMULATED: SIMULATED.txt says" in result.output, result.output
+    index_release("casme2", root, paths.manifest("casme2"))
+    assert json.loads((paths.manifest("casme2") / "report.json").read_text())["simulated"] is True
+    assert is_simulated("casme2")
+    (paths.manifest("casme2") / "report.json").write_text("{}")
+    with pytest.raises(ReleaseError, match=r"report.json: no report .*run `dvc repro`"):
+        is_simulated("casme2")
 
 
 def test_faces_of_all_subjects_are_found(simulated: Write) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from bench.data import load_index, load_task_info
 from prep import align, crops, images, paths, shards
-from prep.check import check_release
+from prep.check_aligned import check_aligned
 from prep.dynamic import draw_dynamic_image, dynamic_images
 from prep.faces import Face, FaceError
 from prep.flow import flow_field, scale_fixed
@@ -265,7 +265,7 @@ def test_aligned_frames(release: Path) -> None:
 def test_what_is_written_passes_its_check(release: Path) -> None:
     truncate(frame(release, "s02", "c", 3))
     prepare()
-    report = check_release(RELEASE, paths.manifest(RELEASE), paths.aligned(RELEASE))
+    report = check_aligned(RELEASE, paths.manifest(RELEASE), paths.aligned(RELEASE))
     assert report.problems == []
     assert (report.clips, report.rejected) == (4, 1)
     records = shards.read_table(paths.aligned(RELEASE) / "clips.parquet", CONTENTS).to_pylist()

@@ -17,7 +17,7 @@ from bench.params import RunEntry
 from bench.predictions import PredictionError, read_predictions
 from bench.protocols import Faults
 from bench.scores import Score, clear_unlisted, score_runs
-from bench.tables import FIGURES, SYNTHETIC_NOTE, write_tables
+from bench.tables import FIGURES, SIMULATED_NOTE, SYNTHETIC_NOTE, write_tables
 from prep import images
 from prep.shards import ShardError
 from tests.builders import CLASSES, perceived, predictions, task_rows, write_predictions, write_task
@@ -170,6 +170,14 @@ def test_any_task_of_rendered_faces_is_called_so() -> None:
     """A second task on the embedded release, under another name."""
     runs = setup({"right": right}, task="synthetic_3")
     assert SYNTHETIC_NOTE in (write(score_runs(runs, 1)) / "tables.md").read_text()
+
+
+def test_simulated_releases_are_called_so() -> None:
+    """Figures on a release in the form of a real one must not be taken for figures on it."""
+    runs = setup({"right": right}, task="casme2_5")
+    write_task(Path("data/task/casme2_5"), task_rows(length=2), name="casme2_5", simulated=["casme2", "samm"])
+    text = (write(score_runs(runs, 1)) / "tables.md").read_text()
+    assert SIMULATED_NOTE.format("casme2, samm") in text and SYNTHETIC_NOTE not in text
 
 
 def test_order_of_prediction_rows_changes_nothing() -> None:

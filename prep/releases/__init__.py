@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prep.releases.base import Annotations, Listing
+from prep.releases.folders import is_simulated
 from prep.releases.sheets import ReleaseError
 
 __all__ = ["RELEASES", "Listing", "Release", "ReleaseError", "read_annotations", "read_release", "release_info"]
@@ -142,6 +143,7 @@ def read_annotations(name: str, sheet: Path) -> Annotations:
         If the release is unknown, or the sheet is not there or not that release's.
     """
     annotations: Annotations = _reader(release_info(name)).annotations_of(sheet, name)
+    annotations.simulated = is_simulated(sheet.parent)
     return annotations
 
 
@@ -160,6 +162,7 @@ def read_release(name: str, root: Path) -> Listing:
             f"Point the project at it: python -m prep link {name} /path/to/the/release"
         )
     listing: Listing = _reader(release).read(root, name)
+    listing.simulated |= is_simulated(root)
     if not listing.clips:
         first = "; ".join(f"{row['clip_id']}: {row['detail']}" for row in listing.rejected[:3])
         raise ReleaseError(f"{root}: no clip of {name!r} could be used. Expected {release.expects}. {first}")

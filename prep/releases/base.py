@@ -8,15 +8,19 @@ whose frames are on disk. No step drops a row silently.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
+from string import ascii_letters
 from typing import Any
 
 import pyarrow as pa
 
 from prep import schema
 from prep.releases.corrections import known_corrections
-from prep.releases.sheets import MISSING, Sheet, whole_number
+from prep.releases.names import NAMES, named_subject, release_of
+from prep.releases.sheets import MISSING, ReleaseError, Sheet, whole_number
 from prep.schema import Reason
 
 __all__ = [
@@ -26,6 +30,7 @@ __all__ = [
     "Annotations",
     "Listing",
     "annotate",
+    "own_rows",
 ]
 
 # Columns of a CASME II-style sheet: ours -> the names under which they are seen.
@@ -63,7 +68,10 @@ class Annotation:
 
 @dataclass
 class Annotations:
-    """What a sheet says of a release's clips, and which of its rows cannot be used."""
+    """What a sheet says of a release's clips, and which of its rows cannot be used.
+
+    ``simulated`` says that `prep simulate` invented them.
+    """
 
     release: str
     dataset: str
@@ -72,6 +80,7 @@ class Annotations:
     rejected: list[dict[str, str]] = field(default_factory=list)
     corrections: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    simulated: bool = False
 
     def clip_id(self, subject: str, clip: str) -> str:
         """Key of a clip."""
@@ -85,13 +94,17 @@ class Annotations:
 
 @dataclass
 class Listing:
-    """Clips of a release and what was left out, as a reader finds them."""
+    """Clips of a release and what was left out, as a reader finds them.
+
+    ``simulated`` says that `prep simulate` wrote some of them: the faces are rendered.
+    """
 
     dataset: str
     clips: list[dict[str, Any]] = field(default_factory=list)
     rejected: list[dict[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     corrections: list[dict[str, Any]] = field(default_factory=list)
+    simulated: bool = False
 
     @classmethod
     def of(cls, annotations: Annotations) -> Listing:
@@ -134,6 +147,49 @@ class Listing:
         return manifest, schema.rejected_table(self.rejected)
 
 
+def own_rows(annotations: Annotations, sheet: Path, table: Sheet) -> Sheet:
+    """Keep the rows that are not another release's (`prep.releases.names`); reject the others by name.
+
+    Parameters
+    ----------
+    annotations
+        Gets the rejections, and a note where most rows are named like those of no known release.
+    sheet
+        The file that the rows are from.
+    table
+        Columns ``subject`` and ``clip``, as the sheet has them.
+
+    Raises
+    ------
+    ReleaseError
+        If most rows are another release's.
+    """
+    release = annotations.release
+    whose = [release_of(*cells, release) for cells in zip(table["subject"], table["clip"], strict=True)]
+    others = Counter(name for name in whose if name not in (None, release))
+    if 2 * others.total() > len(whose):
+        other, count = others.most_common(1)[0]
+        raise ReleaseError(
+            f"{sheet}: looks like a sheet of {other}, not of {release}: {count} of {len(whose)} rows "
+            f"are named as there ({NAMES[other].example}), {whose.count(release)} as in {release} "
+            f"({NAMES[release].example}). Give {release}'s sheet, or read this one as {other}"
+        )
+    if 2 * whose.count(None) > len(whose):
+        annotations.notes.append(
+            f"{whose.count(None)} of {len(whose)} rows are named otherwise than known of {release} "
+            f"({NAMES[release].example}): is it this release's sheet?"
+        )
+    own = []
+    for number, name in zip(table.index, whose, strict=True):
+        if name in (None, release):
+            own.append(number)
+            continue
+        cells = table.loc[number]
+        detail = f"row {number}: subject {cells['subject']!r}, clip {cells['clip']!r} are named as in {name}"
+        annotations.reject(cells["subject"], cells["clip"], Reason.BAD_ROW, detail, cells["emotion"].lower())
+    return table.loc[own].copy()
+
+
 def annotate(
     annotations: Annotations,
     table: Sheet,
@@ -144,9 +200,10 @@ def annotate(
 ) -> None:
     """Turn a sheet's rows into annotations: tidied, corrected, checked.
 
-    A row is rejected by name if it has no subject or clip, is a clip's second row, has no whole onset and
-    offset, an apex that is neither a whole number nor marked as unknown, marks out of order, or an emotion
-    that is missing or none of ``emotions``. An unknown apex (``/``, empty) becomes None.
+    A row is rejected by name if it has no subject or clip, a clip whose name carries another subject, is a
+    clip's second row, has no whole onset and offset, an apex that is neither a whole number nor marked as
+    unknown, marks out of order, or an emotion that is missing or none of ``emotions``. An unknown apex (``/``,
+    empty) becomes None.
 
     Parameters
     ----------
@@ -174,6 +231,13 @@ def annotate(
         if not _NAME.fullmatch(subject) or not _NAME.fullmatch(clip):
             detail = f"{row}: subject {subject!r}, clip {clip!r}, {_text(cells)}; expected both, as folders are named"
             annotations.reject(subject, clip, Reason.BAD_ROW, detail)
+            continue
+        named = named_subject(clip, annotations.release)
+        if named is not None and whole_number(subject.lstrip(ascii_letters)) != named:
+            detail = (
+                f"{row}: subject {subject!r}, but clip {clip!r} is named as one of subject {named}; which is right?"
+            )
+            annotations.reject(subject, clip, Reason.BAD_ROW, detail, cells["emotion"].lower())
             continue
         for correction in by_clip.get(f"{subject}/{clip}", []):
             met[correction] = cells[correction.column]

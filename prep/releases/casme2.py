@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prep.releases.base import ACTION_UNITS, COLUMNS, Annotations, Listing, annotate
+from prep.releases.base import ACTION_UNITS, COLUMNS, Annotations, Listing, annotate, own_rows
 from prep.releases.folders import add_clips, require_folder, subfolder
 from prep.releases.sheets import find_sheet, numbered, read_sheet
 
@@ -26,7 +26,7 @@ EMOTIONS = ("anger", "contempt", "disgust", "fear", "happiness", "others", "repr
 def annotations_of(sheet: Path, release: str = "casme2") -> Annotations:
     """Read the sheet alone."""
     result = Annotations(release, "casme2", sheet.name)
-    table = read_sheet(sheet, COLUMNS, ACTION_UNITS)
+    table = own_rows(result, sheet, read_sheet(sheet, COLUMNS, ACTION_UNITS))
     table["subject"] = table["subject"].map(lambda text: numbered(text, "sub{:02d}", "sub"))
     annotate(result, table, emotions=EMOTIONS, same={"other": "others"})
     return result

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prep.releases.base import ACTION_UNITS, COLUMNS, Annotation, Annotations, Listing, annotate
+from prep.releases.base import ACTION_UNITS, COLUMNS, Annotation, Annotations, Listing, annotate, own_rows
 from prep.releases.folders import FolderProblem, add_clips, first_folder, subfolder
 from prep.releases.sheets import find_sheet, numbered, read_sheet
 from prep.schema import Reason
@@ -43,7 +43,7 @@ def annotations_of(sheet: Path, release: str) -> Annotations:
     """Read the sheet of one part alone."""
     result = Annotations(release, release, sheet.name)
     if release == "casme3_a":
-        table = read_sheet(sheet, COLUMNS, ACTION_UNITS)
+        table = own_rows(result, sheet, read_sheet(sheet, COLUMNS, ACTION_UNITS))
         table["place"] = table["clip"]
         table["clip"] = [
             f"{video}_{onset}" if video.strip(".") else video  # no name of a folder: rejected by `annotate`

@@ -6,8 +6,8 @@
     <subject>/<clip>/<frame>.jpg                   (or below a folder named train, frames or DFME)
 
 The training sheet has 1,856 rows. Frames are taken by the sheet's numbers, or, where a folder holds just as
-many files as there are from onset to offset, in order. Written from descriptions of the sheet; the folders
-are a guess that follows the sheet's columns, and the reader has not met the real release.
+many files in a row, from 0 or 1 on, as there are from onset to offset, in order. Written from descriptions of
+the sheet; the folders are a guess that follows the sheet's columns, and the reader has not met the real release.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from prep.releases.base import ACTION_UNITS, COLUMNS, Annotations, Listing, annotate
+from prep.releases.base import ACTION_UNITS, COLUMNS, Annotations, Listing, annotate, own_rows
 from prep.releases.folders import add_clips, first_folder, subfolder
 from prep.releases.sheets import find_sheet, read_sheet
 
@@ -27,7 +27,7 @@ EMOTIONS = ("anger", "contempt", "disgust", "fear", "happiness", "others", "sadn
 def annotations_of(sheet: Path, release: str = "dfme") -> Annotations:
     """Read the sheet alone. Frames per second are kept as what a clip carries beside its place."""
     result = Annotations(release, "dfme", sheet.name)
-    table = read_sheet(sheet, COLUMNS, {"place": ("Fps",), **ACTION_UNITS})
+    table = own_rows(result, sheet, read_sheet(sheet, COLUMNS, {"place": ("Fps",), **ACTION_UNITS}))
     annotate(result, table, emotions=EMOTIONS, same={"other": "others"})
     return result
 

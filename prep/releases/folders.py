@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,19 @@ from prep.releases.base import Annotation, Annotations, Listing
 from prep.releases.sheets import ReleaseError
 from prep.schema import Reason
 
-__all__ = ["FolderProblem", "add_clips", "first_folder", "frame_numbers", "require_folder", "subfolder"]
+__all__ = [
+    "SIMULATED",
+    "FolderProblem",
+    "add_clips",
+    "first_folder",
+    "frame_numbers",
+    "is_simulated",
+    "require_folder",
+    "subfolder",
+]
+
+# `prep simulate` leaves this file in the folder of a release whose faces are rendered, names and labels invented.
+SIMULATED = "SIMULATED.txt"
 
 IMAGES = {".jpg", ".jpeg", ".png", ".bmp"}
 
@@ -55,7 +68,7 @@ def frame_numbers(folder: Path, root: Path, prefix: str = "") -> dict[int, Path]
     numbered: dict[int, Path] = {}
     for entry in entries:
         path = Path(entry.path)
-        digits = path.stem[len(path.stem.rstrip("0123456789")) :]
+        digits = path.stem[len(_named(path)) :]
         if not digits or path.suffix.lower() not in IMAGES or not path.name.startswith(prefix) or path.name[0] == ".":
             continue
         # not Path.resolve, which gives up on a link that leads to itself
@@ -95,8 +108,7 @@ def add_clips(
     prefix
         What the names of frames begin with.
     trimmed
-        Whether a clip's folder may hold its frames alone, numbered anew: as many files as the sheet counts
-        from onset to offset are these frames, in order.
+        Whether a clip's folder may hold its frames alone, numbered anew (`_not_alone` says when).
     """
     renumbered = 0
     for clip in annotations.clips:
@@ -106,16 +118,18 @@ def add_clips(
             files = frame_numbers(place, root, prefix)
             wanted = range(clip.onset, clip.offset + 1)
             missing = len(wanted) - sum(frame in wanted for frame in files)
-            if missing and trimmed and len(files) == len(wanted):
+            if missing:
+                problem = _not_alone(files, wanted) if trimmed else ""
+                if problem is not None:
+                    numbers = f"the folder holds {len(files)}" + (f", {min(files)} to {max(files)}" if files else "")
+                    first = next(frame for frame in wanted if frame not in files)
+                    raise FolderProblem(
+                        Reason.MISSING_FILE,
+                        f"{_under(place, root)}: {missing} of {len(wanted)} frames are missing, first {first}; "
+                        f"{numbers}{problem}",
+                    )
                 files = dict(zip(wanted, (files[number] for number in sorted(files)), strict=True))
                 renumbered += 1
-            elif missing:
-                numbers = f"the folder holds {len(files)}" + (f", {min(files)} to {max(files)}" if files else "")
-                first = next(frame for frame in wanted if frame not in files)
-                raise FolderProblem(
-                    Reason.MISSING_FILE,
-                    f"{_under(place, root)}: {missing} of {len(wanted)} frames are missing, first {first}; {numbers}",
-                )
         except FolderProblem as problem:
             listing.reject(name, problem.reason, f"{clip.row}: {problem}", clip.emotion)
             continue
@@ -139,6 +153,35 @@ def add_clips(
         listing.notes.append(f"{renumbered} clips hold their frames alone; these were numbered from the onset on")
 
 
+def _not_alone(files: dict[int, Path], wanted: range) -> str | None:
+    """Say why files are not a clip's frames alone, numbered anew; None if they are.
+
+    They are if there are as many as the sheet counts, numbered in a row from 0 or 1, and named alike: a lost
+    frame and a stray file do not make up for each other.
+    """
+    numbers = sorted(files)
+    if not numbers:
+        return ""
+    text = f"; nor are these the clip's frames alone, {len(wanted)} in a row from 0 or 1 on: "
+    gaps = [number + 1 for number, after in zip(numbers, numbers[1:], strict=False) if after != number + 1]
+    usual = Counter(map(_named, files.values())).most_common(1)[0][0]
+    odd = [path.name for path in files.values() if _named(path) != usual]
+    if gaps:
+        return text + f"{gaps[0]} is missing" + (f", the first of {len(gaps)} gaps" if len(gaps) > 1 else "")
+    if numbers[0] > 1:
+        return text + f"they begin with {numbers[0]}"
+    if len(numbers) != len(wanted):
+        return text + f"they are {len(numbers)}"
+    if odd:
+        return text + f"{odd[0]} is named otherwise than the rest"
+    return None
+
+
+def _named(path: Path) -> str:
+    """A frame's name without its number and suffix."""
+    return path.stem.rstrip("0123456789")
+
+
 def _under(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
@@ -156,6 +199,11 @@ def subfolder(parent: Path, *names: str) -> Path:
 
 def _alike(name: str) -> str:
     return unicodedata.normalize("NFKC", name).casefold()
+
+
+def is_simulated(folder: Path) -> bool:
+    """Whether a folder says that it holds a simulated release."""
+    return (folder / SIMULATED).is_file()
 
 
 def first_folder(root: Path, *names: str) -> Path:

@@ -6,8 +6,8 @@
     gray_micro/<subject>/<clip>/
 
 A clip may carry two emotions at once (`positive surprise`); the sheet's words are kept in lower case. The
-sheet counts frames of the recording, the folders may hold a clip's frames alone. Written from
-descriptions; it has not met the real release.
+sheet counts frames of the recording, the folders may hold a clip's frames alone: as many in a row, from 0
+or 1 on, as the sheet counts. Written from descriptions; it has not met the real release.
 """
 
 from __future__ import annotations

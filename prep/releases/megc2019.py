@@ -16,6 +16,7 @@ from pathlib import Path
 
 from prep.releases import casme2, megc2019_flow, samm, smic
 from prep.releases.base import Annotation, Annotations, Listing
+from prep.releases.folders import is_simulated
 from prep.releases.sheets import ReleaseError
 from prep.schema import Reason
 
@@ -53,6 +54,7 @@ def read(root: Path, release: str = "megc2019") -> Listing:
             listing.notes.append(f"{folder}/ is not there: its clips are left out")
             continue
         part = module.read(place, folder)
+        listing.simulated |= is_simulated(place)
         listing.notes += [f"{folder}: {note}" for note in part.notes]
         listing.corrections += part.corrections
         refused = {_key(dataset, row["clip_id"]): row for row in part.rejected}

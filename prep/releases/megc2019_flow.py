@@ -26,6 +26,7 @@ from pathlib import Path
 import pandas as pd
 
 from prep.releases.base import Annotation, Annotations, Listing
+from prep.releases.names import named_subject
 from prep.releases.sheets import ReleaseError, read_grids, read_sheet
 from prep.schema import Reason
 
@@ -43,6 +44,9 @@ COMPLETE = {"casme2": 145, "samm": 133, "smic": 164}
 
 # The data set of a subject, from the way it is written.
 SUBJECTS = {"casme2": re.compile(r"sub(\d+)"), "smic": re.compile(r"s(\d+)"), "samm": re.compile(r"(\d+)")}
+
+# The release whose clips a data set holds.
+RELEASES = {"casme2": "casme2", "smic": "smic_hs", "samm": "samm"}
 
 Key = tuple[str, str, str]  # dataset, subject, clip
 
@@ -126,7 +130,11 @@ def _collect(path: Path, root: Path, images: dict[Key, str], listing: Listing) -
     subject, _, clip = path.stem.strip().partition("_")
     key = composite_key(subject, clip)
     if key is None:
-        listing.reject(relative, Reason.BAD_ROW, "file name is not <subject>_<clip>.png of CASME II, SMIC or SAMM")
+        listing.reject(
+            relative,
+            Reason.BAD_ROW,
+            "file name is not <subject>_<clip>.png of CASME II, SMIC or SAMM, with a clip of that subject",
+        )
         return None
     if key in images:
         listing.reject(relative, Reason.DUPLICATE, f"same clip as {images[key]}")
@@ -136,13 +144,18 @@ def _collect(path: Path, root: Path, images: dict[Key, str], listing: Listing) -
 
 
 def composite_key(subject: str, clip: str, dataset: str | None = None) -> Key | None:
-    """Build the clip's key, with the subject written one way: sub01, s01, 006."""
+    """Build the clip's key, with the subject written one way: sub01, s01, 006.
+
+    None if that cannot be, also where the clip's name carries another subject (`s01_ne_01` of s03).
+    """
     if not clip:
         return None
     for name, pattern in SUBJECTS.items():
         match = pattern.fullmatch(subject)
         if match and dataset in (None, name):
             number = int(match.group(1))
+            if named_subject(clip, RELEASES[name]) not in (None, number):
+                return None
             return name, {"casme2": f"sub{number:02d}", "smic": f"s{number:02d}", "samm": f"{number:03d}"}[name], clip
     return None
 
@@ -173,8 +186,8 @@ def _labels(frame: pd.DataFrame, path: Path) -> dict[Key, str]:
         key = composite_key(row["sub"], row["clip"], row["dataset"])
         if key is None or row["label"] not in EMOTIONS:
             raise ReleaseError(
-                f"{path}, row {number}: cannot be read as dataset (casme2, smic, samm), subject, clip, "
-                f"label (0, 1, 2): {', '.join(row)}"
+                f"{path}, row {number}: cannot be read as dataset (casme2, smic, samm), subject, clip "
+                f"of that subject, label (0, 1, 2): {', '.join(row)}"
             )
         if key in labels:
             raise ReleaseError(f"{path}, row {number}: clip {'/'.join(key)} is listed twice")

@@ -5,15 +5,16 @@
     MMEW_Micro_Exp.xlsx                            (Subject, Filename, OnsetFrame, ApexFrame, ...)
     Micro_Expression/<emotion>/<clip>/1.jpg
 
-The sheet counts frames of the recording, the folders hold a clip's frames alone, numbered from 1. Written
-from descriptions; it has not met the real release.
+The sheet counts frames of the recording, the folders hold a clip's frames alone, numbered from 1: as many
+in a row as the sheet counts, or the clip is left out. Written from descriptions; it has not met the real
+release.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from prep.releases.base import ACTION_UNITS, COLUMNS, Annotation, Annotations, Listing, annotate
+from prep.releases.base import ACTION_UNITS, COLUMNS, Annotation, Annotations, Listing, annotate, own_rows
 from prep.releases.folders import FolderProblem, add_clips, require_folder
 from prep.releases.sheets import find_sheet, numbered, read_sheet
 from prep.schema import Reason
@@ -27,7 +28,7 @@ EMOTIONS = ("anger", "disgust", "fear", "happiness", "others", "sadness", "surpr
 def annotations_of(sheet: Path, release: str = "mmew") -> Annotations:
     """Read the sheet alone."""
     result = Annotations(release, "mmew", sheet.name)
-    table = read_sheet(sheet, COLUMNS, ACTION_UNITS)
+    table = own_rows(result, sheet, read_sheet(sheet, COLUMNS, ACTION_UNITS))
     table["subject"] = table["subject"].map(lambda text: numbered(text, "S{:02d}", "s"))
     # what some copies call repression are the others of the paper
     annotate(result, table, emotions=EMOTIONS, same={"other": "others", "repression": "others"})

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prep.releases.base import ACTION_UNITS, COLUMNS, Annotations, Listing, annotate
+from prep.releases.base import ACTION_UNITS, COLUMNS, Annotations, Listing, annotate, own_rows
 from prep.releases.folders import add_clips, first_folder, subfolder
 from prep.releases.sheets import find_sheet, numbered, read_sheet
 
@@ -26,7 +26,7 @@ EMOTIONS = ("anger", "contempt", "disgust", "fear", "happiness", "other", "sadne
 def annotations_of(sheet: Path, release: str = "samm") -> Annotations:
     """Read the sheet alone."""
     result = Annotations(release, "samm", sheet.name)
-    table = read_sheet(sheet, COLUMNS, ACTION_UNITS)
+    table = own_rows(result, sheet, read_sheet(sheet, COLUMNS, ACTION_UNITS))
     table["subject"] = table["subject"].map(lambda text: numbered(text, "{:03d}"))
     annotate(result, table, emotions=EMOTIONS, same={"others": "other"})
     return result

@@ -137,6 +137,7 @@ def read_sheet(
     columns: Mapping[str, tuple[str, ...]],
     optional: Mapping[str, tuple[str, ...]] | None = None,
     sheet: str | None = None,
+    others: Iterable[str] = (),
 ) -> Sheet:
     """Read an annotation sheet by column names: the first sheet of the file that has them.
 
@@ -146,6 +147,9 @@ def read_sheet(
         See `read_grids` and `sheet_table`.
     sheet
         If given, and the workbook has sheets whose names contain this text, only those are considered.
+    others
+        Texts that name sheets of something else: a workbook's sheets whose names contain one are not
+        considered.
 
     Raises
     ------
@@ -154,7 +158,10 @@ def read_sheet(
     """
     grids = read_grids(path)
     named = {name: grid for name, grid in grids.items() if sheet is not None and _fold(sheet) in _fold(name)}
-    grids = named or grids
+    foreign = [name for name in grids if name != path.name and any(_fold(other) in _fold(name) for other in others)]
+    grids = named or {name: grid for name, grid in grids.items() if name not in foreign}
+    if foreign and not grids:
+        raise ReleaseError(f"{path}: no sheet of {sheet}; the workbook has {', '.join(map(repr, foreign))}")
     for grid in grids.values():
         table = sheet_table(grid, columns, optional)
         if table is not None:

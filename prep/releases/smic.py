@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from prep.releases.base import Annotation, Annotations, Listing, annotate
+from prep.releases.base import Annotation, Annotations, Listing, annotate, own_rows
 from prep.releases.folders import FolderProblem, add_clips
 from prep.releases.sheets import MISSING, ReleaseError, find_sheet, numbered, read_sheet
 from prep.schema import Reason
@@ -48,10 +48,15 @@ def annotations_of(sheet: Path, release: str) -> Annotations:
     """Read the sheet alone, for the camera that the release's name ends with."""
     camera = release.removeprefix("smic_")
     result = Annotations(release, release, sheet.name)
-    table = read_sheet(sheet, COLUMNS, OPTIONAL, sheet=camera)
+    others = {name.removeprefix("smic_") for name in FPS} - {camera}
+    table = read_sheet(sheet, COLUMNS, OPTIONAL, sheet=camera, others=others)
     if table["data"].str.contains("smic", case=False).any():  # the second layout may hold several data sets
         names = table["data"].str.lower()
         table = table[names.str.contains(camera) | (names == "smic")]
+        if table.empty:
+            found = ", ".join(sorted(set(names)))
+            raise ReleaseError(f"{sheet}: no row of camera {camera.upper()}; column data says {found}")
+    table = own_rows(result, sheet, table)
     table = table.assign(
         subject=table["subject"].map(lambda text: numbered(text, "s{:02d}", "s")),
         clip=table["clip"].map(clip_name),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prep.releases.base import ACTION_UNITS, COLUMNS, Annotations, Listing, annotate
+from prep.releases.base import ACTION_UNITS, COLUMNS, Annotations, Listing, annotate, own_rows
 from prep.releases.folders import add_clips
 from prep.releases.sheets import read_sheet
 
@@ -22,7 +22,7 @@ FPS = 200.0
 def annotations_of(sheet: Path, release: str = "synthetic") -> Annotations:
     """Read the sheet alone."""
     result = Annotations(release, "synthetic", sheet.name)
-    annotate(result, read_sheet(sheet, COLUMNS, ACTION_UNITS))
+    annotate(result, own_rows(result, sheet, read_sheet(sheet, COLUMNS, ACTION_UNITS)))
     return result
 
 

@@ -29,13 +29,6 @@ LAYOUTS: dict[str, tuple[Callable[[Site, str], Simulated], tuple[str, ...]]] = {
 }
 VERSIONS = {release: versions for release, (_, versions) in LAYOUTS.items()}
 
-NOTE = "SIMULATED.txt"
-TEXT = """Invented clips in the form of the release {release} (version {version}, seed {seed}).
-
-Written by `python -m prep simulate`: rendered faces, invented names, numbers and labels. No real person,
-clip or annotation is in it. It shows that the pipeline reads this layout. SCORES ON IT SAY NOTHING.
-"""
-
 
 class SimulateError(ValueError):
     """A release cannot be simulated as asked; the message says what to ask for."""
@@ -85,6 +78,6 @@ def simulate(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise SimulateError(f"{folder} is not an empty folder; name a new one, nothing is overwritten")
     folder.mkdir(parents=True, exist_ok=True)
-    result = layout(Site(folder, release, subjects, clips, seed), version)
-    (folder / NOTE).write_text(TEXT.format(release=release, version=version, seed=seed), encoding="utf-8")
-    return result
+    site = Site(folder, release, subjects, clips, seed)
+    site.mark()
+    return layout(site, version)

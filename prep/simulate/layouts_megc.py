@@ -32,7 +32,9 @@ def megc2019(site: Site, version: str) -> Simulated:
     """The composite from frames: three release folders, and the official list of the clips that are in it."""
     official: list[list[Cell]] = []
     for folder, (layout, part_version) in PARTS.items():
-        part = layout(Site(site.root / folder, folder, site.subjects, site.clips, site.seed), part_version)
+        part_site = Site(site.root / folder, folder, site.subjects, site.clips, site.seed)
+        part_site.mark()
+        part = layout(part_site, part_version)
         for clip in part.clips:
             emotion = _class_of(clip.emotion)
             if emotion is None:

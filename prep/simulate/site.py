@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from prep.releases.folders import SIMULATED
 from prep.schema import Reason
 from prep.simulate.people import encode_jpeg, render_people
 
@@ -19,6 +20,13 @@ __all__ = ["Clip", "Simulated", "SimulatedClip", "Site", "depth_png"]
 RISE, FALL = (4, 6), (4, 6)
 # Frames that a recording shows before the onset and after the offset.
 BEFORE, AFTER = 3, 2
+
+TEXT = """Invented clips in the form of the release {release} (seed {seed}).
+
+Written by `python -m prep simulate`: rendered faces, invented names, numbers and labels. No real person,
+clip or annotation is in it. It shows that the pipeline reads this layout. SCORES ON IT SAY NOTHING.
+Leave this file where it is: by it reports and tables say that what they show is simulated.
+"""
 
 UNITS = ("12", "1+2", "4+9")
 
@@ -104,6 +112,10 @@ class Site:
         self.left_out: dict[str, Reason] = {}
         self._people = render_people(seed)
         self._noise = self.random("noise")
+
+    def mark(self) -> None:
+        """Leave the file by which readers know that the release is simulated."""
+        self.write(SIMULATED, TEXT.format(release=self.release, seed=self.seed).encode())
 
     def random(self, purpose: str) -> np.random.Generator:
         """Random numbers for one purpose, so that one never shifts another."""
