@@ -73,6 +73,6 @@ build: install ## wheel and source archive in dist/
 	python -m build
 
 clean: ## remove what can be made again: data, artifacts, scratch, caches, build/full (not .venv, not results)
-	rm -rf data/manifest data/aligned data/flow data/dynamic data/task data/raw/synthetic artifacts .scratch \
-		.dvc/cache .dvc/tmp build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf data/manifest data/aligned data/flow data/dynamic data/task data/features data/raw/synthetic \
+		artifacts .scratch .dvc/cache .dvc/tmp build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
