@@ -52,7 +52,7 @@ test-long: install ## every test, the pipeline ones among them
 test-pipeline: install ## the real command line through DVC, killed at many points (minutes)
 	pytest -m pipeline
 
-smoke: install ## the whole pipeline on a very small release and three models, in build/smoke
+smoke: install ## the whole pipeline on a very small release and four models, in build/smoke
 	@rm -rf build/smoke && mkdir -p build/smoke
 	@git ls-files -z | xargs -0 cp --parents -t build/smoke
 	@cp params.smoke.yaml build/smoke/params.yaml
