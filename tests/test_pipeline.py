@@ -100,14 +100,7 @@ def test_a_run_taken_off_the_list_leaves_the_tables(undisturbed: Project) -> Non
 
 
 # Where to strike: the stage whose scratch is watched, and how many finished units it has by then.
-STRIKES = (
-    ("synthesize", 3),
-    ("align-synthetic", 2),
-    ("features-synthetic-lbp_top", 1),
-    ("train-synthetic-lbp_top", 1),
-    ("train-synthetic-ststnet", 1),
-    ("train-synthetic-fdp", 1),
-)
+STRIKES = (("synthesize", 3), ("align-synthetic", 2), ("train-synthetic-ststnet", 1), ("train-synthetic-fdp", 1))
 
 
 def enough_units(project: Project, stage: str, units: int) -> bool:
