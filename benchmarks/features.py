@@ -144,7 +144,11 @@ def write_task(folder: Path, options: argparse.Namespace) -> None:
             for k in range(options.clips):
                 frames = made_clip(rng, options.side, 256)
                 field = flow.scale_per_image(flow.resize_flow(flow.flow_field(frames[0], frames[-1]), FLOW_SIDE))
-                row = {"clip_id": f"made/s{number:02d}/{k:02d}", "dataset": "made", "subject": f"made/s{number:02d}"}
+                row: dict[str, Any] = {
+                    "clip_id": f"made/s{number:02d}/{k:02d}",
+                    "dataset": "made",
+                    "subject": f"made/s{number:02d}",
+                }
                 row |= {"label": k % CLASSES, "class": "abc"[k % CLASSES]}
                 row |= {"frames": [images.encode_png(frame) for frame in frames]}
                 rows.append(row | {"dynamic_image": None, "flow": field.astype(np.float32).ravel().tolist()})
@@ -259,7 +263,7 @@ def main() -> None:
         for model in histograms:
             ratios[f"{model}_over_loop"] = ratio(seconds, f"{model} in a loop", model)
 
-        rows = []
+        runs = []
         for model in MODELS:
             if (fold_by_fold(model, task) != computed_once(model, task)).any():
                 raise SystemExit(f"{model}: scores differ between features by fold and features computed once")
@@ -267,9 +271,9 @@ def main() -> None:
             seconds = measure({way: partial(run, model, task) for way, run in ways.items()}, options.rounds)
             ratios[f"{model}_run"] = ratio(seconds, "fold by fold", "once")
             times = [f"{statistics.median(seconds[way]):.2f}" for way in ways]
-            rows.append((model, *times, f"{ratios[f'{model}_run']:.2f}"))
+            runs.append((model, *times, f"{ratios[f'{model}_run']:.2f}"))
     headers = [f"run of {options.subjects} folds, s", "fold by fold", "computed once", "times as fast"]
-    print(tabulate(rows, headers=headers, disable_numparse=True))
+    print(tabulate(runs, headers=headers, disable_numparse=True))
     print(json.dumps({what: round(value, 4) for what, value in ratios.items()}))
 
 

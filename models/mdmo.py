@@ -152,7 +152,7 @@ class Mdmo(FeatureEstimator):
             bias[label] = svm.intercept_[0]
         missing = np.setdiff1d(np.arange(self.num_classes), present)
         self._state = {
-            "features": features,
+            "features": features.copy(),  # not the caller's: of one array and itself numpy rounds products otherwise
             "gamma": gamma,
             "coefficients": coefficients,
             "bias": bias,
