@@ -274,7 +274,7 @@ def main() -> None:
             runs.append((model, *times, f"{ratios[f'{model}_run']:.2f}"))
     headers = [f"run of {options.subjects} folds, s", "fold by fold", "computed once", "times as fast"]
     print(tabulate(runs, headers=headers, disable_numparse=True))
-    print(json.dumps({what: round(value, 4) for what, value in ratios.items()}))
+    print(json.dumps({what: round(value, 6) for what, value in ratios.items()}))
 
 
 if __name__ == "__main__":
