@@ -496,7 +496,10 @@ def test_gallery_of_a_run_with_faces_that_may_not_be_published(drawn: list[dict[
 def test_tables_refuse_a_run_whose_name_hides_test_selected(drawn: list[dict[str, Any]]) -> None:
     """Else its figures would be printed under a name without that word."""
     content = params()
-    content["runs"] = {"draws": {"task": "tiny", "model": "ststnet", "protocol": "test_selected"}}
+    content |= {
+        "runs": {"draws": {"task": "tiny", "model": "ststnet", "protocol": "test_selected"}},
+        "feature_runs": {},
+    }
     write_params(content)
     assert "draws-test_selected" in error_of("bench", "tables")
     assert not Path("results").exists()
