@@ -65,7 +65,7 @@ test-long: install ## every test, the pipeline ones among them
 test-pipeline: install ## the real command line through DVC, killed at many points (minutes)
 	pytest -m pipeline
 
-smoke: install ## the whole pipeline on a very small release and three models, in build/smoke
+smoke: install ## the whole pipeline on a very small release and four models, in build/smoke
 	@rm -rf build/smoke && mkdir -p build/smoke
 	@git ls-files -z | xargs -0 cp --parents -t build/smoke
 	@cp params.smoke.yaml build/smoke/params.yaml
@@ -86,6 +86,6 @@ build: install ## wheel and source archive in dist/
 	python -m build
 
 clean: ## remove what can be made again: data, artifacts, scratch, caches, build/full (not .venv, not results)
-	rm -rf data/manifest data/aligned data/flow data/dynamic data/task data/raw/synthetic artifacts .scratch \
-		.dvc/cache .dvc/tmp build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf data/manifest data/aligned data/flow data/dynamic data/task data/features data/raw/synthetic \
+		artifacts .scratch .dvc/cache .dvc/tmp build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

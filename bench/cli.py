@@ -23,7 +23,7 @@ app = typer.Typer(
     name="bench",
     help="Train models per leave-one-subject-out fold and compare them.\n\n"
     "`dvc repro` runs these commands in the right order and skips what is up to date. A run is a line under "
-    "`runs` in params.yaml: a task and a model.",
+    "`runs` in params.yaml, or `feature_runs` for models of hand-crafted features: a task and a model.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="markdown",
@@ -79,6 +79,21 @@ def check(
         if out is not None:
             out.parent.mkdir(parents=True, exist_ok=True)
             out.write_text("every run can be trained\n", encoding="utf-8")
+
+
+@app.command()
+def features(run: RunName, jobs: Jobs = None) -> None:
+    """Compute the hand-crafted features of a run under `feature_runs`, once for all its folds.
+
+    Writes data/features/RUN.parquet, one row for each clip. Goes on where a killed run stopped.
+    """
+    from bench.artifacts import Artifacts
+    from bench.features import features_of_run
+    from bench.params import load_run
+
+    with command("bench features"):
+        loaded = load_run(run)
+        features_of_run(loaded, paths.task(loaded.task), Artifacts(run).features, jobs_or_default(jobs))
 
 
 @app.command()

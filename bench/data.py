@@ -1,4 +1,4 @@
-"""From a task's Parquet file to arrays in memory: the one place where training gets its data."""
+"""From the Parquet files of a task and of features to arrays in memory: the one place where training gets its data."""
 
 from __future__ import annotations
 
@@ -10,12 +10,31 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from prep import images, shards
 from prep.schema import TASK
 
-__all__ = ["ClipSet", "TaskInfo", "load_clips", "load_index", "load_task_info"]
+__all__ = [
+    "FEATURES",
+    "ClipSet",
+    "TaskInfo",
+    "check_finite",
+    "load_clips",
+    "load_features",
+    "load_index",
+    "load_task_info",
+]
+
+# A row for each clip, a row group for each subject: data/features/<run>.parquet, which `bench.features` writes.
+FEATURES = pa.schema(
+    [
+        ("clip_id", pa.string()),
+        ("subject", pa.string()),
+        ("features", pa.list_(pa.float64())),  # as the model's own `features` gave them, of one length
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -37,7 +56,7 @@ class ClipSet:
     """Clips in memory.
 
     ``inputs`` holds, by name, ``frames`` (N, T, 1, H, W) uint8, ``dynamic_image`` (N, 1, H, W) uint8
-    and ``flow`` (N, 3, h, w) float32, as far as they were asked for.
+    and ``flow`` (N, 3, h, w) float32, as far as they were asked for, or ``features`` (N, D) float64 alone.
     """
 
     clip_ids: tuple[str, ...]
@@ -117,11 +136,55 @@ def load_clips(folder: Path, inputs: Sequence[str], keep: Callable[[str], bool] 
     }
     arrays = {name: decoders[name](table.column(name)) for name in inputs}
     for name, array in arrays.items():
-        for clip_id, clip in zip(clip_ids, array, strict=True):
-            if not np.isfinite(clip).all():
-                raise ValueError(f"{clip_id}: {name} holds NaN or infinite values")
+        check_finite(clip_ids, name, array)
     labels = table.column("label").to_numpy().astype(np.int64)
     return ClipSet(tuple(clip_ids), tuple(table.column("subject").to_pylist()), labels, arrays)
+
+
+def load_features(path: Path, folder: Path, keep: Callable[[str], bool] = lambda subject: True) -> ClipSet:
+    """Read the features of some subjects' clips, with their labels; the bytes of the others are not touched.
+
+    Parameters
+    ----------
+    path
+        The run's features, ``data/features/<run>.parquet``.
+    folder
+        The task's folder, whose labels alone are read.
+    keep
+        Says of each subject whether to read it.
+
+    Returns
+    -------
+    Clips in order of clip id, with the one input ``features``.
+
+    Raises
+    ------
+    ValueError
+        If no clip is left, or the features are not those of the task's clips, not finite or not of one length.
+    """
+    clips = load_clips(folder, (), keep)
+    tables = list(shards.read_subjects(path, FEATURES, keep)) or [FEATURES.empty_table()]
+    table = pa.concat_tables(tables).sort_by("clip_id").combine_chunks()
+    found = table.column("clip_id").to_pylist()
+    if found != list(clips.clip_ids):
+        differing = sorted(set(found) ^ set(clips.clip_ids)) or sorted(
+            {name for name in found if found.count(name) > 1}
+        )
+        raise ValueError(f"{path}: not the clips of {folder}, {differing[0]} among others; delete it, run `dvc repro`")
+    column = table.column("features")
+    lengths = set(pc.list_value_length(column).to_pylist())
+    if len(lengths) != 1 or not all(lengths):
+        raise ValueError(f"{path}: features of lengths {sorted(map(str, lengths))}; delete it, run `dvc repro`")
+    values = np.concatenate([chunk.flatten().to_numpy() for chunk in column.chunks]).reshape(len(found), -1)
+    check_finite(found, "features", values)
+    return ClipSet(clips.clip_ids, clips.subjects, clips.labels, {"features": values})
+
+
+def check_finite(clip_ids: Sequence[str], name: str, array: NDArray[Any]) -> None:
+    """Refuse NaN and infinite values of an input (N, ...), naming the first clip that has them."""
+    for clip_id, clip in zip(clip_ids, array, strict=True):
+        if not np.isfinite(clip).all():
+            raise ValueError(f"{clip_id}: {name} holds NaN or infinite values")
 
 
 def _clip_frames(pngs: list[bytes]) -> NDArray[np.uint8]:

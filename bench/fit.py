@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bench.data import ClipSet
 from bench.params import Run
@@ -102,7 +101,7 @@ def _part(report: Report, part: int) -> Report:
 
 def _fit_estimator(run: Run, train: ClipSet, classes: int, seed: int) -> Fitted:
     estimator = create_model(run.model.name, classes, seed=seed, **run.settings.model)
-    estimator.fit(_as_float(train.inputs), train.labels)
+    estimator.fit(train.inputs, train.labels)
     return _FittedEstimator(estimator, [])
 
 
@@ -113,7 +112,7 @@ class _FittedEstimator:
     epoch: int | None = None
 
     def predict(self, clips: ClipSet) -> Prediction:
-        scores = np.asarray(self.estimator.scores(_as_float(clips.inputs)), dtype=np.float64)
+        scores = np.asarray(self.estimator.scores(clips.inputs), dtype=np.float64)
         if not clips.inputs:  # a model that reads nothing scores all clips alike, in one row
             scores = np.repeat(scores, len(clips), axis=0)
         return Prediction(scores)
@@ -122,10 +121,3 @@ class _FittedEstimator:
         from safetensors.numpy import save_file
 
         save_file({key: np.ascontiguousarray(value) for key, value in self.estimator.state().items()}, path)
-
-
-def _as_float(inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    return {
-        name: array.astype(np.float32) / np.float32(255) if array.dtype == np.uint8 else array
-        for name, array in inputs.items()
-    }

@@ -94,19 +94,26 @@ def load_tasks(params: dict[str, Any] | None = None) -> dict[str, TaskParams]:
 
 
 def run_names(params: dict[str, Any] | None = None) -> dict[str, RunEntry]:
-    """Names of the listed runs with their entries, without a look at tasks or models."""
+    """Names of the listed runs with their entries, those of hand-crafted features last; no look at tasks or models."""
     params = read_params() if params is None else params
-    if not params["runs"]:
-        raise ParamsError("params.yaml: runs is empty; list at least one run")
-    runs = {name: section(RunEntry, entry, f"runs.{name}") for name, entry in params["runs"].items()}
+    listed = {name: (key, entry) for key in ("runs", "feature_runs") for name, entry in params[key].items()}
+    if not listed:
+        raise ParamsError("params.yaml: runs is empty, and so is feature_runs; list at least one run")
+    for name in params["feature_runs"]:
+        if name in params["runs"]:
+            raise ParamsError(f"params.yaml: {name} stands under runs and under feature_runs; names differ")
+    runs = {name: section(RunEntry, entry, f"{key}.{name}") for name, (key, entry) in listed.items()}
     for name, entry in runs.items():
+        key = listed[name][0]
         if entry.protocol == "test_selected" and "test_selected" not in name:
             raise ParamsError(
-                f"runs.{name}: a run of protocol test_selected carries that word in its name, so that no figure of it "
+                f"{key}.{name}: a run of protocol test_selected carries that word in its name, so that no figure of it "
                 f"is ever read without: call it {name}-test_selected"
             )
         if entry.protocol != "test_selected" and "test_selected" in name:
-            raise ParamsError(f"runs.{name}: its name says test_selected, its protocol is {entry.protocol}; change one")
+            raise ParamsError(
+                f"{key}.{name}: its name says test_selected, its protocol is {entry.protocol}; change one"
+            )
     return runs
 
 
@@ -116,8 +123,8 @@ def load_run(name: str, params: dict[str, Any] | None = None) -> Run:
     Raises
     ------
     ParamsError
-        If the run is not listed, its task or settings are missing, a key is unknown, or the task
-        does not give an input that the model needs.
+        If the run is not listed, or in the list for the other kind of model, its task or settings are missing,
+        a key is unknown, or the task does not give an input that the model needs.
     models.registry.UnknownModelError, models.registry.ModelOptionError
         If the model or one of its options does not exist.
     """
@@ -126,18 +133,20 @@ def load_run(name: str, params: dict[str, Any] | None = None) -> Run:
     if name not in runs:
         raise ParamsError(f"params.yaml: no run {name!r}; runs: {', '.join(runs)}")
     entry = runs[name]
+    where = _where(name, params)
     if entry.task not in tasks:
-        raise ParamsError(f"runs.{name}.task: no task {entry.task!r}; tasks: {', '.join(tasks)}")
+        raise ParamsError(f"{where}.task: no task {entry.task!r}; tasks: {', '.join(tasks)}")
     task = tasks[entry.task]
     model = model_info(entry.model)
     missing = [needed for needed in (*model.inputs, *model.targets) if needed not in task.inputs]
     if missing:
         raise ParamsError(
-            f"runs.{name}: model {entry.model!r} needs {', '.join(missing)}, but task {entry.task!r} gives "
+            f"{where}: model {entry.model!r} needs {', '.join(missing)}, but task {entry.task!r} gives "
             f"{', '.join(task.inputs)}; choose another model or task"
         )
-    _check_protocol(name, entry, model)
-    return Run(name, entry.task, task, entry, model, _settings(name, entry, model, params), load_train(params))
+    _check_list(where, entry, model)
+    _check_protocol(where, entry, model)
+    return Run(name, entry.task, task, entry, model, _settings(where, entry, model, params), load_train(params))
 
 
 def load_runs(params: dict[str, Any] | None = None) -> list[Run]:
@@ -152,29 +161,43 @@ def load_runs(params: dict[str, Any] | None = None) -> list[Run]:
         for release in run.task_params.releases:
             if release not in listed:
                 raise ParamsError(
-                    f"runs.{run.name}: its task {run.task!r} needs release {release!r}; name it under releases "
-                    "(image frames) or flow_releases (flow images) in params.yaml"
+                    f"{_where(run.name, params)}: its task {run.task!r} needs release {release!r}; name it under "
+                    "releases (image frames) or flow_releases (flow images) in params.yaml"
                 )
     return runs
 
 
-def _check_protocol(name: str, entry: RunEntry, model: ModelInfo) -> None:
+def _where(name: str, params: dict[str, Any]) -> str:
+    """A run's place in params.yaml."""
+    return f"{'feature_runs' if name in params['feature_runs'] else 'runs'}.{name}"
+
+
+def _check_list(where: str, entry: RunEntry, model: ModelInfo) -> None:
+    """DVC's lists cannot be filtered, so that runs whose features are a stage have a list of their own."""
+    listed, name = where.split(".")
+    wanted = "feature_runs" if model.hand_crafted else "runs"
+    if listed != wanted:
+        what = "is fitted to hand-crafted features, computed once" if model.hand_crafted else "has no such features"
+        raise ParamsError(f"{where}: {entry.model} {what}: move the line {name} from {listed} to {wanted}")
+
+
+def _check_protocol(where: str, entry: RunEntry, model: ModelInfo) -> None:
     if model.kind == "estimator" and (entry.protocol != "honest" or entry.faults.frozen_batch_norm):
-        raise ParamsError(f"runs.{name}: {entry.model} is fitted at once: it has no epoch to choose and no batch norm")
+        raise ParamsError(f"{where}: {entry.model} is fitted at once: it has no epoch to choose and no batch norm")
     if entry.faults.own_set_normalisation and (model.kind == "estimator" or model.scales_itself):
         how = "scales each frame by itself" if model.scales_itself else "reads its inputs as they are"
-        raise ParamsError(f"runs.{name}: {entry.model} {how}: own_set_normalisation would change nothing")
+        raise ParamsError(f"{where}: {entry.model} {how}: own_set_normalisation would change nothing")
 
 
-def _settings(name: str, entry: RunEntry, model: ModelInfo, params: dict[str, Any]) -> ModelSettings:
+def _settings(where: str, entry: RunEntry, model: ModelInfo, params: dict[str, Any]) -> ModelSettings:
     options = params["options"]
     if entry.model not in options:
-        raise ParamsError(f"params.yaml: options.{entry.model} is missing; run {name!r} needs it")
+        raise ParamsError(f"params.yaml: options.{entry.model} is missing; {where} needs it")
     default = section(ModelSettings, options[entry.model], f"options.{entry.model}")
-    override = section(ModelSettings, entry.set, f"runs.{name}.set")
+    override = section(ModelSettings, entry.set, f"{where}.set")
     merged = default.model_dump() | override.model_dump(exclude_unset=True)
     merged["model"] = default.model | override.model
-    settings = section(ModelSettings, merged, f"runs.{name}")
+    settings = section(ModelSettings, merged, where)
     recipe = {key: value for key, value in merged.items() if key != "model"}
     if model.kind == "module":
         absent = [key for key, value in recipe.items() if value is None]

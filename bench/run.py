@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from bench.artifacts import Artifacts
-from bench.data import ClipSet, load_clips, load_index, load_task_info
+from bench.data import ClipSet, load_clips, load_features, load_index, load_task_info
 from bench.fit import fit
 from bench.folds import leave_one_subject_out
 from bench.params import Run
@@ -56,6 +56,7 @@ class _Training:
 
     run: Run
     task: Path
+    features: Path | None  # where the model reads these in place of the task's inputs
     fold: str
     repetition: int
     device: str
@@ -88,18 +89,19 @@ def train_run(run: Run, task: Path, artifacts: Artifacts, jobs: int, folds_per_d
     folds = leave_one_subject_out({clip["clip_id"]: clip["subject"] for clip in clips})
     tested = expected_clips(run.name, run.entry.faults.untested_subjects, clips)
     device, devices, precision = _hardware(run)
+    features = artifacts.features if run.model.hand_crafted else None
     trainings = {
         training.name: training
         for repetition in range(run.train.repetitions)
         for fold in folds
         if fold.name not in run.entry.faults.untested_subjects
-        for training in [_Training(run, task, fold.name, repetition, device, devices, len(info.classes))]
+        for training in [_Training(run, task, features, fold.name, repetition, device, devices, len(info.classes))]
     }
     key = key_of(
         run={"task": run.task, "model": run.model.name, "entry": run.entry.model_dump(exclude={"table"})},
         settings=run.settings.model_dump(),
         train=run.train.model_dump(),
-        data={name: hash_file(task / name) for name in ("clips.parquet", "task.json")},
+        data=[hash_file(path) for path in (task / "clips.parquet", task / "task.json", features) if path],
         code=hash_code(*COMMON_CODE, f"models/{run.model.name}.py"),
         versions=versions(*PACKAGES),
         hardware=[device, precision],
@@ -143,11 +145,16 @@ def _train_fold(training: _Training, context: Context) -> None:
     seed = seed_of(run.train.seed, run.task, run.model.name, training.fold, training.repetition)
     device = training.device if training.device == "cpu" else f"cuda:{context.worker % training.devices}"
 
+    def load(inputs: tuple[str, ...], keep: Callable[[str], bool]) -> ClipSet:
+        if training.features is not None:
+            return load_features(training.features, training.task, keep)
+        return load_clips(training.task, inputs, keep)
+
     def load_test() -> ClipSet:
-        return load_clips(training.task, run.model.inputs, keep=lambda subject: subject == training.fold)
+        return load(run.model.inputs, lambda subject: subject == training.fold)
 
     wanted = tuple(dict.fromkeys((*run.model.inputs, *run.model.targets)))
-    train = load_clips(training.task, wanted, keep=lambda subject: subject != training.fold)
+    train = load(wanted, lambda subject: subject != training.fold)
     # the one protocol that looks at the test subject; for all others its bytes are read when training is over
     watched = load_test() if run.entry.protocol == "test_selected" else None
     fitted = fit(run, train, training.classes, seed, device, context.report, watched)

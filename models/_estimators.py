@@ -1,4 +1,4 @@
-"""What the estimators share: the base class, and a linear support vector machine on features.
+"""What the estimators share: base classes, and a linear support vector machine on features.
 
 Not a model itself: see `models.registry`. No torch here.
 """
@@ -15,7 +15,15 @@ from sklearn.svm import LinearSVC
 
 from models.registry import ModelOptionError
 
-__all__ = ["Estimator", "FlowBlocks", "LinearSVMEstimator", "check_flow", "checked_state", "lowest_for_missing"]
+__all__ = [
+    "Estimator",
+    "FeatureEstimator",
+    "FlowBlocks",
+    "LinearSVMEstimator",
+    "check_flow",
+    "checked_state",
+    "lowest_for_missing",
+]
 
 Arrays = Mapping[str, NDArray]
 
@@ -23,12 +31,12 @@ Arrays = Mapping[str, NDArray]
 class Estimator(ABC):
     """Base of the models that fit themselves.
 
-    A subclass takes ``(num_classes, *, seed=0, **options)``. Inputs are raw: frames in [0, 1], flow as
-    stored. A class that the training clips lack gets, in every row, a score below every other class:
-    it is never predicted, and no score is NaN.
+    A subclass takes ``(num_classes, *, seed=0, **options)``. A class that the training clips lack gets, in
+    every row, a score below every other class: it is never predicted, and no score is NaN.
     """
 
     kind: ClassVar[Literal["estimator"]] = "estimator"
+    hand_crafted: ClassVar[bool] = False
 
     def __init__(self, num_classes: int, *, seed: int = 0) -> None:
         self.num_classes = num_classes
@@ -41,7 +49,7 @@ class Estimator(ABC):
         Parameters
         ----------
         inputs
-            The declared inputs by name, each with B rows.
+            What it reads, by name, each with B rows.
         labels
             (B,), class indices.
         """
@@ -103,11 +111,29 @@ def checked_state(state: Arrays, expected: set[str], by_class: str, num_classes:
     return {name: np.array(array) for name, array in state.items()}
 
 
-class LinearSVMEstimator(Estimator):
-    """Hand-crafted features, standardised over the training clips, and a linear SVM, one against the rest.
+class FeatureEstimator(Estimator):
+    """Base of the models that describe each clip by hand-crafted features and fit themselves to these.
 
-    A subclass defines `features`, which look at one clip at a time and learn nothing, so that they
-    may be computed once for all folds.
+    A subclass defines `features`, which look at one clip at a time and learn nothing: they are computed once
+    for all folds (`bench.features`). `fit` and `scores` read them, as ``inputs["features"]``, and do all that
+    depends on the training clips, such as standardising.
+    """
+
+    hand_crafted: ClassVar[bool] = True
+
+    @abstractmethod
+    def features(self, inputs: Arrays) -> NDArray[np.float64]:
+        """Features (B, D) of B clips; a clip's row does not depend on the other clips.
+
+        Parameters
+        ----------
+        inputs
+            The model's declared inputs by name, raw: frames in [0, 1], flow as stored.
+        """
+
+
+class LinearSVMEstimator(FeatureEstimator):
+    """Hand-crafted features, standardised over the training clips, and a linear SVM, one against the rest.
 
     Parameters
     ----------
@@ -125,24 +151,9 @@ class LinearSVMEstimator(Estimator):
         self.cost = cost
         self._state: dict[str, NDArray] = {}
 
-    @abstractmethod
-    def features(self, inputs: Arrays) -> NDArray[np.float64]:
-        """Features (B, D) of B clips; a clip's row does not depend on the other clips."""
-
     def fit(self, inputs: Arrays, labels: NDArray[np.int64]) -> None:
-        """Compute the features and fit the SVM to them; see `Estimator.fit`."""
-        self.fit_features(self.features(inputs), labels)
-
-    def scores(self, inputs: Arrays) -> NDArray[np.float64]:
-        """Signed distances to the classes' hyperplanes, times the norm of the weights: (B, num_classes).
-
-        A class that the training clips lack gets the least score of its row, less 1.
-        """
-        return self.score_features(self.features(inputs))
-
-    def fit_features(self, features: NDArray[np.float64], labels: NDArray[np.int64]) -> None:
-        """Fit to features (B, D) that are already computed."""
-        labels = self.check_labels(labels)
+        """Standardise the features and fit the SVM to them; see `Estimator.fit`."""
+        features, labels = inputs["features"], self.check_labels(labels)
         mean, std = features.mean(axis=0), features.std(axis=0)
         std = np.where(std > 1e-9, std, 1.0)  # a constant feature stays at zero
         present = np.unique(labels)
@@ -159,11 +170,14 @@ class LinearSVMEstimator(Estimator):
         missing = np.setdiff1d(np.arange(self.num_classes), present)
         self._state = {"mean": mean, "std": std, "weights": weights, "bias": bias, "missing": missing}
 
-    def score_features(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Scores (B, num_classes) of features (B, D) that are already computed."""
+    def scores(self, inputs: Arrays) -> NDArray[np.float64]:
+        """Signed distances to the classes' hyperplanes, times the norm of the weights: (B, num_classes).
+
+        A class that the training clips lack gets the least score of its row, less 1.
+        """
         if not self._state:
             raise RuntimeError("the SVM is not fitted: call fit or load_state first")
-        fitted = self._state
+        features, fitted = inputs["features"], self._state
         scaled = (features - fitted["mean"]) / fitted["std"] / np.sqrt(features.shape[1])
         scores = scaled @ fitted["weights"].T + fitted["bias"]  # (B, num_classes)
         return lowest_for_missing(scores, fitted["missing"])

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.svm import SVC
 
-from models._estimators import Estimator, check_flow, checked_state, lowest_for_missing
+from models._estimators import FeatureEstimator, check_flow, checked_state, lowest_for_missing
 from models.registry import Count, Positive, register_model
 
 __all__ = ["BANDS", "REGIONS", "Mdmo", "main_direction", "region_of_each_pixel"]
@@ -81,7 +81,7 @@ def main_direction(motion: NDArray[np.float64], bins: int) -> tuple[float, float
 
 
 @register_model(inputs=("flow",), paper="Liu et al., IEEE Transactions on Affective Computing 7(4), 2016 (MDMO)")
-class Mdmo(Estimator):
+class Mdmo(FeatureEstimator):
     """Main direction and mean strength by region, and a kernel SVM, one class against the rest.
 
     [choice] Two clips are as far apart as their 72 numbers are in the Euclidean sense, with each angle in
@@ -138,8 +138,8 @@ class Mdmo(Estimator):
         return np.hstack([rho, self.angle_weight * theta / np.pi])
 
     def fit(self, inputs: Mapping[str, NDArray], labels: NDArray[np.int64]) -> None:
-        """Compute the features and fit the SVMs to them; see `Estimator.fit`."""
-        labels, features = self.check_labels(labels), self.features(inputs)
+        """Fit the SVMs to the features; see `Estimator.fit`."""
+        labels, features = self.check_labels(labels), inputs["features"]
         present = np.unique(labels)
         gamma = np.array([1 / (features.shape[1] * max(features.var(), LEAST_VARIANCE))])
         coefficients = np.zeros((self.num_classes, len(features)))
@@ -152,7 +152,7 @@ class Mdmo(Estimator):
             bias[label] = svm.intercept_[0]
         missing = np.setdiff1d(np.arange(self.num_classes), present)
         self._state = {
-            "features": features,
+            "features": features.copy(),  # not the caller's: of one array and itself numpy rounds products otherwise
             "gamma": gamma,
             "coefficients": coefficients,
             "bias": bias,
@@ -167,7 +167,7 @@ class Mdmo(Estimator):
         if not self._state:
             raise RuntimeError("mdmo is not fitted: call fit or load_state first")
         fitted = self._state
-        kernel = self._kernel(self.features(inputs), fitted["features"], fitted["gamma"])  # (B, N)
+        kernel = self._kernel(inputs["features"], fitted["features"], fitted["gamma"])  # (B, N)
         scores = kernel @ fitted["coefficients"].T + fitted["bias"]  # (B, num_classes)
         return lowest_for_missing(scores, fitted["missing"])
 

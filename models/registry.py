@@ -7,7 +7,8 @@ majority baseline never waits for torch. Files whose name starts with an undersc
 as are ``registry`` and ``blocks``.
 
 Two kinds exist. A *module* is a `models.blocks.Classifier`, trained by gradient descent; an
-*estimator* is a `models._estimators.Estimator`, which fits itself.
+*estimator* is a `models._estimators.Estimator`, which fits itself, to hand-crafted features of the clips
+where it is a `models._estimators.FeatureEstimator`.
 """
 
 from __future__ import annotations
@@ -83,6 +84,9 @@ class ModelInfo:
     scales_itself
         Whether its output is the same whatever the scale and offset of its inputs, so that normalising
         them over a set of clips changes nothing.
+    hand_crafted
+        Whether it computes features of each clip by itself (its method ``features``), which it is then fitted
+        to: they are computed once for all folds.
     """
 
     name: str
@@ -92,6 +96,7 @@ class ModelInfo:
     paper: str
     options: Mapping[str, Any]
     scales_itself: bool = False
+    hand_crafted: bool = False
 
 
 def register_model(
@@ -130,7 +135,8 @@ def register_model(
                 raise TypeError(f"{where}: option {parameter.name!r} needs an annotation and a default")
             options[parameter.name] = parameter.default
         name = cls.__module__.rpartition(".")[2]
-        info = ModelInfo(name, kind, inputs, targets, paper, options, scales_itself)
+        hand_crafted = kind == "estimator" and cls.hand_crafted  # type: ignore[attr-defined]
+        info = ModelInfo(name, kind, inputs, targets, paper, options, scales_itself, hand_crafted)
         cls.info = info  # type: ignore[attr-defined]
         return cls
 

@@ -43,6 +43,7 @@ SECTIONS = {
     "flow": "prep flow",
     "tasks": "prep dynamic, prep task",
     "runs": "bench train, bench tables",
+    "feature_runs": "bench features, bench train, bench tables",
     "train": "bench train",
     "options": "bench train",
 }
@@ -247,7 +248,7 @@ def check_params(content: Any, path: Path = PARAMS_FILE) -> None:
         if not isinstance(content[key], kind):
             expected = "a list" if kind is list else "a mapping"
             raise ParamsError(f"{path}: {key} must be {expected} (write [] or {{}} for none), found {content[key]!r}")
-    for key in ("tasks", "runs"):
+    for key in ("tasks", "runs", "feature_runs"):
         for name in content[key]:
             if not isinstance(name, str) or not re.fullmatch(NAME, name):
                 raise ParamsError(f"{path}: {key}.{name}: a name may hold letters, digits, - and _ only")

@@ -16,9 +16,10 @@ import pyarrow as pa
 import yaml
 from numpy.typing import NDArray
 
+from bench.data import FEATURES
 from bench.params import Run, load_run
 from bench.predictions import PREDICTIONS
-from models.registry import ModelOptionError, check_options
+from models.registry import ModelOptionError, check_options, model_info
 from prep import images, paths, shards
 from prep.schema import DYNAMIC, MANIFEST, TASK
 from prep.workers import Context
@@ -70,9 +71,9 @@ PARAMS: dict[str, Any] = {
     },
     "runs": {
         "tiny-majority": {"task": "tiny", "model": "majority"},
-        "tiny-histogram": {"task": "tiny", "model": "flow_histogram"},
         "tiny-ststnet": {"task": "tiny", "model": "ststnet"},
     },
+    "feature_runs": {"tiny-histogram": {"task": "tiny", "model": "flow_histogram"}},
     "train": {"seed": 1, "repetitions": 1, "device": "cpu", "precision": "float32", "deterministic": True},
     "options": {
         "majority": {},
@@ -163,7 +164,8 @@ def run_of(
     """A run on the task ``tiny``, checked; named ``it``, or ``it-test_selected`` where the protocol asks for it."""
     name = "it-test_selected" if protocol == "test_selected" else "it"
     entry = {"task": "tiny", "model": model, "protocol": protocol, "faults": faults or {}, "set": settings}
-    return load_run(name, params(runs={name: entry}, train=train or {}))
+    listed = "feature_runs" if model_info(model).hand_crafted else "runs"
+    return load_run(name, params(**{listed: {name: entry}}, train=train or {}))
 
 
 def _write_subjects(path: Path, schema: pa.Schema, rows: list[dict[str, Any]]) -> None:
@@ -184,13 +186,24 @@ def smallest_preset(model: str) -> dict[str, Any]:
     return {"preset": "tiny"}
 
 
+def write_features(run: Run, task: Path, path: Path) -> Path:
+    """Write a run's features as the stage `features` does, without its workers."""
+    from bench.features import features_of_subject
+
+    subjects = shards.subjects_of(task / "clips.parquet")
+    shards.write_subjects(path, FEATURES, (features_of_subject(run, task, subject) for subject in subjects))
+    return path
+
+
 def train_fold(run: Run, task: Path, out: Path, fold: str, repetition: int = 0) -> dict[str, bytes]:
     """Train a fold of a task of three classes as a worker does; the files it leaves."""
     from bench.run import _train_fold, _Training
 
     out.mkdir(parents=True)
+    features = write_features(run, task, out.with_name(f"{out.name}.features")) if run.model.hand_crafted else None
     reports: list[dict[str, Any]] = []
-    _train_fold(_Training(run, task, fold, repetition, "cpu", 1, len(CLASSES)), Context(out, reports.append, 0))
+    training = _Training(run, task, features, fold, repetition, "cpu", 1, len(CLASSES))
+    _train_fold(training, Context(out, reports.append, 0))
     return {path.name: path.read_bytes() for path in sorted(out.iterdir())}
 
 

@@ -34,7 +34,7 @@ RUNS: dict[str, dict[str, Any]] = {
 @pytest.fixture
 def ready(project: Path) -> Path:
     content = params(train={"repetitions": 2})
-    content["runs"] = RUNS
+    content |= {"runs": RUNS, "feature_runs": {}}
     write_params(content)
     rows = write_task(paths.task("tiny"))
     right = [row["label"] for row in rows]
@@ -71,7 +71,7 @@ def test_each_departure_is_beside_its_honest_run(ready: Path) -> None:
 
 def test_nothing_to_compare_is_said(ready: Path) -> None:
     content = params(train={"repetitions": 2})
-    content["runs"] = {"tiny-ststnet": RUNS["tiny-ststnet"]}
+    content |= {"runs": {"tiny-ststnet": RUNS["tiny-ststnet"]}, "feature_runs": {}}
     write_params(content)
     result = CliRunner().invoke(bench.cli.app, ["audit"])
     assert result.exit_code == 1 and not Path("results/audit.md").exists()

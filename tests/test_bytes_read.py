@@ -1,12 +1,13 @@
-"""Which bytes of a task's file are read: a fold's training set without one of its test subject's rows.
+"""Which bytes of a task and of features are read: a fold's training set without one of its test subject's rows.
 
-Every read of the file is noted on its way to the operating system, where pyarrow and Python ask for it.
+Every read of a file is noted on its way to the operating system, where pyarrow and Python ask for it.
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 
 import bench.run
-from bench.data import load_clips
+from bench.data import load_clips, load_features
 from prep import shards
 from prep.schema import TASK
-from tests.builders import run_of, task_rows, torch_as_it_was, train_fold, write_task
+from tests.builders import run_of, task_rows, torch_as_it_was, train_fold, write_features, write_task
 
 SUBJECTS = ["synthetic/s01", "synthetic/s02", "synthetic/s03"]
 INPUTS = ("frames", "dynamic_image", "flow")
@@ -52,24 +53,30 @@ class Noted(io.FileIO):
 def reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Range]]:
     """Ranges read of ``clips.parquet``, a task of three subjects, by whoever opens it."""
     write_task(tmp_path, task_rows(side=32))
-    path = tmp_path / "clips.parquet"
-    notes: list[Range] = []
+    with noting(monkeypatch, tmp_path / "clips.parquet") as (notes,):
+        yield notes
+
+
+@contextmanager
+def noting(monkeypatch: pytest.MonkeyPatch, *paths: Path) -> Iterator[list[list[Range]]]:
+    """Ranges read of each file, from here on."""
+    notes: dict[Path, list[Range]] = {path: [] for path in paths}
     opened: list[Noted] = []
     plain_open, plain_file = io.open, pq.ParquetFile
 
-    def noted() -> Noted:
-        opened.append(Noted(path, notes))
+    def noted(path: Path) -> Noted:
+        opened.append(Noted(path, notes[path]))
         return opened[-1]
 
     def noted_open(file: Any, *arguments: Any, **options: Any) -> Any:
-        return noted() if Path(str(file)) == path else plain_open(file, *arguments, **options)
+        return noted(Path(str(file))) if Path(str(file)) in notes else plain_open(file, *arguments, **options)
 
     def noted_file(source: Any, **options: Any) -> pq.ParquetFile:
-        return plain_file(noted() if source == path else source, **options)
+        return plain_file(noted(source) if source in notes else source, **options)
 
     monkeypatch.setattr(io, "open", noted_open)  # what Path.open calls
     monkeypatch.setattr(shards.pq, "ParquetFile", noted_file)
-    yield notes
+    yield list(notes.values())
     for file in opened:  # pyarrow closes only what it opened itself
         file.close()
 
@@ -77,8 +84,9 @@ def reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Rang
 def columns_of(path: Path, subject: str, wanted: Callable[[str], bool] = lambda column: True) -> list[Range]:
     """Where the columns of a subject's row group lie in the file."""
     metadata = pq.read_metadata(path)
-    index = next(k for k in range(metadata.num_row_groups) if metadata.row_group(k).column(2).statistics.min == subject)
-    group = metadata.row_group(index)
+    column = metadata.schema.names.index("subject")
+    groups = [metadata.row_group(k) for k in range(metadata.num_row_groups)]
+    group = next(group for group in groups if group.column(column).statistics.min == subject)
     ranges = []
     for k in range(group.num_columns):
         column = group.column(k)
@@ -139,3 +147,32 @@ def test_training_a_fold(tmp_path: Path, reads: list[Range], subject: str, monke
     inputs = columns_of(path, subject, lambda column: column not in listed)
     assert until_trained and overlap(until_trained, inputs) == []
     assert overlap(reads, columns_of(path, subject, lambda column: column == "flow"))  # then it is predicted
+
+
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_fitting_a_fold_to_features(tmp_path: Path, subject: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As above, of the features and of the task: of this no input at all, and no label of the test subject."""
+    run, task, features = run_of("flow_histogram"), tmp_path / "clips.parquet", tmp_path / "features.parquet"
+    write_task(tmp_path, task_rows())
+    write_features(run, tmp_path, features)
+    fit, until_fitted = bench.run.fit, []
+    with noting(monkeypatch, task, features) as (of_task, of_features):
+        train = load_features(features, tmp_path, keep=lambda name: name != subject)
+        assert len(train) == 12 and subject not in train.subjects
+        assert overlap(of_task, columns_of(task, subject)) == overlap(of_features, columns_of(features, subject)) == []
+        for other in train.subjects:
+            assert covered(of_features, columns_of(features, other))
+
+        def noted_fit(*arguments: Any) -> Any:
+            fitted = fit(*arguments)
+            until_fitted.append((list(of_task), list(of_features)))
+            return fitted
+
+        monkeypatch.setattr(bench.run, "fit", noted_fit)
+        monkeypatch.setattr("tests.builders.write_features", lambda *arguments: features)
+        train_fold(run, tmp_path, tmp_path / "out", subject)
+        ((task_reads, feature_reads),) = until_fitted
+        for name in SUBJECTS:
+            assert overlap(task_reads, columns_of(task, name, lambda column: column in INPUTS)) == []
+        assert overlap(feature_reads, columns_of(features, subject)) == []
+        assert covered(of_features, columns_of(features, subject))  # then it is predicted

@@ -143,6 +143,10 @@ def test_without_params(app: str, arguments: tuple[str, ...], tmp_path: Path, mo
         ("prep", ("releases", "--check"), "python -m prep link megc2019_flow"),
         ("bench", ("train", "nowhere"), "no run 'nowhere'; runs: tiny-majority"),
         ("bench", ("train", "tiny-majority"), "data/task/tiny/task.json not found"),
+        ("bench", ("train", "tiny-histogram"), "data/task/tiny/task.json not found"),
+        ("bench", ("features", "nowhere"), "no run 'nowhere'; runs: tiny-majority"),
+        ("bench", ("features", "tiny-histogram"), "data/task/tiny/clips.parquet not found"),
+        ("bench", ("features", "tiny-ststnet"), "ststnet computes no features; python -m bench train tiny-ststnet"),
         ("bench", ("check",), "python -m prep link megc2019_flow"),
         ("bench", ("tables",), "dvc repro"),
         ("bench", ("gallery", "nowhere"), "data/task/nowhere/task.json not found"),
@@ -198,7 +202,7 @@ def test_check_says_what_each_run_will_do(project: Path) -> None:
     write_params(params(flow_releases=[]))
     result = invoke("bench", "check", "--out", "artifacts/checked.txt")
     assert result.exit_code == 0
-    for run in PARAMS["runs"]:
+    for run in (*PARAMS["runs"], *PARAMS["feature_runs"]):
         assert f"{run}: " in result.stdout
     assert "tiny-ststnet: ststnet on tiny, inputs flow" in result.stdout
     assert Path("artifacts/checked.txt").read_text()
@@ -247,7 +251,7 @@ def commented_params(project: Path) -> None:
     """params.yaml with comments, before any release is linked."""
     content = {key: value for key, value in PARAMS.items() if key not in {"releases", "flow_releases", "tasks", "runs"}}
     content["tasks"] = {"tiny": PARAMS["tasks"]["tiny"]}
-    content["runs"] = {"tiny-majority": PARAMS["runs"]["tiny-majority"]}
+    content |= {"runs": {"tiny-majority": PARAMS["runs"]["tiny-majority"]}, "feature_runs": {}}
     (project / "params.yaml").write_text(COMMENTED + "\n# the rest\n" + yaml.safe_dump(content, sort_keys=False))
 
 
@@ -330,7 +334,7 @@ def test_index_and_tables_print_where_their_output_lies(project: Path) -> None:
     assert result.exit_code == 0
     assert "1 clips of 1 subjects (happiness 1)" in result.stderr and "bad_row 1" in result.stderr
 
-    write_params(params(runs={}) | {"runs": {"tiny-majority": PARAMS["runs"]["tiny-majority"]}})
+    write_params(params() | {"runs": {"tiny-majority": PARAMS["runs"]["tiny-majority"]}, "feature_runs": {}})
     rows = write_task(paths.task("tiny"))
     write_predictions("tiny-majority", predictions("tiny-majority", rows, [0] * len(rows)))
     result = invoke("bench", "tables")
@@ -431,7 +435,7 @@ def test_gallery_shows_held_out_predictions_of_the_first_repetition(drawn: list[
     [
         (
             ("tiny", "--run", "nowhere"),
-            "no run 'nowhere' of task tiny; its runs: tiny-majority, tiny-histogram, tiny-ststnet, ranks, draws",
+            "no run 'nowhere' of task tiny; its runs: tiny-majority, tiny-ststnet, ranks, draws",
         ),
         (("tiny", "--run", "elsewhere"), "no run 'elsewhere' of task tiny"),
         (("tiny", "--run", "ranks"), "the model of run 'ranks' draws no dynamic images; leave --run out"),
@@ -492,7 +496,10 @@ def test_gallery_of_a_run_with_faces_that_may_not_be_published(drawn: list[dict[
 def test_tables_refuse_a_run_whose_name_hides_test_selected(drawn: list[dict[str, Any]]) -> None:
     """Else its figures would be printed under a name without that word."""
     content = params()
-    content["runs"] = {"draws": {"task": "tiny", "model": "ststnet", "protocol": "test_selected"}}
+    content |= {
+        "runs": {"draws": {"task": "tiny", "model": "ststnet", "protocol": "test_selected"}},
+        "feature_runs": {},
+    }
     write_params(content)
     assert "draws-test_selected" in error_of("bench", "tables")
     assert not Path("results").exists()

@@ -18,7 +18,7 @@ from safetensors import safe_open
 
 from bench import fit_module as module
 from bench.artifacts import Artifacts
-from bench.data import ClipSet, load_clips
+from bench.data import ClipSet, load_clips, load_features
 from bench.fit import fit
 from bench.fit_module import fit_module
 from bench.predictions import read_predictions
@@ -27,7 +27,7 @@ from bench.seeds import seed_of
 from bench.step import Standardiser, resolve_device, resolve_precision
 from models.registry import create_model
 from prep.scratch import Scratch
-from tests.builders import run_of, task_rows, torch_as_it_was, train_fold, write_task
+from tests.builders import run_of, task_rows, torch_as_it_was, train_fold, write_features, write_task
 
 HELD_OUT = "synthetic/s02"
 MODELS = ("majority", "flow_histogram", "ststnet")
@@ -158,12 +158,15 @@ def test_number_of_epochs_is_fixed_and_reported(clips: ClipSet) -> None:
         assert terms and row["loss"] == pytest.approx(sum(terms)) == message["loss"]
 
 
-def test_it_learns_what_is_there_to_learn(clips: ClipSet, test_clips: ClipSet) -> None:
+def test_it_learns_what_is_there_to_learn(task: Path, tmp_path: Path, clips: ClipSet, test_clips: ClipSet) -> None:
     fitted = fit_module(run_of("ststnet", epochs=40, lr=0.01), clips, 3, 0, "cpu", lambda message: None)
     assert fitted.curve[-1]["loss"] < 0.5 * fitted.curve[0]["loss"]
     assert (fitted.predict(test_clips).scores.argmax(axis=1) == test_clips.labels).all()
-    histogram = fit(run_of("flow_histogram"), clips, 3, 0, "cpu", lambda message: None)
-    assert histogram.predict(test_clips).scores.shape == (len(test_clips), 3)
+    run = run_of("flow_histogram")
+    features = write_features(run, task, tmp_path / "features.parquet")
+    histogram = fit(run, load_features(features, task), 3, 0, "cpu", lambda message: None)
+    known = load_features(features, task)
+    assert (histogram.predict(known).scores.argmax(axis=1) == known.labels).all()
 
 
 def test_training_mode_comes_back_after_scoring(clips: ClipSet, test_clips: ClipSet) -> None:
@@ -275,9 +278,12 @@ def test_a_checkpoint_of_an_estimator_reloads(task: Path, tmp_path: Path, test_c
     train_fold(run_of(model), task, tmp_path / "a", HELD_OUT)
     estimator = create_model(model, 3)
     estimator.load_state(safetensors.numpy.load_file(tmp_path / "a/model.safetensors"))
-    scores = np.broadcast_to(estimator.scores({"flow": test_clips.inputs["flow"]}), (len(test_clips), 3))
+    inputs: dict[str, Any] = test_clips.inputs
+    if estimator.hand_crafted:
+        inputs = {"features": estimator.features(inputs)}
+    scores = np.broadcast_to(estimator.scores(inputs), (len(test_clips), 3))
     rows = read_predictions(tmp_path / "a/predictions.parquet")
-    assert np.allclose([row["scores"] for row in rows], scores)
+    assert [row["scores"] for row in rows] == scores.tolist()
     assert {row["epoch"] for row in rows} == {None}
 
 

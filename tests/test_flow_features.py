@@ -134,13 +134,13 @@ def test_mdmo_does_not_change_with_scale_and_offset() -> None:
 def test_scores_are_those_of_scikit_learn(kernel: str) -> None:
     flow, labels = noise(5, clips=24), np.arange(24) % 3
     model = create_model("mdmo", 3, kernel=kernel, cost=2.0)
-    model.fit({"flow": flow[:16]}, labels[:16])
     train, test = model.features({"flow": flow[:16]}), model.features({"flow": flow[16:]})
+    model.fit({"features": train}, labels[:16])
     expected = [
         SVC(C=2.0, kernel=kernel, gamma="scale", tol=1e-5).fit(train, labels[:16] == label).decision_function(test)
         for label in range(3)
     ]
-    np.testing.assert_allclose(model.scores({"flow": flow[16:]}), np.array(expected).T, atol=1e-3)
+    np.testing.assert_allclose(model.scores({"features": test}), np.array(expected).T, atol=1e-3)
 
 
 # Both

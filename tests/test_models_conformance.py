@@ -34,6 +34,7 @@ SHAPES = {
 ALL = list_models()
 MODULES = [name for name in ALL if model_info(name).kind == "module"]
 ESTIMATORS = [name for name in ALL if model_info(name).kind == "estimator"]
+HAND_CRAFTED = [name for name in ESTIMATORS if model_info(name).hand_crafted]
 
 
 @pytest.fixture(autouse=True)
@@ -91,8 +92,11 @@ def arrays(name: str, labels: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def fitted(name: str, labels: np.ndarray, num_classes: int) -> tuple:
+    """A fitted estimator and what it was fitted to: its features of the inputs, where it has any."""
     model = create_model(name, num_classes, seed=5)
     inputs = arrays(name, labels)
+    if name in HAND_CRAFTED:
+        inputs = {"features": model.features(inputs)}
     model.fit(inputs, labels)
     return model, inputs
 
@@ -265,8 +269,26 @@ def test_estimator_fits_and_repeats(name: str, num_classes: int) -> None:
     assert scores.shape == (len(labels) if inputs else 1, num_classes)
     assert np.isfinite(scores).all()
     np.testing.assert_array_equal(fitted(name, labels, num_classes)[0].scores(inputs), scores)
-    if inputs:  # whatever reads the clips can tell these classes apart
+    if inputs:  # whatever looks at the clips can tell these classes apart
         assert (scores.argmax(axis=1) == labels).all()
+
+
+@pytest.mark.parametrize("name", HAND_CRAFTED)
+def test_features_depend_on_one_clip_alone(name: str) -> None:
+    """To the last bit, whatever stands before, behind or in place of the others; and fitting changes nothing."""
+    labels = np.arange(11) % 3
+    model, inputs = create_model(name, 3), arrays(name, labels)
+    together = model.features(inputs)
+    assert together.dtype == np.float64 and together.ndim == 2 and len(together) == len(labels)
+    assert len(np.unique(together, axis=0)) == len(labels), "else the comparisons below would show little"
+    model.fit({"features": together}, labels)
+    for k in range(len(labels)):
+        alone = model.features({key: value[k : k + 1] for key, value in inputs.items()})
+        np.testing.assert_array_equal(alone, together[k : k + 1])
+    backwards = model.features({key: value[::-1] for key, value in inputs.items()})
+    np.testing.assert_array_equal(backwards[::-1], together)
+    others = {key: np.concatenate([value[:1], 0.3 * value[1:4]]) for key, value in inputs.items()}
+    np.testing.assert_array_equal(create_model(name, 5, seed=9).features(others)[0], together[0])
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)

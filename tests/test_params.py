@@ -42,7 +42,7 @@ def shipped(name: str) -> dict[str, Any]:
 def test_shipped_files_load_and_check(name: str) -> None:
     content = shipped(name)
     runs = load_runs(content)
-    assert [run.name for run in runs] == list(content["runs"])
+    assert [run.name for run in runs] == [*content["runs"], *content["feature_runs"]]
     section(SynthParams, content["synth"], "synth")
     section(AlignParams, content["align"], "align")
     section(FlowParams, content["flow"], "flow")
@@ -52,7 +52,8 @@ def test_shipped_files_load_and_check(name: str) -> None:
 
 def test_the_small_params_of_these_tests_load(project: Path) -> None:
     runs = {run.name: run for run in load_runs()}
-    assert set(runs) == set(PARAMS["runs"])
+    assert set(runs) == {*PARAMS["runs"], *PARAMS["feature_runs"]}
+    assert [name for name, run in runs.items() if run.model.hand_crafted] == list(PARAMS["feature_runs"])
     assert runs["tiny-ststnet"].settings.epochs == 2
     assert runs["tiny-majority"].settings.epochs is None
     assert load_tasks()["tiny"].inputs == ("frames", "dynamic_image", "flow")
@@ -215,7 +216,7 @@ def test_wrong_value(project: Path, dotted: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize("value", ["text", 3, None, ["a"]])
-@pytest.mark.parametrize("name", ["synth", "align", "flow", "tasks", "runs", "train", "options"])
+@pytest.mark.parametrize("name", ["synth", "align", "flow", "tasks", "runs", "feature_runs", "train", "options"])
 def test_a_section_that_is_no_mapping(project: Path, name: str, value: Any) -> None:
     with pytest.raises(ParamsError, match=name):
         load(params(**{name: value}))
@@ -271,11 +272,32 @@ def test_unknown_run(project: Path) -> None:
 
 def test_no_runs_at_all(project: Path) -> None:
     with pytest.raises(ParamsError, match="runs is empty"):
-        run_names(params(runs={}) | {"runs": {}})
+        run_names(params() | {"runs": {}, "feature_runs": {}})
+
+
+def test_one_list_of_runs_may_be_empty() -> None:
+    for listed, other in (("runs", "feature_runs"), ("feature_runs", "runs")):
+        assert list(run_names(params() | {listed: {}})) == list(PARAMS[other])
+
+
+@pytest.mark.parametrize(
+    ("listed", "model", "wanted"), [("runs", "flow_histogram", "feature_runs"), ("feature_runs", "majority", "runs")]
+)
+def test_a_run_in_the_list_for_the_other_kind_of_model(listed: str, model: str, wanted: str) -> None:
+    content = params(**{listed: {"it": {"task": "tiny", "model": model}}})
+    with pytest.raises(ParamsError, match=rf"^{listed}\.it: {model} .*: move the line it from {listed} to {wanted}$"):
+        load_runs(content)
+
+
+def test_a_run_in_both_lists(project: Path) -> None:
+    content = params(feature_runs={"tiny-ststnet": {"task": "tiny", "model": "flow_histogram"}})
+    with pytest.raises(ParamsError, match="tiny-ststnet stands under runs and under feature_runs"):
+        load_runs(content)
 
 
 def run_with(**entry: Any) -> dict[str, Any]:
-    return params(runs={"it": {"task": "tiny", "model": "majority"} | entry})
+    entry = {"task": "tiny", "model": "majority"} | entry
+    return params(**{"feature_runs" if entry["model"] == "flow_histogram" else "runs": {"it": entry}})
 
 
 def test_unknown_task() -> None:
@@ -397,8 +419,11 @@ def test_a_run_is_honest_unless_it_says_otherwise() -> None:
     ],
 )
 def test_an_estimator_has_no_epoch_to_choose(name: str, entry: dict[str, Any], model: str) -> None:
-    content = params(runs={name: {"task": "tiny", "model": model} | entry})
-    with pytest.raises(ParamsError, match=f"runs.{name}: {model} (is fitted at once|reads its inputs as they are)"):
+    listed = "feature_runs" if model == "flow_histogram" else "runs"
+    content = params(**{listed: {name: {"task": "tiny", "model": model} | entry}})
+    with pytest.raises(
+        ParamsError, match=f"^{listed}.{name}: {model} (is fitted at once|reads its inputs as they are)"
+    ):
         load_run(name, content)
 
 

@@ -41,7 +41,7 @@ def executed(output: str) -> set[str]:
 def test_tables_hold_every_run(undisturbed: Project, reference: dict[str, str]) -> None:
     assert "results/tables.md" in reference
     text = (undisturbed.folder / "results/tables.md").read_text()
-    for run in ("synthetic-majority", "synthetic-ststnet", "synthetic-fdp"):
+    for run in ("synthetic-majority", "synthetic-lbp_top", "synthetic-ststnet", "synthetic-fdp"):
         assert f"| {run} " in text
     assert (undisturbed.folder / "results/dynamic_images.png").stat().st_size > 10_000
 
@@ -79,6 +79,13 @@ def test_changing_one_models_options_retrains_it_alone(undisturbed: Project) -> 
     ran = executed(undisturbed.run("dvc", "repro"))
     assert {stage for stage in ran if stage.startswith("train")} == {"train@synthetic-ststnet"}
     assert "tables" in ran
+
+
+def test_changing_a_models_features_fits_its_folds_and_trains_no_network(undisturbed: Project) -> None:
+    undisturbed.edit_params(options={"lbp_top": {"model": {"grid": 4}}})
+    ran = executed(undisturbed.run("dvc", "repro"))
+    assert ran >= {"features@synthetic-lbp_top", "fit@synthetic-lbp_top", "tables"}
+    assert not [stage for stage in ran if stage.startswith("train")]
 
 
 def test_a_run_taken_off_the_list_leaves_the_tables(undisturbed: Project) -> None:

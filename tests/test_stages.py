@@ -20,10 +20,10 @@ from prep.onset_apex import flow_of_release
 from prep.params import AlignParams, FlowInput, FlowParams, TaskParams, section
 from prep.sampling import uniform
 from prep.schema import CONTENTS, DYNAMIC, FLOW, FRAMES, REJECTED, TASK, Reason
-from prep.scratch import Scratch
 from prep.tasks import gather_task
 from prep.workers import Context, Unit
 from tests.builders import PARAMS, face_like, write_flow_whole, write_image, write_synthetic
+from tests.units import run_here
 
 RELEASE = "synthetic"
 ALIGN = section(AlignParams, PARAMS["align"], "align")
@@ -49,16 +49,6 @@ class FakeMesh:
         for index, x in ((33, 16), (133, 24), (362, 40), (263, 48)):
             landmarks[index, 0] = x
         return Face(landmarks, 0.99, (8.0, 8.0, 56.0, 56.0))
-
-
-def run_here(
-    units: Iterable[Unit], function: Callable[[Any, Context], None], scratch: Scratch, jobs: int
-) -> Iterator[str]:
-    """In place of `run_units`: worker processes would not see the fake mesh."""
-    for unit in units:
-        function(unit.payload, Context(scratch.temporary(unit.name), lambda message: None, 0))
-        scratch.finish(unit.name)
-        yield unit.name
 
 
 @pytest.fixture
