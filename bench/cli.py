@@ -99,7 +99,8 @@ def train(run: RunName, jobs: Jobs = None, folds_per_device: FoldsPerDevice = 1)
 @app.command()
 def tables() -> None:
     """Aggregate the predictions of all listed runs into results/."""
-    from bench.params import load_train, run_names
+    from bench.params import load_tasks, load_train, run_names
+    from bench.published import published_of
     from bench.scores import clear_unlisted, score_runs
     from bench.tables import write_tables
     from prep.scratch import open_scratch
@@ -108,10 +109,14 @@ def tables() -> None:
         runs = run_names()
         clear_unlisted(list(runs))
         scores = score_runs(runs, load_train().repetitions)
+        used = {entry.task for entry in runs.values()}
+        tasks = {name: task for name, task in load_tasks().items() if name in used}
+        published = published_of(tasks, RESULTS / "published.csv")
         with open_scratch("tables", "whole") as scratch:
             built = scratch.temporary("results")
-            write_tables(scores, built / "tables.md", built / "tables", built / "metrics.json", built / "plots")
             names = ("tables.md", "tables", "metrics.json", "plots")
+            markdown, folder, metrics, plots = (built / name for name in names)
+            write_tables(scores, markdown, folder, metrics, plots, published)
             scratch.publish({RESULTS / name: partial(os.rename, built / name) for name in names})
         console.print(f"tables: {len(scores)} runs in {RESULTS / 'tables.md'}")
 
