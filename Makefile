@@ -36,10 +36,14 @@ repro: install ## run the whole pipeline on what params.yaml lists and print the
 full: install ## every model, protocol and ablation with three seeds, in build/full (hours; goes on where it stopped)
 	@mkdir -p build/full && rm -rf build/full/bench build/full/models build/full/prep
 	@git ls-files -z -- . ':!results' ':!dvc.lock' ':!params.yaml' | xargs -0 cp --parents -t build/full
+	@cp --parents results/published.csv -t build/full
 	@cp params.full.yaml build/full/params.yaml
 	@cd build/full && { test -d .git || git init --quiet .; } && dvc config --local cache.dir ../../.dvc/cache
-	cd build/full && dvc repro && python -m bench audit && python -m bench costs --table ablations
+	cd build/full && dvc repro && python -m bench audit && python -m bench costs && \
+		python -m bench costs --table ablations
 	@rm -rf results/full && cp -r build/full/results results/full && cp build/full/dvc.lock results/full/dvc.lock
+	@rm results/full/published.csv
+	python -m bench docs
 	@echo; cat results/full/tables.md
 	@echo "Results: results/full (written from build/full, whose params.yaml is params.full.yaml)"
 

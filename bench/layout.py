@@ -67,7 +67,7 @@ def table_cells(
     intervals
         From `bench.standings.all_intervals`.
     tests
-        From `bench.standings.tests_against_best` of these runs.
+        From `bench.standings.against_best` of these runs.
     style
         The marks.
     """

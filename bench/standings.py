@@ -16,7 +16,7 @@ __all__ = [
     "all_intervals",
     "best_runs",
     "indistinct",
-    "tests_against_best",
+    "against_best",
 ]
 
 LEVEL = 0.95
@@ -78,7 +78,7 @@ def best_runs(group: Sequence[Score], figure: Figure, dataset: str | None = None
     return [score for score in defined if score.mean(figure, dataset) == highest]
 
 
-def tests_against_best(group: Sequence[Score]) -> list[AgainstBest]:
+def against_best(group: Sequence[Score]) -> list[AgainstBest]:
     """Test every competing run of a table against its best, for each figure.
 
     Paired permutation tests that swap whole subjects (`bench.stats.permutation_test`), adjusted by Holm over the runs

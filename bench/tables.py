@@ -19,7 +19,7 @@ from bench.layout import FIGURES, LATEX, MARKDOWN, PERCEPTION, github, latex, pe
 from bench.published import Published, beside, beside_numbers, published_text
 from bench.ranks import Ranks, draw_ranks, rank_models
 from bench.scores import Score
-from bench.standings import LEVEL, RESAMPLES, AgainstBest, Intervals, all_intervals, tests_against_best
+from bench.standings import LEVEL, RESAMPLES, AgainstBest, Intervals, against_best, all_intervals
 from bench.stats import COVERAGE
 
 __all__ = ["FIGURES", "PERCEPTION", "SYNTHETIC_NOTE", "github", "perception_text", "tables_of", "write_tables"]
@@ -70,7 +70,7 @@ def write_tables(
     by_task = {name: sorted((s for s in scores if s.task.task == name), key=_rank) for name in tasks}
     intervals = all_intervals(scores)
     named = {name: tables_of(group) for name, group in by_task.items()}
-    tests = {(name, table): tests_against_best(group) for name in named for table, group in named[name].items()}
+    tests = {(name, table): against_best(group) for name in named for table, group in named[name].items()}
     pairs = {name: beside(by_task[name], intervals, published.get(name, ())) for name in tasks}
     ranks = rank_models(scores)
     sections = [_legend()]
