@@ -35,8 +35,8 @@ HEAD = "Written by `python -m bench docs`; `python -m bench models` lists the mo
 SIZES = (
     f"Sizes with the options of params.yaml, for {CLASSES} classes and inputs of "
     f"{', '.join(f'{name} {shape}' for name, shape in SHAPES.items())}.\nParameters: trained ones. Multiply-adds: of "
-    "one clip in evaluation, matrix products and convolutions. An estimator is fitted at\nonce and has neither. Stated: "
-    "what is known of the model's size from elsewhere, where this project's is the same (a test holds it)."
+    "one clip in evaluation, matrix products and convolutions. An estimator is fitted at\nonce and has neither. "
+    "Stated: what is known of the model's size from elsewhere, where this project's is the same (a test holds it)."
 )
 
 MEASURED = (
