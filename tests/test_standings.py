@@ -59,7 +59,7 @@ def test_chance_needs_every_class() -> None:
 # --- printed intervals and marks
 
 
-def setup(task: str = "tiny", subjects: tuple[str, ...] = SUBJECTS, **wrong: float) -> dict[str, RunEntry]:
+def setup(wrong: dict[str, float], subjects: tuple[str, ...] = SUBJECTS, task: str = "tiny") -> dict[str, RunEntry]:
     """Write a task and runs of two repetitions, each wrong in a share of the clips: the more, also in those before."""
     rows = task_rows(subjects=subjects, length=2)
     write_task(Path("data/task") / task, rows, name=task)
@@ -95,7 +95,7 @@ def confusions_from_disk(run: str, dataset: str | None = None) -> np.ndarray:
 
 def test_printed_intervals_are_those_of_the_predictions(project: Path) -> None:
     two = tuple(f"{name}/s{k}" for name in ("casme2", "smic") for k in range(6))
-    out = write(score_runs(setup(subjects=two, good=0.2, bad=0.5), 2))
+    out = write(score_runs(setup({"good": 0.2, "bad": 0.5}, two), 2))
     printed = {row[0]: row for row in cells_of((out / "tables.md").read_text())}
     latex = {row[0]: row for row in cells_of((out / "tables/tiny.tex").read_text(), "&")}
     frame = pd.read_csv(out / "tables/tiny.csv").set_index("run")
@@ -116,7 +116,7 @@ def test_printed_intervals_are_those_of_the_predictions(project: Path) -> None:
 
 
 def test_what_is_not_told_from_the_best_is_marked(project: Path) -> None:
-    runs = setup(best=0.2, near=0.22, far=0.6, selected=0.0)
+    runs = setup({"best": 0.2, "near": 0.22, "far": 0.6, "selected": 0.0})
     runs["selected"] = RunEntry(task="tiny", model="majority", protocol="test_selected")
     scores = score_runs(runs, 2)
     out = write(scores)
@@ -134,7 +134,7 @@ def test_what_is_not_told_from_the_best_is_marked(project: Path) -> None:
     assert len(tests) == 2 * len(FIGURES) and set(tests["best"]) == {"best"}
     for figure, part in tests.groupby("figure"):
         pairs = [(confusions_from_disk("best"), confusions_from_disk(run)) for run in part["run"]]
-        found = [compare(*pair, figure) for pair in pairs]  # type: ignore[arg-type]
+        found = [compare(*pair, figure) for pair in pairs]
         assert part["p_value"].tolist() == pytest.approx([one.p_value for one in found], abs=1e-6)
         assert part["p_value_holm"].tolist() == pytest.approx(holm([one.p_value for one in found]), abs=1e-6)
         assert part["difference"].tolist() == pytest.approx([one.difference.value for one in found], abs=1e-6)
@@ -143,7 +143,7 @@ def test_what_is_not_told_from_the_best_is_marked(project: Path) -> None:
 def test_correction_is_over_the_runs_of_the_table(project: Path) -> None:
     """A run that would be told from the best alone is not, where many others are compared as well."""
     shares = {"best": 0.2, "near": 0.24} | {f"other{k}": 0.22 for k in range(8)}
-    scores = score_runs(setup(**shares), 2)
+    scores = score_runs(setup(shares), 2)
     alone = against_best([score for score in scores if score.run in ("best", "near")])
     together = against_best(scores)
     assert len(together) == 9 * len(FIGURES)
@@ -154,7 +154,7 @@ def test_correction_is_over_the_runs_of_the_table(project: Path) -> None:
 
 
 def test_one_subject_of_a_data_set_gives_it_no_interval(project: Path) -> None:
-    scores = score_runs(setup(subjects=(*SUBJECTS, "smic/s01"), it=0.3), 2)
+    scores = score_runs(setup({"it": 0.3}, (*SUBJECTS, "smic/s01")), 2)
     found = all_intervals(scores)["it"]
     assert set(found) == {(part, figure) for part in (None, "synthetic") for figure in FIGURES}
     row = cells_of((write(scores) / "tables.md").read_text())[2]
@@ -220,7 +220,7 @@ def test_groups_of_models_not_told_apart() -> None:
 def over_tasks(tasks: tuple[str, ...], models: tuple[str, ...]) -> dict[str, RunEntry]:
     runs: dict[str, RunEntry] = {}
     for task in tasks:
-        setup(task, SUBJECTS[:3], **{f"{task}-{model}": 0.1 + 0.2 * number for number, model in enumerate(models)})
+        setup({f"{task}-{model}": 0.1 + 0.2 * k for k, model in enumerate(models)}, SUBJECTS[:3], task)
         runs |= {f"{task}-{model}": RunEntry(task=task, model=model) for model in models}
     return runs
 
@@ -257,7 +257,7 @@ def test_whose_runs_are_ranked(entry: dict[str, Any], counts: bool, project: Pat
 def test_of_several_runs_of_a_model_the_plain_one_is_ranked(project: Path) -> None:
     """Never the one that scores best: that would be a look at the test subject."""
     runs = over_tasks(("one", "two"), ("cnn3d", "ststnet", "majority"))
-    setup("one", SUBJECTS[:3], **{"one-a-majority": 0.0})
+    setup({"one-a-majority": 0.0}, SUBJECTS[:3], "one")
     runs["one-a-majority"] = RunEntry(task="one", model="majority", set={"model": {}, "lr": 0.1})
     found = rank_models(score_runs(runs, 2))
     assert found is not None and found.models == ("cnn3d", "ststnet", "majority")
