@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
+import bench.cli
+import bench.model_docs
 from bench.layout import github
 from bench.model_docs import STATED, measured_rows, size_rows
 from models.registry import list_models
@@ -53,3 +56,12 @@ def test_figures_come_from_the_full_results_first(tmp_path: Path) -> None:
 
 def test_without_results_there_is_nothing(tmp_path: Path) -> None:
     assert measured_rows(tmp_path) == []
+
+
+def test_the_command_writes_the_page(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench.model_docs, "size_rows", lambda: [{"model": "`one`"}])
+    write_tables(Path("results/tables"), [("a", "fdp", "honest", "", 0.2)], seeds=1)
+    result = CliRunner().invoke(bench.cli.app, ["docs"])
+    assert result.exit_code == 0 and "docs/models.md" in result.stderr
+    text = Path("docs/models.md").read_text()
+    assert "| `one`   |" in text and "| `fdp`   | tiny   | a     | 0.200 |" in text
