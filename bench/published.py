@@ -179,10 +179,10 @@ def published_text(task: str, group: Sequence[Score], published: Sequence[Publis
     missing = sorted({line.part for line in published if line.part} - set(counts))
     sources = list(dict.fromkeys(line.source for line in published))
     notes = [
-        "Figures as their sources state them, beside those measured here; difference: measured minus published, with "
-        "the 95% interval\nof the measured one (the published one's own uncertainty is not known). Protocol `unknown`: "
-        "the source does not say, or was not\nfound to say, who chose the epoch. `results/published.csv` has every "
-        "line and what else is known of it."
+        "Published figures beside those measured here; difference: measured minus published, with the 95% interval of "
+        "the measured one\n(the published one's own uncertainty is not known). Source: the model's paper; a figure that "
+        "others reported of it is noted so in\n`results/published.csv`. Protocol `unknown`: who chose the epoch is not "
+        "said, or was not found."
     ]
     if missing:
         here = ", ".join(f"{name} ({count} clips)" for name, count in sorted(counts.items()))
