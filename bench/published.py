@@ -180,9 +180,9 @@ def published_text(task: str, group: Sequence[Score], published: Sequence[Publis
     sources = list(dict.fromkeys(line.source for line in published))
     notes = [
         "Published figures beside those measured here; difference: measured minus published, with the 95% interval of "
-        "the measured one\n(the published one's own uncertainty is not known). Source: the model's paper; a figure that "
-        "others reported of it is noted so in\n`results/published.csv`. Protocol `unknown`: who chose the epoch is not "
-        "said, or was not found."
+        "the measured one\n(the published one's own uncertainty is not known). Source: the model's paper; a figure "
+        "that others reported of it is noted so in\n`results/published.csv`. Protocol `unknown`: who chose the epoch "
+        "is not said, or was not found."
     ]
     if missing:
         here = ", ".join(f"{name} ({count} clips)" for name, count in sorted(counts.items()))
