@@ -35,7 +35,8 @@ repro: install ## run the whole pipeline on what params.yaml lists and print the
 
 full: install ## FDP, its ablations, protocols and faults, three seeds, in build/full (hours; goes on where it stopped)
 	$(call profile,full)
-	cd build/full && dvc repro && python -m bench audit && python -m bench costs --table ablations
+	cd build/full && dvc repro && python -m bench audit && python -m bench costs && \
+		python -m bench costs --table ablations
 	$(call keep,full)
 
 baselines: install ## every model with three seeds, in build/baselines (hours; goes on where it stopped)
@@ -47,11 +48,14 @@ baselines: install ## every model with three seeds, in build/baselines (hours; g
 define profile
 	@mkdir -p build/$(1) && rm -rf build/$(1)/bench build/$(1)/models build/$(1)/prep
 	@git ls-files -z -- . ':!results' ':!dvc.lock' ':!params*.yaml' | xargs -0 cp --parents -t build/$(1)
+	@cp --parents results/published.csv -t build/$(1)
 	@python -m prep profile params.$(1).yaml > build/$(1)/params.yaml
 	@cd build/$(1) && { test -d .git || git init --quiet .; } && dvc config --local cache.dir ../../.dvc/cache
 endef
 define keep
 	@rm -rf results/$(1) && cp -r build/$(1)/results results/$(1) && cp build/$(1)/dvc.lock results/$(1)/dvc.lock
+	@rm results/$(1)/published.csv
+	python -m bench docs
 	@echo; cat results/$(1)/tables.md
 	@echo "Results: results/$(1) (written from build/$(1), whose params.yaml has the sections of params.$(1).yaml)"
 endef

@@ -62,7 +62,7 @@ def audit_effects(scores: Sequence[Score]) -> list[Effect]:
         honest = next((other for other in scores if _same(score, other)), None)
         if honest is None:
             continue
-        confusions, other = _confusions(score), _confusions(honest)
+        confusions, other = score.confusions(), honest.confusions()
         figure, reference = (float(figures_of(c.sum(axis=1), "uf1").mean()) for c in (confusions, other))
         alike = _clips(score) == _clips(honest)
         comparison = compare(confusions, other, "uf1") if alike else None
@@ -106,8 +106,9 @@ def averaging_table(scores: Sequence[Score]) -> list[dict[str, str]]:
     for score in scores:
         if not score.competes:
             continue
+        classes = len(score.task.classes)
         ways = [
-            fold_means(_column(part, "y_true"), _column(part, "y_pred"), [row["fold"] for row in part], _classes(score))
+            fold_means(_column(part, "y_true"), _column(part, "y_pred"), [row["fold"] for row in part], classes)
             for part in _repetitions(score)
         ]
         pooled, over_present, with_zeros = (fmean(values) for values in zip(*ways, strict=True))
@@ -191,19 +192,8 @@ def _column(rows: list[dict[str, Any]], name: str) -> NDArray[np.int64]:
     return np.array([row[name] for row in rows], dtype=np.int64)
 
 
-def _classes(score: Score) -> int:
-    return len(score.task.classes)
-
-
 def _clips(score: Score) -> list[tuple[str, int]]:
     return [(row["clip_id"], row["y_true"]) for row in _repetitions(score)[0]]
-
-
-def _confusions(score: Score) -> NDArray[np.int64]:
-    parts = _repetitions(score)  # each sorted by clip
-    said = np.stack([_column(part, "y_pred") for part in parts])
-    subjects = [row["subject"] for row in parts[0]]
-    return subject_confusions(_column(parts[0], "y_true"), said, subjects, _classes(score))
 
 
 def _effect_row(effect: Effect) -> dict[str, str]:

@@ -114,7 +114,8 @@ def train(run: RunName, jobs: Jobs = None, folds_per_device: FoldsPerDevice = 1)
 @app.command()
 def tables() -> None:
     """Aggregate the predictions of all listed runs into results/."""
-    from bench.params import load_train, run_names
+    from bench.params import load_tasks, load_train, run_names
+    from bench.published import published_of
     from bench.scores import clear_unlisted, score_runs
     from bench.tables import write_tables
     from prep.scratch import open_scratch
@@ -123,10 +124,14 @@ def tables() -> None:
         runs = run_names()
         clear_unlisted(list(runs))
         scores = score_runs(runs, load_train().repetitions)
+        used = {entry.task for entry in runs.values()}
+        tasks = {name: task for name, task in load_tasks().items() if name in used}
+        published = published_of(tasks, RESULTS / "published.csv")
         with open_scratch("tables", "whole") as scratch:
             built = scratch.temporary("results")
-            write_tables(scores, built / "tables.md", built / "tables", built / "metrics.json", built / "plots")
             names = ("tables.md", "tables", "metrics.json", "plots")
+            markdown, folder, metrics, plots = (built / name for name in names)
+            write_tables(scores, markdown, folder, metrics, plots, published)
             scratch.publish({RESULTS / name: partial(os.rename, built / name) for name in names})
         console.print(f"tables: {len(scores)} runs in {RESULTS / 'tables.md'}")
 
@@ -292,9 +297,10 @@ def costs(
 ) -> None:
     """Measure what each run costs, beside its figures: parameters, multiply-adds, time of a training step.
 
-    Writes results/costs.md, or results/costs-TABLE.md. Needs `dvc repro` to have run. Times are of this machine.
+    Writes results/costs.md and costs.csv, or costs-TABLE.md and costs-TABLE.csv. Needs `dvc repro` to have run. Times
+    are of this machine.
     """
-    from bench.costs import costs_table, measure_costs
+    from bench.costs import costs_table, measure_costs, write_costs
     from bench.params import ParamsError, changes_of, load_run, load_tasks, load_train, run_names
     from bench.scores import score_runs
     from bench.tables import tables_of
@@ -309,9 +315,26 @@ def costs(
                 raise ParamsError(f"params.yaml: no run has `table: {table}`")
         runs = [load_run(score.run) for score in scores]
         measured = measure_costs([run for run in runs if run.model.kind == "module"])
+        model_of = {run.name: run.model.name for run in runs}
         text = costs_table(scores, {run.name: changes_of(run) for run in runs}, {cost.run: cost for cost in measured})
         out = RESULTS / ("costs.md" if table is None else f"costs-{table}.md")
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(text, encoding="utf-8")
+        write_costs(measured, model_of, out.with_suffix(".csv"))
         print(text)
-        console.print(f"costs: {out}")
+        console.print(f"costs: {out} and {out.with_suffix('.csv').name}")
+
+
+@app.command()
+def docs() -> None:
+    """Write docs/models.md: every model with its paper, inputs, parameters, multiply-adds, time and figures.
+
+    Sizes are counted here; figures and times are read from results/full and results, as far as they are there.
+    """
+    from bench.model_docs import models_text
+
+    with command("bench docs"):
+        out = Path("docs/models.md")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(models_text(RESULTS), encoding="utf-8")
+        console.print(f"docs: {out}")

@@ -7,12 +7,15 @@ depends on them; ratios between runs hold better than seconds.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import pandas as pd
 import torch
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -25,7 +28,7 @@ from models.registry import create_model
 from prep import paths
 from prep.progress import track
 
-__all__ = ["Cost", "costs_table", "measure_costs"]
+__all__ = ["Cost", "costs_table", "measure_costs", "multiply_adds", "write_costs"]
 
 ROUNDS = 5
 
@@ -45,12 +48,16 @@ class Cost:
         torch counts them.
     step_ms
         Milliseconds of a training step for each clip of the batch: median over rounds, one thread on a CPU.
+    fold_s
+        Seconds of training a fold, estimated: that, times the clips of a fold's training set (mean over folds), times
+        the epochs. Reading, evaluating and starting a worker are not in it.
     """
 
     run: str
     parameters: int
     multiply_adds: int
     step_ms: float
+    fold_s: float
 
 
 def measure_costs(runs: list[Run], rounds: int = ROUNDS) -> list[Cost]:
@@ -70,10 +77,27 @@ def measure_costs(runs: list[Run], rounds: int = ROUNDS) -> list[Cost]:
             elapsed = one.step()
             if number:  # the first one allocates
                 times.append(elapsed)
-    return [
-        Cost(run.name, one.parameters, one.multiply_adds, 1000 * median(times) / one.clips)
-        for run, one, times in zip(runs, prepared, seconds, strict=True)
-    ]
+    costs = []
+    for run, one, times in zip(runs, prepared, seconds, strict=True):
+        each = median(times) / one.clips
+        costs.append(Cost(run.name, one.parameters, one.multiply_adds, 1000 * each, each * one.clips_of_training))
+    return costs
+
+
+def multiply_adds(model: Any, inputs: Mapping[str, Tensor]) -> int:
+    """Count the multiply-adds of matrix products and convolutions in evaluation.
+
+    Parameters
+    ----------
+    model
+        A module of `models`; left in evaluation mode.
+    inputs
+        Its inputs by name, with a batch axis.
+    """
+    # the counter knows no fused attention of a CPU: let attention be its two matrix products
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        model.eval()(**inputs)
+    return int(counter.get_total_flops()) // 2
 
 
 class _Prepared:
@@ -89,18 +113,13 @@ class _Prepared:
         shapes = {name: clips.shapes[name] for name in run.model.inputs}
         model = create_model(run.model.name, classes, shapes=shapes, **run.settings.model).to(self.device)
         self.parameters = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-        self.multiply_adds = self._count(model, clips, run)
+        standardiser = Standardiser.of(clips, run.model.inputs, self.device)
+        first = {name: to_device(clips.inputs[name][:1], self.device) for name in run.model.inputs}
+        self.multiply_adds = multiply_adds(model, standardiser(first))
         self.clips = len(clips)
+        self.clips_of_training = _training_clips(folder) * (run.settings.epochs or 0)
         self._step = TrainStep(run, model.train(), clips, self.device)
         self._batch = torch.arange(len(clips), device=self.device)
-
-    def _count(self, model: Any, clips: ClipSet, run: Run) -> int:
-        standardiser = Standardiser.of(clips, run.model.inputs, self.device)
-        one = standardiser({name: to_device(clips.inputs[name][:1], self.device) for name in run.model.inputs})
-        # the counter knows no fused attention of a CPU: let attention be its two matrix products
-        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-            model.eval()(**one)
-        return int(counter.get_total_flops()) // 2
 
     def step(self) -> float:
         """Seconds of one training step."""
@@ -113,6 +132,13 @@ class _Prepared:
     def _wait(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
+
+
+def _training_clips(folder: Path) -> float:
+    """Clips of a fold's training set, mean over the subjects that are left out."""
+    index = load_index(folder)
+    subjects = len({clip["subject"] for clip in index})
+    return len(index) * (subjects - 1) / subjects
 
 
 def _first_clips(folder: Path, run: Run) -> ClipSet:
@@ -158,11 +184,29 @@ def costs_table(scores: list[Score], changes: dict[str, str], costs: dict[str, C
         row["parameters"] = f"{cost.parameters:,}" if cost else "-"
         row["multiply-adds of a clip"] = f"{cost.multiply_adds / 1e6:,.1f} M" if cost else "-"
         row["step, ms a clip"] = f"{cost.step_ms:.2f}" if cost else "-"
+        row["fold, s"] = f"{cost.fold_s:.1f}" if cost else "-"
         row["step, ratio"] = f"{cost.step_ms / first[score.task.task].step_ms:.2f}" if cost else "-"
         rows.append(row)
     note = (
         "Figures are those of `tables.md`. Parameters are trained ones; multiply-adds are those of matrix products "
         "and convolutions\nin evaluation; the time of a training step is a median, measured in turns on this machine, "
-        "one thread on a CPU; its ratio is to the first run of the same task. Written by `python -m bench costs`."
+        "one thread on a CPU; its ratio is to the first run of the same task. Seconds of a fold: the step's time, "
+        "times the clips of a\nfold's training set, times epochs. Written by `python -m bench costs`."
     )
     return f"# Costs\n\n{note}\n\n{github(rows)}\n"
+
+
+def write_costs(costs: list[Cost], models: Mapping[str, str], path: Path) -> None:
+    """Write costs as CSV, one run a line.
+
+    Parameters
+    ----------
+    costs
+        From `measure_costs`.
+    models
+        Name of each run's model.
+    path
+        The file.
+    """
+    rows = [{"run": cost.run, "model": models[cost.run]} | asdict(cost) for cost in costs]
+    pd.DataFrame(rows).to_csv(path, index=False, lineterminator="\n", float_format="%.4f")

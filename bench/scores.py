@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.artifacts import Artifacts
+from bench.confusions import subject_confusions
 from bench.data import TaskInfo, load_clips, load_index, load_task_info
 from bench.metrics import Figures, MetricError, figures
 from bench.params import RunEntry
@@ -69,6 +70,24 @@ class Score:
             return "not defined"
         chosen = self.by_dataset[dataset] if dataset else self.repetitions
         return with_spread([getattr(one, attribute) for one in chosen], 3)
+
+    def predicted(self, dataset: str | None = None) -> tuple[NDArray[np.int64], NDArray[np.int64], list[str]]:
+        """Labels (N,), predictions (R, N) and subjects of the clips, in order of clip id.
+
+        Parameters
+        ----------
+        dataset
+            Its clips alone; None: all.
+        """
+        chosen = [row for row in self.rows if dataset in (None, row["dataset"])]  # by repetition, then clip
+        said = np.array([row["y_pred"] for row in chosen], dtype=np.int64).reshape(len(self.repetitions), -1)
+        once = chosen[: said.shape[1]]
+        return np.array([row["y_true"] for row in once], dtype=np.int64), said, [row["subject"] for row in once]
+
+    def confusions(self, dataset: str | None = None) -> NDArray[np.int64]:
+        """Confusion matrix of each repetition and subject, (R, S, C, C); see `bench.stats.subject_confusions`."""
+        truth, said, subjects = self.predicted(dataset)
+        return subject_confusions(truth, said, subjects, len(self.task.classes))
 
     def perceived(self, column: str) -> list[float]:
         """Mean of a column of ``perception`` over clips, one for each repetition; empty where there is none."""

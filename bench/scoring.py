@@ -12,7 +12,7 @@ import numpy as np
 from tabulate import tabulate
 
 from bench.outside import OutsideError, Said, as_dict
-from bench.stats import FIGURES, Comparison, Figure, Interval, StatsError, compare, holm, interval, subject_confusions
+from bench.stats import FIGURES, Comparison, Figure, Interval, StatsError, compare, holm, intervals, subject_confusions
 from bench.tables import FIGURES as COLUMNS
 
 __all__ = ["compare_said", "comparison_lines", "score_lines", "score_said"]
@@ -38,11 +38,10 @@ def score_said(said: Said, level: float = 0.95, resamples: int = 2000) -> dict[s
     """
     figures: dict[str, Any] = {}
     for part in _parts(said):
-        figures[part] = {}
         try:
             confusions = _confusions(said, part)
-            for figure in FIGURES:
-                figures[part][figure] = asdict(interval(confusions, figure, level=level, resamples=resamples))
+            found = intervals(confusions, level=level, resamples=resamples)
+            figures[part] = {figure: asdict(one) for figure, one in found.items()}
         except StatsError as error:
             figures[part] = str(error)
     return as_dict(said) | {"level": level, "figures": figures}

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import pandas as pd
-from tabulate import tabulate
 
 from bench.artifacts import Artifacts
+from bench.chance import CHANCE, chance_levels
 from bench.data import TaskInfo
-from bench.scores import Score, with_spread
+from bench.layout import FIGURES, LATEX, MARKDOWN, PERCEPTION, github, latex, perception_text, table_cells
+from bench.published import Published, beside, beside_numbers, published_text
+from bench.ranks import Ranks, draw_ranks, rank_models
+from bench.scores import Score
+from bench.standings import LEVEL, RESAMPLES, AgainstBest, Intervals, against_best, all_intervals
+from bench.stats import COVERAGE
 
 __all__ = [
     "FIGURES",
@@ -26,18 +34,6 @@ __all__ = [
     "write_tables",
 ]
 
-# Column -> attribute of `Figures`.
-FIGURES = {"UF1": "uf1", "UAR": "uar", "accuracy": "accuracy", "weighted F1": "weighted_f1"}
-
-# Column -> column of `Score.perception`, and decimals.
-PERCEPTION = {
-    "pairs in order": ("order_accuracy", 3),
-    "PSNR, dB": ("psnr", 2),
-    "SSIM": ("ssim", 3),
-    "PSNR of mean image": ("psnr_of_mean", 2),
-    "SSIM of mean image": ("ssim_of_mean", 3),
-}
-
 _PERCEPTION_COLUMNS = [column for column, _ in PERCEPTION.values()]
 
 RENDERED_NOTE = "This task is made of rendered faces: its scores say nothing about real faces."
@@ -48,7 +44,14 @@ SYNTHETIC_NOTE = (
 SIMULATED_NOTE = f"**Simulated ({{}}, written by `prep simulate`).** {RENDERED_NOTE}"
 
 
-def write_tables(scores: list[Score], markdown: Path, tables: Path, metrics: Path, plots: Path) -> str:
+def write_tables(
+    scores: list[Score],
+    markdown: Path,
+    tables: Path,
+    metrics: Path,
+    plots: Path,
+    published: Mapping[str, Sequence[Published]] | None = None,
+) -> str:
     """Write every results file.
 
     Parameters
@@ -59,34 +62,58 @@ def write_tables(scores: list[Score], markdown: Path, tables: Path, metrics: Pat
         File with one table for each task.
     tables
         Folder of ``<task>.csv``, ``<task>.tex`` (and ``<task>-<table>.tex`` for tables that runs name),
-        ``per_class.csv``, ``per_subject.csv``, ``confusion.csv``, and ``perception.csv``: rank scores and
-        drawn dynamic images clip by clip.
+        ``per_class.csv``, ``per_subject.csv``, ``confusion.csv``, ``chance.csv``, ``against_best.csv`` with the tests
+        against the best run of each table, ``published.csv`` with measured minus published figures where there are
+        any, and ``perception.csv``: rank scores and drawn dynamic images clip by clip.
     metrics
         JSON file for ``dvc metrics``: task -> run -> figure.
     plots
-        Folder of ``confusion/<run>.csv`` and ``loss/<run>.csv`` for ``dvc plots``.
+        Folder of ``confusion/<run>.csv`` and ``loss/<run>.csv`` for ``dvc plots``, and of
+        ``critical_difference.png`` where enough models were run on enough tasks (`bench.ranks`).
+    published
+        Published figures by task, from `bench.published.published_of`.
 
     Returns
     -------
     The Markdown text.
     """
+    published = published or {}
     tasks = {score.task.task: score.task for score in scores}
     by_task = {name: sorted((s for s in scores if s.task.task == name), key=_rank) for name in tasks}
-    text = "\n".join(["# Results", "", _legend(), *(_markdown(by_task[name]) for name in tasks)])
+    intervals = all_intervals(scores)
     named = {name: tables_of(group) for name, group in by_task.items()}
+    tests = {(name, table): against_best(group) for name in named for table, group in named[name].items()}
+    pairs = {name: beside(by_task[name], intervals, published.get(name, ())) for name in tasks}
+    ranks = rank_models(scores)
+    sections = [_legend()]
+    for name, group in by_task.items():
+        parts = _task_parts(group, intervals, {table: tests[name, table] for table in named[name]})
+        if name in published:
+            parts.append(published_text(name, group, published[name], pairs[name]))
+        sections.append("\n\n".join(parts) + "\n")
+    if ranks is not None:
+        sections.append(_ranks_text(ranks))
+    text = "\n".join(["# Results", "", *sections])
     for folder in (tables, plots):  # nothing of a run or task that is gone stays
         shutil.rmtree(folder, ignore_errors=True)
     for folder in (markdown.parent, tables, metrics.parent, plots / "confusion", plots / "loss"):
         folder.mkdir(parents=True, exist_ok=True)
     markdown.write_text(text, encoding="utf-8")
     for name, group in by_task.items():
-        _frame(group).to_csv(tables / f"{name}.csv", index=False, lineterminator="\n", float_format="%.6f")
+        frame = _frame(group, intervals)
+        frame.to_csv(tables / f"{name}.csv", index=False, lineterminator="\n", float_format="%.6f")
         for table, members in named[name].items():
             suffix = f"-{table}" if table else ""
-            (tables / f"{name}{suffix}.tex").write_text(_latex(_cells(members, r"\textbf{{{}}}")), encoding="utf-8")
+            cells = table_cells(members, intervals, tests[name, table], LATEX)
+            (tables / f"{name}{suffix}.tex").write_text(latex(cells, _LATEX_NOTES), encoding="utf-8")
     _csv(_per_class(scores), tables / "per_class.csv")
     _csv(_per_subject(scores), tables / "per_subject.csv")
     _csv(_confusion(scores), tables / "confusion.csv")
+    _csv(_chance(by_task), tables / "chance.csv")
+    if any(tests.values()):
+        _csv([_test_row(*key, test) for key, found in tests.items() for test in found], tables / "against_best.csv")
+    if any(pairs.values()):
+        _csv([row for name in tasks for row in beside_numbers(name, pairs[name])], tables / "published.csv")
     if any(score.perception for score in scores):
         _csv(_perception(scores), tables / "perception.csv")
     nested = {name: {score.run: _nested(score) for score in group} for name, group in by_task.items()}
@@ -94,6 +121,8 @@ def write_tables(scores: list[Score], markdown: Path, tables: Path, metrics: Pat
     for score in scores:
         _csv(_confusion_rows(score), plots / "confusion" / f"{score.run}.csv")
         _loss_curve(score.run, plots / "loss" / f"{score.run}.csv")
+    if ranks is not None:
+        draw_ranks(ranks, plots / "critical_difference.png")
     return text
 
 
@@ -118,18 +147,34 @@ def tables_of(group: list[Score]) -> dict[str, list[Score]]:
 
 
 def _legend() -> str:
+    coverage = COVERAGE["bca"]
     return (
         "Leave one subject out. Protocols: `honest` trains a fixed number of epochs; `inner` chooses it on "
         "held-out training subjects;\n`test_selected` keeps the epoch that does best on the test subject, which "
         "is no honest figure. Figures are pooled over all folds:\nUF1 is the mean over classes of "
-        "2TP/(2TP+FP+FN), UAR the mean recall; with several repetitions, mean ± standard deviation.\nThe best "
-        "figure of a column is bold; runs that look at the test subject, or rebuild a fault of released code, do "
-        "not compete.\nWritten by `python -m bench tables` from `artifacts/predictions`; `dvc repro` regenerates "
-        "everything.\n"
+        "2TP/(2TP+FP+FN), UAR the mean recall; with several repetitions, mean ± standard deviation.\n"
+        f"In brackets: {100 * LEVEL:.0f}% interval (BCa) of a bootstrap over subjects, and over repetitions where "
+        "there are several. In simulations such\nintervals held the true UF1 in "
+        f"{', '.join(f'{100 * share:.1f}' for share in coverage.values())}% of releases of "
+        f"{', '.join(map(str, coverage))} subjects.\nThe best figure of a column is bold; "
+        f"{MARKDOWN.indistinct} marks what is not told from it at 0.05 (paired permutation test over subjects, Holm\n"
+        "over the runs of the table; not for single data sets); runs that look at the test subject, or rebuild a fault "
+        "of released code, do\nnot compete. Written by `python -m bench tables` from `artifacts/predictions`; `dvc "
+        "repro` regenerates everything.\n"
     )
 
 
-def _markdown(group: list[Score]) -> str:
+_LATEX_NOTES = (
+    f"Brackets: {100 * LEVEL:.0f}% interval of a bootstrap over subjects. Bold: best; {LATEX.indistinct}: not told "
+    "from it at 0.05 (paired permutation test over subjects, Holm). "
+    f"{LATEX.test_selected}: epoch chosen on the test subject, does not compete."
+)
+
+
+def _task_parts(
+    group: list[Score], intervals: Mapping[str, Intervals], tests: Mapping[str, Sequence[AgainstBest]]
+) -> list[str]:
+    """Paragraphs and tables of one task."""
     info = group[0].task
     clips, subjects = max(score.clips for score in group), max(score.subjects for score in group)
     head = f"## {info.task}\n\n{clips} clips, {subjects} subjects, classes: {', '.join(info.classes)}."
@@ -137,12 +182,14 @@ def _markdown(group: list[Score]) -> str:
     for name, members in tables_of(group).items():
         if name:
             parts.append(f"### {info.task}: {name}")
-        parts.append(github(_cells(members, "**{}**")))
+        parts.append(github(table_cells(members, intervals, tests[name], MARKDOWN)))
+        if len(parts) == 2:
+            parts.append(_below(group, intervals))
     perceiving = [score for score in group if score.perception]
     if perceiving:
         parts += [f"### {info.task}: order of frames, and dynamic images drawn of held-out clips", _PERCEPTION_NOTE]
         parts.append(github(_perception_cells(perceiving)))
-    return "\n\n".join(parts) + "\n"
+    return parts
 
 
 def _rendered_note(info: TaskInfo) -> str:
@@ -151,9 +198,21 @@ def _rendered_note(info: TaskInfo) -> str:
     return SYNTHETIC_NOTE if info.rendered else ""
 
 
-def github(rows: list[dict[str, str]]) -> str:
-    """Rows of texts as a Markdown table."""
-    return str(tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True))
+def _below(group: list[Score], intervals: Mapping[str, Intervals]) -> str:
+    """What stands below a task's first table: chance, clips of each data set, resamples that were drawn anew."""
+    most = max(group, key=lambda score: (score.clips, score.run))
+    levels = chance_levels(most.predicted()[0], len(most.task.classes))
+    guesses = (f"{CHANCE[way]}: UF1 {level['uf1']:.3f}, UAR {level['uar']:.3f}" for way, level in levels.items())
+    lines = [f"Chance: {'; '.join(guesses)}."]
+    if most.by_dataset:
+        found = Counter(row["dataset"] for row in most.rows if row["repetition"] == 0)
+        people = {name: len({row["subject"] for row in most.rows if row["dataset"] == name}) for name in found}
+        each = (f"{name} {count} clips of {people[name]} subjects" for name, count in sorted(found.items()))
+        lines.append(f"Data sets: {', '.join(each)}.")
+    redrawn = max((one.redrawn for score in group for one in intervals[score.run].values()), default=0)
+    if redrawn:
+        lines.append(f"Of {RESAMPLES} resamples at most {redrawn} lacked a class and were drawn anew.")
+    return "\n".join(lines)
 
 
 _PERCEPTION_NOTE = (
@@ -172,38 +231,21 @@ def _perception_cells(group: list[Score]) -> list[dict[str, str]]:
     return rows
 
 
-def perception_text(score: Score, label: str) -> str:
-    """A column of `PERCEPTION` as a table prints it; a dash where the model does not rank or draw."""
-    column, decimals = PERCEPTION[label]
-    values = score.perceived(column)
-    return with_spread(values, decimals) if values else "-"
+def _ranks_text(ranks: Ranks) -> str:
+    rows = [
+        {"model": model, "mean rank": f"{rank:.2f}"} for model, rank in zip(ranks.models, ranks.mean_ranks, strict=True)
+    ]
+    note = (
+        f"Models that were run on each of {', '.join(ranks.tasks)}, ranked by UF1 on each (1 is the best). Friedman's "
+        f"test that all are alike: p = {ranks.p_value:.4f};\nNemenyi's critical difference of mean ranks at 0.05: "
+        f"{ranks.critical_difference:.2f} (Demsar, JMLR 7, 2006). Both take tasks as independent: tasks that share "
+        "clips are not."
+    )
+    picture = "![Critical differences: models on an axis of mean ranks](plots/critical_difference.png)"
+    return "\n\n".join(["## Models over tasks", note, github(rows), picture]) + "\n"
 
 
-def _cells(group: list[Score], bold: str) -> list[dict[str, str]]:
-    """Rows of a printed table; the best figure of each column is marked."""
-    columns: list[tuple[str, str, str | None]] = [(label, attribute, None) for label, attribute in FIGURES.items()]
-    for one in dict.fromkeys(dataset for score in group for dataset in score.by_dataset):
-        columns.extend((f"{one} {label}", FIGURES[label], one) for label in ("UF1", "UAR"))
-    rows = [{"run": score.run, "model": score.model, "protocol": score.protocol} for score in group]
-    for label, attribute, dataset in columns:
-        defined = [s for s in group if s.competes and (dataset is None or dataset in s.by_dataset)]
-        best = max((score.mean(attribute, dataset) for score in defined), default=None)
-        for row, score in zip(rows, group, strict=True):
-            text = score.text(attribute, dataset)
-            row[label] = bold.format(text) if score in defined and score.mean(attribute, dataset) == best else text
-    return rows
-
-
-def _latex(cells: list[dict[str, str]]) -> str:
-    rows = [{key: value.replace("_", r"\_").replace(" ± ", r" $\pm$ ") for key, value in row.items()} for row in cells]
-    headers = [key.replace("_", r"\_") for key in rows[0]]
-    body = tabulate([list(row.values()) for row in rows], headers, tablefmt="latex_raw", disable_numparse=True)
-    lines = body.splitlines()
-    rules = iter([r"\toprule", r"\midrule", r"\bottomrule"])
-    return "\n".join(next(rules) if line == r"\hline" else line for line in lines) + "\n"
-
-
-def _frame(group: list[Score]) -> pd.DataFrame:
+def _frame(group: list[Score], intervals: Mapping[str, Intervals]) -> pd.DataFrame:
     rows = []
     for score in group:
         row: dict[str, Any] = {"run": score.run, "model": score.model, "protocol": score.protocol}
@@ -212,6 +254,9 @@ def _frame(group: list[Score]) -> pd.DataFrame:
         row |= {attribute: score.mean(attribute) for attribute in FIGURES.values()}
         for dataset in score.by_dataset:
             row |= {f"{dataset}_{attribute}": score.mean(attribute, dataset) for attribute in FIGURES.values()}
+        for (part, figure), found in intervals[score.run].items():
+            name = f"{part}_{figure}" if part else figure
+            row |= {f"{name}_low": found.low, f"{name}_high": found.high}
         row |= {column: fmean(values) for column in _PERCEPTION_COLUMNS if (values := score.perceived(column))}
         rows.append(row)
     return pd.DataFrame(rows)
@@ -265,6 +310,19 @@ def _confusion(scores: list[Score]) -> list[dict[str, Any]]:
         for i, actual in enumerate(score.task.classes)
         for j, predicted in enumerate(score.task.classes)
     ]
+
+
+def _chance(by_task: Mapping[str, list[Score]]) -> list[dict[str, Any]]:
+    rows = []
+    for name, group in by_task.items():
+        most = max(group, key=lambda score: (score.clips, score.run))
+        levels = chance_levels(most.predicted()[0], len(most.task.classes))
+        rows += [{"task": name, "guess": way} | level for way, level in levels.items()]
+    return rows
+
+
+def _test_row(task: str, table: str, test: AgainstBest) -> dict[str, Any]:
+    return {"task": task, "table": table} | asdict(test)
 
 
 def _perception(scores: list[Score]) -> list[dict[str, Any]]:

@@ -24,7 +24,8 @@ class Project:
         self.folder = folder
         files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
         for name in filter(None, files.split("\0")):
-            if (ROOT / name).is_file() and not name.startswith(("tests/", "results/")) and name != "dvc.lock":
+            written = name.startswith(("tests/", "results/")) and name != "results/published.csv"
+            if (ROOT / name).is_file() and not written and name != "dvc.lock":
                 target = folder / name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, target)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor, nn
@@ -99,6 +100,10 @@ def test_costs_stand_beside_the_figures(ready: Path, arguments: tuple[str, ...],
     assert body["tiny-ststnet"]["step, ratio"] == "1.00" and body["tiny-ststnet"]["parameters"] == "1,683"
     assert body["tiny-wet"]["sets"] == "dropout 0.1, lr 0.1" and float(body["tiny-wet"]["step, ratio"]) > 0
     assert {row["UF1"] for row in body.values()} == {"1.000"}
+    frame = pd.read_csv(Path("results", file).with_suffix(".csv")).set_index("run")
+    assert sorted(frame.index) == sorted(set(runs) - {"tiny-majority"}) and set(frame["model"]) == {"ststnet"}
+    # two epochs over the 12 of 18 clips that two of three subjects have
+    assert frame["fold_s"].tolist() == pytest.approx((2 * 12 * frame["step_ms"] / 1000).tolist(), abs=2e-3)
     if "tiny-majority" in runs:
         assert body["tiny-majority"]["parameters"] == "-"
 

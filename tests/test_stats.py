@@ -14,7 +14,18 @@ from numpy.typing import NDArray
 from scipy import stats as scipy_stats
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 
-from bench.stats import FIGURES, StatsError, compare, figures_of, holm, interval, subject_confusions
+from bench.stats import (
+    COVERAGE,
+    FIGURES,
+    StatsError,
+    compare,
+    figures_of,
+    holm,
+    interval,
+    intervals,
+    permutation_test,
+    subject_confusions,
+)
 
 
 def predictions(
@@ -157,9 +168,39 @@ def test_an_interval_lies_within_the_range_of_figures(figure: str, subjects: int
     assert 0 <= found.low <= found.high <= 1
 
 
+def test_several_figures_at_once_are_those_one_by_one() -> None:
+    generator = np.random.default_rng(9)
+    truth, _, names = predictions(generator, 14, 6, 0.6)
+    first, second = (
+        subject_confusions(truth, np.stack([predictions(generator, 14, 6, 0.6)[1] for _ in range(count)]), names, 3)
+        for count in (3, 2)
+    )
+    assert intervals(first) == {figure: interval(first, figure) for figure in FIGURES}
+    assert permutation_test(first, second) == {figure: compare(first, second, figure).p_value for figure in FIGURES}
+
+
+def test_repetitions_are_swapped_whole() -> None:
+    """The test over repetitions, each run of one pieced together with each of the other, by plain loops."""
+    generator = np.random.default_rng(3)
+    truth, _, names = predictions(generator, 5, 6, 0.6)
+    first, second = (
+        subject_confusions(truth, np.stack([predictions(generator, 5, 6, right)[1] for _ in range(2)]), names, 3)
+        for right in (0.8, 0.5)
+    )
+    observed = figures_of(first.sum(axis=1), "uf1").mean() - figures_of(second.sum(axis=1), "uf1").mean()
+    swaps = np.random.default_rng([0, 1]).integers(0, 2, (300, 5)).astype(bool)
+    extreme = 0
+    for swap in swaps[..., None, None]:
+        pairs = [(np.where(swap, b, a), np.where(swap, a, b)) for a in first for b in second]
+        values = [figures_of(one.sum(axis=0), "uf1") - figures_of(other.sum(axis=0), "uf1") for one, other in pairs]
+        extreme += abs(np.mean(values)) >= abs(observed) - 1e-12
+    assert permutation_test(first, second, ("uf1",), permutations=300)["uf1"] == pytest.approx((1 + extreme) / 301)
+
+
 @pytest.mark.skipif(os.environ.get("HYPOTHESIS_PROFILE") != "long", reason="the long profile (make test-long)")
-@pytest.mark.parametrize(("subjects", "least"), [(16, 0.85), (26, 0.88), (40, 0.90), (68, 0.93)])
-def test_coverage_of_a_95_percent_interval(subjects: int, least: float) -> None:
+@pytest.mark.parametrize("method", list(COVERAGE))
+@pytest.mark.parametrize(("subjects", "least"), [(10, 0.85), (16, 0.85), (26, 0.88), (40, 0.90), (68, 0.93)])
+def test_coverage_of_a_95_percent_interval(subjects: int, least: float, method: str) -> None:
     """Subjects differ in how well they are recognised; the true figure is that of very many subjects."""
 
     def release(seed: int, number: int) -> NDArray:
@@ -170,7 +211,12 @@ def test_coverage_of_a_95_percent_interval(subjects: int, least: float) -> None:
     held = [
         found.low <= truth <= found.high
         for seed in range(1, 601)
-        for found in [interval(release(seed, subjects), resamples=1000, method="percentile")]
+        for found in [interval(release(seed, subjects), resamples=1000, method=method)]  # type: ignore[arg-type]
     ]
-    print(f"{subjects} subjects: coverage {np.mean(held):.3f}")
+    print(f"{subjects} subjects, {method}: coverage {np.mean(held):.3f}")
     assert np.mean(held) >= least
+    assert np.mean(held) == pytest.approx(COVERAGE[method][subjects], abs=0.0051)  # what the tables print
+
+
+def test_every_coverage_that_is_printed_is_measured() -> None:
+    assert {number for shares in COVERAGE.values() for number in shares} == {10, 16, 26, 40, 68}

@@ -1,0 +1,113 @@
+"""How runs stand: an interval for every figure, and which runs cannot be told from the best of their table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench.scores import Score
+from bench.stats import FIGURES, Figure, Interval, StatsError, holm, intervals, permutation_test
+
+__all__ = [
+    "AgainstBest",
+    "LEVEL",
+    "RESAMPLES",
+    "SIGNIFICANCE",
+    "all_intervals",
+    "best_runs",
+    "indistinct",
+    "against_best",
+]
+
+LEVEL = 0.95
+RESAMPLES = 2000
+
+# A run whose adjusted p-value is above this is not told from the best.
+SIGNIFICANCE = 0.05
+
+# Data set (None: all clips) and figure -> interval.
+Intervals = dict[tuple[str | None, Figure], Interval]
+
+
+@dataclass(frozen=True)
+class AgainstBest:
+    """A run beside the best run of its table.
+
+    Attributes
+    ----------
+    figure
+        Of which figure.
+    best, run
+        Names of the two runs.
+    difference
+        Best minus run, means over repetitions.
+    p_value, p_value_holm
+        Of the paired permutation test over subjects, as it is and adjusted for the runs of the table.
+    """
+
+    figure: Figure
+    best: str
+    run: str
+    difference: float
+    p_value: float
+    p_value_holm: float
+
+
+def all_intervals(scores: Sequence[Score]) -> dict[str, Intervals]:
+    """Intervals of every run: each figure, over all clips and for each data set, BCa over subjects and repetitions.
+
+    A figure has none where `bench.stats.interval` has none: fewer than two subjects, or a class that hangs on so few
+    that hardly any resample holds it.
+    """
+    found: dict[str, Intervals] = {}
+    for score in scores:
+        found[score.run] = {}
+        for dataset in (None, *score.by_dataset):
+            try:
+                each = intervals(score.confusions(dataset), level=LEVEL, resamples=RESAMPLES)
+            except StatsError:
+                continue
+            found[score.run] |= {(dataset, figure): one for figure, one in each.items()}
+    return found
+
+
+def best_runs(group: Sequence[Score], figure: Figure, dataset: str | None = None) -> list[Score]:
+    """The runs with the highest figure among those that compete; several only if they are equal."""
+    defined = [s for s in group if s.competes and (dataset is None or dataset in s.by_dataset)]
+    highest = max((score.mean(figure, dataset) for score in defined), default=None)
+    return [score for score in defined if score.mean(figure, dataset) == highest]
+
+
+def against_best(group: Sequence[Score]) -> list[AgainstBest]:
+    """Test every competing run of a table against its best, for each figure.
+
+    Paired permutation tests that swap whole subjects (`bench.stats.permutation_test`), adjusted by Holm over the runs
+    of the table, figure by figure. The best is chosen on the same clips on which it is compared, which favours it: a
+    run that is not told from it may well be as good, one that is told from it may be so by that choice.
+
+    Parameters
+    ----------
+    group
+        The runs of one table. Those that compete have all been tested on the same clips.
+    """
+    confusions = {score.run: score.confusions() for score in group if score.competes}
+    known: dict[tuple[str, str], dict[Figure, float]] = {}  # one run is mostly the best in every figure
+    tests = []
+    for figure in FIGURES:
+        best = best_runs(group, figure)
+        others = [score for score in group if score.competes and score not in best]
+        raw = []
+        for other in others:
+            pair = best[0].run, other.run
+            if pair not in known:
+                known[pair] = permutation_test(confusions[pair[0]], confusions[pair[1]])
+            raw.append(known[pair][figure])
+        for other, p_value, adjusted in zip(others, raw, holm(raw), strict=True):
+            difference = best[0].mean(figure) - other.mean(figure)
+            tests.append(AgainstBest(figure, best[0].run, other.run, difference, p_value, adjusted))
+    return tests
+
+
+def indistinct(tests: Sequence[AgainstBest], figure: Figure) -> frozenset[str]:
+    """Names of the runs that are not told from the best in a figure."""
+    return frozenset(test.run for test in tests if test.figure == figure and test.p_value_holm > SIGNIFICANCE)
