@@ -35,8 +35,9 @@ class TaskInfo:
 class ClipSet:
     """Clips in memory.
 
-    ``inputs`` holds, by name, ``frames`` (N, T, 1, H, W) uint8, ``dynamic_image`` (N, 1, H, W) uint8
-    and ``flow`` (N, 3, h, w) float32, as far as they were asked for.
+    ``inputs`` holds, by name, ``frames`` (N, T, 1, H, W) uint8, ``dynamic_image`` and ``apex`` (N, 1, H, W)
+    uint8, ``flow`` (N, 3, h, w) float32 and ``landmarks`` (N, T, K, 2) float32, x and y in pixels of the crop,
+    as far as they were asked for.
     """
 
     clip_ids: tuple[str, ...]
@@ -111,8 +112,10 @@ def load_clips(folder: Path, inputs: Sequence[str], keep: Callable[[str], bool] 
                 raise ValueError(f"{clip_id}: no {name} in {folder}; run `dvc repro`")
     decoders: dict[str, Callable[[pa.ChunkedArray], NDArray[Any]]] = {
         "frames": _frames,
-        "dynamic_image": _dynamic_images,
+        "dynamic_image": _images,
         "flow": _flow,
+        "apex": _images,
+        "landmarks": _landmarks,
     }
     arrays = {name: decoders[name](table.column(name)) for name in inputs}
     for name, array in arrays.items():
@@ -131,7 +134,7 @@ def _frames(column: pa.ChunkedArray) -> NDArray[np.uint8]:
     return np.array([_clip_frames(clip) for clip in column.to_pylist()])[:, :, None]  # (N, T, 1, H, W)
 
 
-def _dynamic_images(column: pa.ChunkedArray) -> NDArray[np.uint8]:
+def _images(column: pa.ChunkedArray) -> NDArray[np.uint8]:
     return np.array([images.decode_png(png) for png in column.to_pylist()])[:, None]  # (N, 1, H, W)
 
 
@@ -139,3 +142,8 @@ def _flow(column: pa.ChunkedArray) -> NDArray[np.float32]:
     values = np.concatenate([chunk.flatten().to_numpy() for chunk in column.chunks])
     side = round((len(values) / len(column) / 3) ** 0.5)
     return values.reshape(len(column), 3, side, side)  # u, v, strain
+
+
+def _landmarks(column: pa.ChunkedArray) -> NDArray[np.float32]:
+    values = np.array(column.to_pylist(), dtype=np.float32)  # (N, T, 2 K)
+    return values.reshape(*values.shape[:2], -1, 2)
