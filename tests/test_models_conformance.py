@@ -192,7 +192,8 @@ def test_output_and_loss(name: str, num_classes: int) -> None:
 
 def _first(output: ModelOutput) -> ModelOutput:
     """What was said of the first clip."""
-    return replace(output, **{key: None if value is None else value[:1] for key, value in vars(output).items()})
+    cut: dict[str, Any] = {key: None if value is None else value[:1] for key, value in vars(output).items()}
+    return replace(output, **cut)
 
 
 @pytest.mark.parametrize("name", MODULES)

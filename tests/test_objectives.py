@@ -21,7 +21,7 @@ from tests.builders import params, run_of, task_rows, torch_as_it_was, write_tas
 from tests.test_step import NothingWaits
 
 CPU = torch.device("cpu")
-GROUP_DRO = {"objective": "group_dro", "dro_step": 0.5}
+GROUP_DRO: dict[str, Any] = {"objective": "group_dro", "dro_step": 0.5}
 
 
 @pytest.fixture(autouse=True)
@@ -100,7 +100,8 @@ def test_a_model_trains_by_it_and_repeats_its_weights(tmp_path: Path) -> None:
     clips = clips_of(tmp_path)
     one, again = trained(clips, **GROUP_DRO), trained(clips, **GROUP_DRO)
     assert all(torch.equal(one[name], again[name]) for name in one)
-    for other in ({}, {"objective": "group_dro", "dro_step": 5.0}):
+    others: tuple[dict[str, Any], ...] = ({}, GROUP_DRO | {"dro_step": 5.0})
+    for other in others:
         assert not all(torch.equal(one[name], value) for name, value in trained(clips, **other).items())
 
 
@@ -113,9 +114,10 @@ def test_the_default_is_the_mean_over_the_clips(tmp_path: Path) -> None:
 def test_of_one_subject_it_trains_as_without(tmp_path: Path) -> None:
     write_task(tmp_path, task_rows(subjects=("synthetic/s01",), length=2))
     clips = load_clips(tmp_path, ("flow",))
+    objectives: tuple[dict[str, Any], ...] = ({}, GROUP_DRO)
     fits = [
         fit_module(run_of("ststnet", epochs=2, **settings), clips, 3, 0, "cpu", lambda message: None)
-        for settings in ({}, GROUP_DRO)
+        for settings in objectives
     ]
     assert [sorted(fit.curve[0]) for fit in fits] == [
         ["cross_entropy", "epoch", "loss"],
