@@ -31,11 +31,11 @@ TRACKED = ALIGN.model_copy(update={"track": True})
 
 
 class MovingMesh(FakeMesh):
-    """Puts the first landmark where the brightness of the frame says."""
+    """Puts two landmarks where the brightness of the frame says."""
 
     def find(self, rgb: NDArray[np.uint8]) -> Face:
         face = super().find(rgb)
-        face.landmarks[0, 0] = rgb.mean()
+        face.landmarks[0, 0], face.landmarks[1, 1] = rgb.mean(), rgb.mean() / 2
         return face
 
 
