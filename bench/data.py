@@ -145,5 +145,5 @@ def _flow(column: pa.ChunkedArray) -> NDArray[np.float32]:
 
 
 def _landmarks(column: pa.ChunkedArray) -> NDArray[np.float32]:
-    values = np.array(column.to_pylist(), dtype=np.float32)  # (N, T, 2 K)
-    return values.reshape(*values.shape[:2], -1, 2)
+    values = np.concatenate([chunk.flatten().flatten().to_numpy() for chunk in column.chunks])
+    return values.reshape(len(column), len(column[0]), -1, 2)  # as many frames of each clip, as many points in each
