@@ -55,8 +55,9 @@ class TaskInfo:
 class ClipSet:
     """Clips in memory.
 
-    ``inputs`` holds, by name, ``frames`` (N, T, 1, H, W) uint8, ``dynamic_image`` (N, 1, H, W) uint8
-    and ``flow`` (N, 3, h, w) float32, as far as they were asked for, or ``features`` (N, D) float64 alone.
+    ``inputs`` holds, by name, ``frames`` (N, T, 1, H, W) uint8, ``dynamic_image`` and ``apex`` (N, 1, H, W)
+    uint8, ``flow`` (N, 3, h, w) float32 and ``landmarks`` (N, T, K, 2) float32, x and y in pixels of the crop,
+    as far as they were asked for, or ``features`` (N, D) float64 alone.
     """
 
     clip_ids: tuple[str, ...]
@@ -131,8 +132,10 @@ def load_clips(folder: Path, inputs: Sequence[str], keep: Callable[[str], bool] 
                 raise ValueError(f"{clip_id}: no {name} in {folder}; run `dvc repro`")
     decoders: dict[str, Callable[[pa.ChunkedArray], NDArray[Any]]] = {
         "frames": _frames,
-        "dynamic_image": _dynamic_images,
+        "dynamic_image": _images,
         "flow": _flow,
+        "apex": _images,
+        "landmarks": _landmarks,
     }
     arrays = {name: decoders[name](table.column(name)) for name in inputs}
     for name, array in arrays.items():
@@ -195,7 +198,7 @@ def _frames(column: pa.ChunkedArray) -> NDArray[np.uint8]:
     return np.array([_clip_frames(clip) for clip in column.to_pylist()])[:, :, None]  # (N, T, 1, H, W)
 
 
-def _dynamic_images(column: pa.ChunkedArray) -> NDArray[np.uint8]:
+def _images(column: pa.ChunkedArray) -> NDArray[np.uint8]:
     return np.array([images.decode_png(png) for png in column.to_pylist()])[:, None]  # (N, 1, H, W)
 
 
@@ -203,3 +206,8 @@ def _flow(column: pa.ChunkedArray) -> NDArray[np.float32]:
     values = np.concatenate([chunk.flatten().to_numpy() for chunk in column.chunks])
     side = round((len(values) / len(column) / 3) ** 0.5)
     return values.reshape(len(column), 3, side, side)  # u, v, strain
+
+
+def _landmarks(column: pa.ChunkedArray) -> NDArray[np.float32]:
+    values = np.concatenate([chunk.flatten().flatten().to_numpy() for chunk in column.chunks])
+    return values.reshape(len(column), len(column[0]), -1, 2)  # as many frames of each clip, as many points in each

@@ -16,7 +16,13 @@ from prep.params import read_params, section
 __all__ = ["measured_rows", "models_text", "size_rows"]
 
 # One clip of each input, and the number of classes, for which sizes are counted.
-SHAPES = {"frames": (8, 1, 96, 96), "dynamic_image": (1, 96, 96), "flow": (3, 28, 28)}
+SHAPES = {
+    "frames": (8, 1, 96, 96),
+    "dynamic_image": (1, 96, 96),
+    "flow": (3, 28, 28),
+    "apex": (1, 96, 96),
+    "landmarks": (8, 468, 2),
+}
 CLASSES = 3
 
 # What is known of a model's size from elsewhere; the test of each model holds its file to it.

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from bench.protocols import Faults, Protocol
 from models.registry import ModelInfo, check_options, list_models, model_info
-from prep.params import NAME, ParamsError, Section, TaskParams, read_params, section
+from prep.params import NAME, ParamsError, Section, TaskParams, load_task, read_params, section
 
 __all__ = [
     "ModelSettings",
@@ -39,13 +39,23 @@ class TrainParams(Section):
     )
 
 
+RECIPE = ("epochs", "batch_size", "lr", "weight_decay")  # what every module needs
+
+
 class ModelSettings(Section):
-    """How one model is trained. The first four are for models trained by gradient descent alone."""
+    """How one model is trained. All but ``model`` is for models trained by gradient descent alone."""
 
     epochs: int | None = Field(default=None, ge=1, description="passes over the training set, fixed")
     batch_size: int | None = Field(default=None, ge=2, description="clips in a batch")
     lr: float | None = Field(default=None, gt=0, description="Adam's learning rate")
     weight_decay: float | None = Field(default=None, ge=0, description="Adam's L2 penalty")
+    objective: Literal["erm", "group_dro"] = Field(
+        default="erm",
+        description="erm: the mean loss of the clips; group_dro: the loss of the training subjects that do worst",
+    )
+    dro_step: float | None = Field(
+        default=None, ge=0, allow_inf_nan=False, description="with group_dro alone: step size of the subjects' weights"
+    )
     model: dict[str, Any] = Field(default_factory=dict, description="the model's own options")
 
 
@@ -90,7 +100,7 @@ class Run:
 def load_tasks(params: dict[str, Any] | None = None) -> dict[str, TaskParams]:
     """All tasks of params.yaml."""
     params = read_params() if params is None else params
-    return {name: section(TaskParams, entry, f"tasks.{name}") for name, entry in params["tasks"].items()}
+    return {name: load_task(name, params) for name in params["tasks"]}
 
 
 def run_names(params: dict[str, Any] | None = None) -> dict[str, RunEntry]:
@@ -142,7 +152,7 @@ def load_run(name: str, params: dict[str, Any] | None = None) -> Run:
     if missing:
         raise ParamsError(
             f"{where}: model {entry.model!r} needs {', '.join(missing)}, but task {entry.task!r} gives "
-            f"{', '.join(task.inputs)}; choose another model or task"
+            f"{', '.join(task.inputs)}; choose another model or task{_cure(entry.task, task, missing, params)}"
         )
     _check_list(where, entry, model)
     _check_protocol(where, entry, model)
@@ -159,6 +169,11 @@ def load_runs(params: dict[str, Any] | None = None) -> list[Run]:
     listed = [*params["releases"], *params["flow_releases"]]
     for run in runs:
         for release in run.task_params.releases:
+            if release in params["flow_releases"] and run.task_params.needs_frames:
+                raise ParamsError(
+                    f"{_where(run.name, params)}: its task {run.task!r} asks for frames or apex frames, but release "
+                    f"{release!r} has flow images alone; leave sampling, rank_pooling and apex out of the task"
+                )
             if release not in listed:
                 raise ParamsError(
                     f"{_where(run.name, params)}: its task {run.task!r} needs release {release!r}; name it under "
@@ -181,6 +196,16 @@ def _check_list(where: str, entry: RunEntry, model: ModelInfo) -> None:
         raise ParamsError(f"{where}: {entry.model} {what}: move the line {name} from {listed} to {wanted}")
 
 
+def _cure(name: str, task: TaskParams, missing: list[str], params: dict[str, Any]) -> str:
+    """What to set so that a task gives what a model misses, where its releases can give that."""
+    keys = [f"tasks.{name}.{key}: true" for key in ("apex", "landmarks") if key in missing]
+    if not keys:
+        return ""
+    if any(release in params["flow_releases"] for release in task.releases):
+        return "; flow images have no apex frame and no landmarks"
+    return f", or set {' and '.join(keys)}" + (" and align.track: true" if "landmarks" in missing else "")
+
+
 def _check_protocol(where: str, entry: RunEntry, model: ModelInfo) -> None:
     if model.kind == "estimator" and (entry.protocol != "honest" or entry.faults.frozen_batch_norm):
         raise ParamsError(f"{where}: {entry.model} is fitted at once: it has no epoch to choose and no batch norm")
@@ -198,13 +223,16 @@ def _settings(where: str, entry: RunEntry, model: ModelInfo, params: dict[str, A
     merged = default.model_dump() | override.model_dump(exclude_unset=True)
     merged["model"] = default.model | override.model
     settings = section(ModelSettings, merged, where)
-    recipe = {key: value for key, value in merged.items() if key != "model"}
     if model.kind == "module":
-        absent = [key for key, value in recipe.items() if value is None]
+        absent = [key for key in RECIPE if merged[key] is None]
         if absent:
             raise ParamsError(f"options.{entry.model}: missing {', '.join(absent)}; this model is trained in epochs")
+        if (settings.dro_step is None) == (settings.objective == "group_dro"):
+            wanted = "needs dro_step, such as 0.01" if settings.dro_step is None else "takes no dro_step: leave it out"
+            raise ParamsError(f"{where}: objective {settings.objective} {wanted}")
     else:
-        given = [key for key, value in recipe.items() if value is not None]
+        unset = ModelSettings().model_dump()
+        given = [key for key, value in merged.items() if key != "model" and value != unset[key]]
         if given:
             raise ParamsError(f"options.{entry.model}: {', '.join(given)} mean nothing to it; it is fitted at once")
     check_options(entry.model, settings.model)

@@ -32,6 +32,7 @@ COMMON_CODE = (
     "bench/fit.py",
     "bench/fit_module.py",
     "bench/folds.py",
+    "bench/objectives.py",
     "bench/predictions.py",
     "bench/protocols.py",
     "bench/run.py",

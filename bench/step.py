@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.data import ClipSet
+from bench.objectives import GroupDRO
 from bench.params import Run
 from models.blocks import Classifier, ModelOutput
 
@@ -95,14 +96,17 @@ class Standardiser:
         clips
             In training, the training clips alone.
         inputs
-            Names of the inputs to look at, each (N, ..., C, H, W).
+            Names of the inputs to look at, each (N, ..., C, H, W); the channels of ``landmarks`` (N, T, K, 2) are
+            x and y, over all frames and points.
         device
-            Where the statistics are to lie, each (C, 1, 1), float32.
+            Where the statistics are to lie, each (C, 1, 1), of landmarks (2,), float32.
         """
         mean, scale = {}, {}
         for name in inputs:
             array = clips.inputs[name]
-            channel = array.ndim - 3  # (N, ..., C, H, W)
+            points = name == "landmarks"
+            channel = array.ndim - (1 if points else 3)  # (N, T, K, 2) or (N, ..., C, H, W)
+            shape = (-1,) if points else (-1, 1, 1)
             others = tuple(axis for axis in range(array.ndim - 1) if axis != channel - 1)
             total, squares = 0.0, 0.0
             for clip in array:  # one clip at a time: the whole set in float64 would be eight times its size
@@ -112,8 +116,8 @@ class Standardiser:
             centre = np.asarray(total / len(array))  # (C,)
             spread = np.sqrt(np.maximum(squares / len(array) - np.square(centre), 0))
             spread[spread == 0] = 1
-            mean[name] = torch.from_numpy(centre).float().reshape(-1, 1, 1).to(device)
-            scale[name] = torch.from_numpy(spread).float().reshape(-1, 1, 1).to(device)
+            mean[name] = torch.from_numpy(centre).float().reshape(shape).to(device)
+            scale[name] = torch.from_numpy(spread).float().reshape(shape).to(device)
         return cls(mean, scale)
 
     def __call__(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -147,6 +151,10 @@ class TrainStep:
         self.standardiser = Standardiser.of(train, run.model.inputs, device)
         self.tensors = {name: to_device(array, device) for name, array in train.inputs.items()}
         self.labels = to_device(train.labels, device)
+        self.group_dro: GroupDRO | None = None
+        if settings.objective == "group_dro":
+            assert settings.dro_step is not None
+            self.group_dro = GroupDRO(train.subjects, settings.dro_step, device)
         self.optimizer = torch.optim.Adam(
             model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=device.type == "cuda"
         )
@@ -158,6 +166,10 @@ class TrainStep:
         with autocast(self.run, self.device):
             output: ModelOutput = self.model(**self.standardiser(chosen))
             terms = self.model.loss(output, self.labels[batch], targets)
+            if self.group_dro:
+                losses = self.model.classification_losses(output, self.labels[batch])  # (B,)
+                del terms[self.model.classification]
+                terms["group_dro"] = self.group_dro(losses, batch)
         total = torch.stack(list(terms.values())).sum()
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()

@@ -69,6 +69,7 @@ class Classifier(nn.Module):
     """
 
     kind: ClassVar[Literal["module"]] = "module"
+    classification: ClassVar[str] = "cross_entropy"  # which term of `loss` is the mean of `classification_losses`
 
     def loss(self, output: ModelOutput, labels: Tensor, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Terms of the training loss by name; their sum is minimised.
@@ -83,6 +84,16 @@ class Classifier(nn.Module):
             The tensors of the model's declared targets. None are needed here.
         """
         return {"cross_entropy": F.cross_entropy(output.logits, labels)}
+
+    def classification_losses(self, output: ModelOutput, labels: Tensor) -> Tensor:
+        """The classification loss of each clip, (B,): what objectives that weigh clips work on.
+
+        Parameters
+        ----------
+        output, labels
+            As for `loss`.
+        """
+        return F.cross_entropy(output.logits, labels, reduction="none")
 
 
 def input_shape(

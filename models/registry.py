@@ -39,7 +39,7 @@ __all__ = [
     "register_model",
 ]
 
-INPUT_NAMES = ("frames", "dynamic_image", "flow", "landmarks")
+INPUT_NAMES = ("frames", "dynamic_image", "flow", "apex", "landmarks")
 
 # Types for options. `check_options` holds a value against its option's annotation.
 Count = Annotated[int, Field(ge=1)]

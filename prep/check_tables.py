@@ -70,7 +70,8 @@ def check_task(name: str, task: TaskParams) -> Report:
     check.description(folder / "task.json", name, task)
     pictures = _picture_hashes(name) if task.sampling is not None else None
     flows = _flow_hashes(task) if task.flow is not None else None
-    check.run(folder / "clips.parquet", TASK, partial(_task_faults, task, pictures, flows), due)
+    apexes = _apex_hashes(task) if task.apex else None
+    check.run(folder / "clips.parquet", TASK, partial(_task_faults, task, pictures, flows, apexes), due)
     return check.report
 
 
@@ -174,6 +175,9 @@ class _TableCheck(Check):
 def _pixel_flow_faults(row: Row, listed: Row, sizes: Sizes) -> Iterator[Fault]:
     """Faults of flow that was computed: of whole fields, to the apex that the manifest names or to an estimate."""
     yield from _flow_faults(row, "pixels", sizes)
+    yield from _picture_faults(row, sizes, "apex_image")
+    if row["apex_image"] is None:
+        yield None, "has no apex image"
     apex, source = row["apex"], row["apex_source"]
     if source == "annotated" and apex != listed["apex"]:
         yield None, f"has flow to frame {apex}, the apex of the manifest is {listed['apex']}"
@@ -189,7 +193,7 @@ def _image_flow_faults(row: Row, listed: Row, sizes: Sizes) -> Iterator[Fault]:
     values = [value for value in row["flow"] or () if value is not None]
     if values and not 0 <= min(values) <= max(values) <= 1:
         yield None, f"has flow from {min(values)} to {max(values)}, an image gives 0 to 1"
-    if row["apex"] is not None or row["apex_source"] is not None:
+    if any(row[name] is not None for name in ("apex", "apex_source", "apex_image")):
         yield None, f"has an apex {row['apex']} from {row['apex_source']!r}, a flow image has none"
 
 
@@ -218,7 +222,7 @@ def _dynamic_faults(row: Row, listed: Row, sizes: Sizes) -> Iterator[Fault]:
         yield None, f"has sampled frames out of order: {sampled}"
     if row["frames"] is not None and len(row["frames"]) != len(sampled):
         yield None, f"has {len(row['frames'])} images of {len(sampled)} sampled frames"
-    yield from _picture_faults(row, sizes)
+    yield from _picture_faults(row, sizes, "dynamic_image")
     if row["dynamic_image"] is None:
         yield None, "has no dynamic image"
 
@@ -227,6 +231,7 @@ def _task_faults(
     task: TaskParams,
     pictures: dict[str, str] | None,
     flows: dict[str, str] | None,
+    apexes: dict[str, str] | None,
     row: Row,
     listed: Row,
     sizes: Sizes,
@@ -238,26 +243,25 @@ def _task_faults(
         yield None, f"has label {label} of class {name!r}, the classes are {', '.join(classes)}"
     elif listed["emotion"] not in task.classes[name]:
         yield None, f"has class {name!r}, the manifest says {listed['emotion']!r}, which is no emotion of it"
-    for kind in ("frames", "dynamic_image", "flow"):
+    for kind in ("frames", "dynamic_image", "flow", "apex", "landmarks"):
         if (row[kind] is not None) != (kind in task.inputs):
-            yield (
-                None,
-                f"has {'no' if row[kind] is None else 'a'} {kind}, the task's inputs are {', '.join(task.inputs)}",
-            )
-    yield from _picture_faults(row, sizes)
+            has = "no" if row[kind] is None else "a value of"
+            yield None, f"has {has} {kind}, the task's inputs are {', '.join(task.inputs)}"
+    yield from _picture_faults(row, sizes, "dynamic_image", "apex")
     clip = row["clip_id"]
     if pictures is not None and pictures.get(clip) != _picture_hash(row):
-        yield None, f"has other frames or another dynamic image than {paths.dynamic('').as_posix()}"
+        yield None, f"has other frames, landmarks or another dynamic image than {paths.dynamic('').as_posix()}"
     if flows is not None and row["flow"] is not None and flows.get(clip) != _flow_hash(row["flow"]):
         yield None, f"has other flow than {paths.flow('').as_posix()} gives at this size and scaling"
+    if apexes is not None and row["apex"] is not None and apexes.get(clip) != _hash(row["apex"]):
+        yield None, f"has another apex frame than {paths.flow('').as_posix()}"
 
 
-def _picture_faults(row: Row, sizes: Sizes) -> Iterator[Fault]:
-    """Decode the images of a row, checksums checked."""
-    named = [(f"frame {k + 1} of {len(row['frames'])}", png) for k, png in enumerate(row["frames"] or ())]
-    for what, png in (*named, ("dynamic image", row["dynamic_image"])):
-        if png is None and what == "dynamic image":
-            continue
+def _picture_faults(row: Row, sizes: Sizes, *alone: str) -> Iterator[Fault]:
+    """Decode the frames of a row and the images of the columns named, checksums checked."""
+    named = [(f"frame {k + 1} of {len(row['frames'])}", png) for k, png in enumerate(row.get("frames") or ())]
+    named += [(column.replace("_", " "), row[column]) for column in alone if row[column] is not None]
+    for what, png in named:
         try:
             sizes[images.decode_png(png or b"").shape] = None
         except images.ImageError as error:
@@ -271,9 +275,8 @@ def _picture_hashes(name: str) -> dict[str, str]:
 
 
 def _picture_hash(row: Row) -> str:
-    return contents.content_hash(
-        pa.Table.from_pylist([row], schema=pa.schema([TASK.field("frames"), TASK.field("dynamic_image")]))
-    )
+    columns = pa.schema([TASK.field(name) for name in ("frames", "dynamic_image", "landmarks")])
+    return contents.content_hash(pa.Table.from_pylist([row], schema=columns))
 
 
 def _flow_hashes(task: TaskParams) -> dict[str, str]:
@@ -289,8 +292,18 @@ def _flow_hashes(task: TaskParams) -> dict[str, str]:
     return hashes
 
 
+def _apex_hashes(task: TaskParams) -> dict[str, str]:
+    """Hash each clip's apex frame."""
+    rows = (row for release in task.releases for row in _readable_rows(paths.flow(release) / "flow.parquet", FLOW))
+    return {row["clip_id"]: _hash(row["apex_image"]) for row in rows if row["apex_image"] is not None}
+
+
 def _flow_hash(values: Any) -> str:
-    return hashlib.sha256(np.asarray(values, np.float32).tobytes()).hexdigest()
+    return _hash(np.asarray(values, np.float32).tobytes())
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _readable_rows(path: Path, schema: pa.Schema) -> Iterator[Row]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from prep import paths
 from prep.command import Jobs, command, jobs_or_default
-from prep.params import PARAMS_FILE, AlignParams, FlowParams, ParamsError, SynthParams, TaskParams, read_params, section
+from prep.params import PARAMS_FILE, AlignParams, FlowParams, SynthParams, load_task, read_params, section
 from prep.progress import output
 from prep.releases import RELEASES, release_info
 
@@ -233,7 +233,7 @@ def dynamic(task: TaskName) -> None:
     from prep.dynamic import dynamic_images
 
     with command("prep dynamic"):
-        dynamic_images(task, _task(task), paths.dynamic(task))
+        dynamic_images(task, load_task(task, read_params()), paths.dynamic(task))
 
 
 @app.command("task")
@@ -242,11 +242,4 @@ def task_command(task: TaskName) -> None:
     from prep.tasks import gather_task
 
     with command("prep task"):
-        gather_task(task, _task(task), paths.task(task))
-
-
-def _task(name: str) -> TaskParams:
-    tasks: dict[str, Any] = read_params()["tasks"]
-    if name not in tasks:
-        raise ParamsError(f"params.yaml: no task {name!r}; tasks: {', '.join(tasks)}")
-    return section(TaskParams, tasks[name], f"tasks.{name}")
+        gather_task(task, load_task(task, read_params()), paths.task(task))

@@ -4,6 +4,9 @@ The dynamic image is made of exactly the frames that models see: grey, the task'
 by approximate rank pooling (`prep.rank_pooling`), min-max scaled and cut to uint8. Under the rule ``all``
 it is made of every aligned frame; these are not stored again, and models see the dynamic image alone.
 Under ``tim`` frames are interpolated, and ``sampled`` holds the numbers of the frames nearest to them.
+
+A task with landmarks gets those that stage `align` found in the sampled frames, under ``tim`` in the nearest ones.
+A clip in one of whose sampled frames no face was found is left out of such a task: nothing is filled in.
 """
 
 from __future__ import annotations
@@ -78,18 +81,26 @@ def _subjects(task: TaskParams, rejected: list[dict[str, str]]) -> Iterator[pa.T
         return
     for release in task.releases:
         for shard in shards.frame_shards(paths.aligned(release)):
-            columns = ["clip_id", "subject", "frame", "image"]
+            columns = ["clip_id", "subject", "frame", "image", *(["landmarks"] if task.landmarks else [])]
             for table in shards.read_subjects(shard, FRAMES, columns=columns):
                 rows = []
                 for clip_id, group in groupby(table.to_pylist(), key=lambda row: row["clip_id"]):
                     try:
-                        rows.append(_dynamic_row(list(group), task.sampling, task.rank_pooling))
-                    except sampling.SamplingError as error:
-                        rejected.append({"clip_id": clip_id, "reason": Reason.TOO_FEW_FRAMES, "detail": str(error)})
+                        rows.append(_dynamic_row(list(group), task.sampling, task.rank_pooling, task.landmarks))
+                    except (sampling.SamplingError, _LostFace) as error:
+                        lost = isinstance(error, _LostFace)
+                        reason = Reason.LOST_FACE if lost else Reason.TOO_FEW_FRAMES
+                        rejected.append({"clip_id": clip_id, "reason": reason, "detail": str(error)})
                 yield pa.Table.from_pylist(rows, schema=DYNAMIC)
 
 
-def _dynamic_row(clip: list[dict[str, Any]], wanted: Sampling, rule: rank_pooling.Rule) -> dict[str, Any]:
+class _LostFace(Exception):
+    """A sampled frame without landmarks; the message names it."""
+
+
+def _dynamic_row(
+    clip: list[dict[str, Any]], wanted: Sampling, rule: rank_pooling.Rule, landmarks: bool
+) -> dict[str, Any]:
     """Row of `prep.schema.DYNAMIC` for a clip's frames, which are in order."""
     picks, frames = _sample(clip, wanted)
     return {
@@ -98,7 +109,16 @@ def _dynamic_row(clip: list[dict[str, Any]], wanted: Sampling, rule: rank_poolin
         "sampled": [clip[k]["frame"] for k in picks],
         "frames": None if wanted.rule == "all" else [images.encode_png(frame) for frame in frames],
         "dynamic_image": images.encode_png(draw_dynamic_image(frames, rule)),
+        "landmarks": _landmarks([clip[k] for k in picks]) if landmarks else None,
     }
+
+
+def _landmarks(rows: list[dict[str, Any]]) -> list[list[float]]:
+    """Landmarks x0, y0, x1, y1, ... of each sampled frame."""
+    for row in rows:
+        if row["landmarks"] is None:
+            raise _LostFace(f"frame {row['frame']}, one of the sampled ones: no face was found in it, or more than one")
+    return [row["landmarks"] for row in rows]
 
 
 def _sample(clip: list[dict[str, Any]], wanted: Sampling) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:

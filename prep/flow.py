@@ -268,6 +268,7 @@ def flow_row(
     unit: str,
     apex: int | None = None,
     apex_source: str | None = None,
+    apex_image: bytes | None = None,
 ) -> dict[str, Any]:
     """Row of `prep.schema.FLOW`.
 
@@ -283,6 +284,8 @@ def flow_row(
         Number of the apex frame; None for a flow image, which does not say.
     apex_source
         ``annotated`` or ``estimated``; None for a flow image.
+    apex_image
+        Grey PNG of the apex frame's crop; None for a flow image.
     """
     return {
         "clip_id": clip_id,
@@ -291,5 +294,6 @@ def flow_row(
         "side": field.shape[1],
         "apex": apex,
         "apex_source": apex_source,
+        "apex_image": apex_image,
         "flow": field.ravel().tolist(),
     }

@@ -1,5 +1,7 @@
 """Stage `flow`: onset-to-apex optical flow u, v and strain of each clip, from its aligned frames.
 
+The crop of the apex frame goes with it: the input ``apex`` of tasks that ask for it.
+
 Where the sheet names no apex, params.yaml says what happens: the clip is rejected, or its apex is
 estimated (`prep.apex`) and marked as such in the table.
 """
@@ -98,10 +100,14 @@ def _clip_row(clip: list[dict[str, Any]], onset: int | None, apex: int | None, p
         if found is None:
             raise _NoApex(f"the sheet has no apex, and nothing moves in the {len(later)} frames after onset {onset}")
         apex, field = later[found[0]], add_strain(found[1])
+        shown = _grey(frames[apex]["image"])
     else:
-        field = flow_field(first, _grey(frames[apex]["image"]), params.method)
+        shown = _grey(frames[apex]["image"])
+        field = flow_field(first, shown, params.method)
     source = "estimated" if estimate else "annotated"
-    return flow_row(clip[0]["clip_id"], clip[0]["subject"], field, "pixels", apex, source)
+    return flow_row(
+        clip[0]["clip_id"], clip[0]["subject"], field, "pixels", apex, source, apex_image=images.encode_png(shown)
+    )
 
 
 def _grey(png: bytes) -> NDArray[np.uint8]:

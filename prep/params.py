@@ -23,6 +23,7 @@ __all__ = [
     "SynthParams",
     "TaskParams",
     "check_params",
+    "load_task",
     "read_params",
     "section",
 ]
@@ -106,6 +107,16 @@ class AlignParams(Section):
     eye_distance: float = Field(gt=0, lt=1, description="distance of the eye centres, share of the side")
     eye_height: float = Field(gt=0, lt=1, description="height of the eye line from the top, share of the side")
     colour: bool = Field(description="keep RGB crops; false stores grey ones, which every task uses")
+    track: bool = Field(
+        default=False,
+        description="find the landmarks anew in every frame, for tasks with landmarks; crops stay the same. Mode "
+        "per_frame finds them anyway",
+    )
+
+    @property
+    def tracks(self) -> bool:
+        """Whether landmarks are sought in every frame."""
+        return self.track or self.mode == "per_frame"
 
 
 class FlowParams(Section):
@@ -176,18 +187,29 @@ class TaskParams(Section):
     )
     sampling: Sampling | None = Field(default=None, description="absent: the task has no frames")
     flow: FlowInput | None = Field(default=None, description="absent: the task has no flow")
+    apex: bool = Field(default=False, description="gives the apex frame of each clip; `flow.missing_apex` holds for it")
+    landmarks: bool = Field(
+        default=False, description="gives the landmarks of each sampled frame; align.track must be true"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> TaskParams:
         if (self.sampling is None) != (self.rank_pooling is None):
             raise ValueError("give both sampling and rank_pooling (a task with frames) or neither")
-        if self.sampling is None and self.flow is None:
-            raise ValueError("a task needs frames (sampling and rank_pooling), flow, or both")
+        if self.sampling is None and self.flow is None and not self.apex:
+            raise ValueError("a task needs frames (sampling and rank_pooling), flow or apex")
+        if self.landmarks and (self.sampling is None or self.sampling.rule == "all"):
+            raise ValueError("landmarks are those of the sampled frames: give sampling with frames, T of each clip")
         emotions = [emotion for group in self.classes.values() for emotion in group]
         twice = sorted({emotion for emotion in emotions if emotions.count(emotion) > 1})
         if twice:
             raise ValueError(f"emotions in more than one class: {', '.join(twice)}")
         return self
+
+    @property
+    def needs_frames(self) -> bool:
+        """Whether it can be made of releases with image frames alone."""
+        return self.sampling is not None or self.apex
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -196,6 +218,8 @@ class TaskParams(Section):
             "frames": self.sampling is not None and self.sampling.rule != "all",
             "dynamic_image": self.sampling is not None,
             "flow": self.flow is not None,
+            "apex": self.apex,
+            "landmarks": self.landmarks,
         }
         return tuple(name for name, there in given.items() if there)
 
@@ -252,6 +276,26 @@ def check_params(content: Any, path: Path = PARAMS_FILE) -> None:
         for name in content[key]:
             if not isinstance(name, str) or not re.fullmatch(NAME, name):
                 raise ParamsError(f"{path}: {key}.{name}: a name may hold letters, digits, - and _ only")
+
+
+def load_task(name: str, params: dict[str, Any]) -> TaskParams:
+    """One task of params.yaml, checked, also against how its releases are aligned.
+
+    Raises
+    ------
+    ParamsError
+        If there is no such task, its entry is wrong, or it asks for landmarks that are not sought.
+    """
+    tasks = params["tasks"]
+    if name not in tasks:
+        raise ParamsError(f"params.yaml: no task {name!r}; tasks: {', '.join(tasks)}")
+    task = section(TaskParams, tasks[name], f"tasks.{name}")
+    if task.landmarks and not section(AlignParams, params["align"], "align").tracks:
+        raise ParamsError(
+            f"params.yaml: tasks.{name}.landmarks needs landmarks of every frame, which are not sought: set "
+            "align.track: true (about 17 ms a frame), or leave landmarks out"
+        )
+    return task
 
 
 def section(cls: type[S], content: Any, where: str) -> S:

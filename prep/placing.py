@@ -9,6 +9,9 @@
 ================  =============================================================================================
 
 `results/accuracy.md` has what each costs and gains on rendered faces whose truth is known.
+
+With `align.track` landmarks are found anew in each frame under every mode. They move no crop: a transform maps
+them into the crop that the frame gets anyway.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prep import align, drift
-from prep.faces import Face
+from prep.faces import Face, FaceError
 from prep.params import AlignParams
 
 __all__ = ["FaceFinder", "Placed", "place"]
@@ -58,7 +61,8 @@ def place(frames: Iterable[NDArray[np.uint8]], params: AlignParams, finder: Face
 
     Yields
     ------
-    Each frame with its transform. Landmarks come with the first frame, under ``per_frame`` with each.
+    Each frame with its transform. Landmarks come with the first frame; under ``per_frame`` and with ``track`` with
+    each, but for a later frame that only ``track`` looks at and in which no face, or more than one, is found.
 
     Raises
     ------
@@ -76,7 +80,7 @@ def place(frames: Iterable[NDArray[np.uint8]], params: AlignParams, finder: Face
     if params.mode == "first_frame":
         yield first
         for frame in stream:
-            yield Placed(frame, first.transform, None)
+            yield _tracked(Placed(frame, first.transform, None), params, finder)
         return
     waiting: deque[NDArray[np.uint8]] = deque()
 
@@ -89,8 +93,20 @@ def place(frames: Iterable[NDArray[np.uint8]], params: AlignParams, finder: Face
     in_source = align.transform_points(first.landmarks, align.invert(first.transform))
     landmarks: NDArray[np.float64] | None = first.landmarks
     for moved in drift.follow(greys(), drift.face_mask(in_source, first.frame.shape)):
-        yield Placed(waiting.popleft(), drift.undrifted(first.transform, moved), landmarks)
+        placed = Placed(waiting.popleft(), drift.undrifted(first.transform, moved), landmarks)
+        yield placed if landmarks is not None else _tracked(placed, params, finder)
         landmarks = None
+
+
+def _tracked(placed: Placed, params: AlignParams, finder: FaceFinder) -> Placed:
+    """A later frame with the landmarks found in it, where `align.track` asks for them and there are some."""
+    if not params.track:
+        return placed
+    try:
+        face = finder.find(placed.frame)
+    except FaceError:
+        return placed
+    return placed._replace(landmarks=align.transform_points(face.landmarks[:, :2], placed.transform))
 
 
 def _by_its_face(frame: NDArray[np.uint8], params: AlignParams, finder: FaceFinder) -> Placed:

@@ -103,7 +103,7 @@ FRAMES = pa.schema(
         ("frame", pa.int32()),  # the sheet's number of the frame
         ("source", pa.string()),  # relative to the release
         ("image", pa.binary()),  # PNG of the crop
-        ("landmarks", pa.list_(pa.float32())),  # x0, y0, x1, y1, ... in the crop, pixels; null: not sought
+        ("landmarks", pa.list_(pa.float32())),  # x0, y0, x1, y1, ... in the crop, pixels; null: not sought or found
         ("transform", pa.list_(pa.float64())),  # 2x3, row by row: source pixel to crop pixel
     ]
 )
@@ -125,6 +125,7 @@ DYNAMIC = pa.schema(
         ("sampled", pa.list_(pa.int32())),  # the sheet's numbers of the sampled frames; under `tim`, of the nearest
         ("frames", pa.list_(pa.binary())),  # T grey PNGs; null under rule `all`
         ("dynamic_image", pa.binary()),  # grey PNG, min-max scaled
+        ("landmarks", pa.list_(pa.list_(pa.float32()))),  # x0, y0, ... of each of the T; null: not asked for
     ]
 )
 
@@ -136,6 +137,7 @@ FLOW = pa.schema(
         ("side", pa.int32()),
         ("apex", pa.int32()),  # the sheet's number of the frame that flow leads to; null for flow images
         ("apex_source", pa.string()),  # "annotated" or "estimated"; null for flow images
+        ("apex_image", pa.binary()),  # grey PNG of the apex frame's crop; null for flow images
         ("flow", pa.list_(pa.float32())),  # u, v, strain: 3 x side x side, row by row
     ]
 )
@@ -150,6 +152,8 @@ TASK = pa.schema(
         ("frames", pa.list_(pa.binary())),  # null where the task gives none
         ("dynamic_image", pa.binary()),
         ("flow", pa.list_(pa.float32())),  # null where the task has no flow
+        ("apex", pa.binary()),  # grey PNG; null where the task gives none
+        ("landmarks", pa.list_(pa.list_(pa.float32()))),  # x0, y0, x1, y1, ... of each sampled frame; null likewise
     ]
 )
 

@@ -25,6 +25,9 @@ from prep.scratch import open_scratch
 
 __all__ = ["describe_task", "gather_task", "network_flow"]
 
+# Why a clip is left out, by what it lacks; the first one that it lacks names the reason.
+_REASONS = {"frames": Reason.NO_FRAMES, "flow": Reason.NO_FLOW, "apex": Reason.NO_APEX}
+
 
 def gather_task(name: str, task: TaskParams, out: Path) -> None:
     """Write ``clips.parquet``, ``rejected.parquet`` and ``task.json`` of a task, and their checksums.
@@ -62,8 +65,9 @@ def gather_task(name: str, task: TaskParams, out: Path) -> None:
     estimated: set[str] = set()
     if task.sampling is not None:
         inputs["frames"] = _load_frames(name, task)
-    if task.flow is not None:
-        inputs["flow"], estimated = _load_flows(task.releases, task.flow)
+    if task.flow is not None or task.apex:
+        flows, apexes, estimated = _load_flows(task)
+        inputs |= ({"flow": flows} if task.flow else {}) | ({"apex": apexes} if task.apex else {})
     class_names = list(task.classes)
 
     def subject_tables() -> Iterator[pa.Table]:
@@ -74,13 +78,13 @@ def gather_task(name: str, task: TaskParams, out: Path) -> None:
                     continue
                 missing = [what for what, have in inputs.items() if clip_id not in have]
                 if missing:
-                    reason = Reason.NO_FRAMES if "frames" in missing else Reason.NO_FLOW
+                    reason = next(reason for what, reason in _REASONS.items() if what in missing)
                     detail = f"no {' and no '.join(missing)}: see rejected.parquet of the stages before"
                     rejected.append({"clip_id": clip_id, "reason": reason, "detail": detail})
                     continue
                 label = labels[clip["emotion"]]
                 row = {"clip_id": clip_id, "dataset": clip["dataset"], "subject": subject, "label": label}
-                row |= {"class": class_names[label], "frames": None, "dynamic_image": None, "flow": None}
+                row |= {"class": class_names[label]}
                 for have in inputs.values():
                     row |= have[clip_id]
                 rows.append(row)
@@ -107,7 +111,8 @@ def gather_task(name: str, task: TaskParams, out: Path) -> None:
             console.print(f"task {name}: {names} written by `prep simulate`: scores say nothing about real faces")
         guessed = sum(row["clip_id"] in estimated for row in kept)
         if guessed:
-            console.print(f"task {name}: the flow of {guessed} clips leads to an apex that is estimated, not annotated")
+            what = f"the flow of {guessed} clips leads to an apex" if task.flow else f"{guessed} clips have an apex"
+            console.print(f"task {name}: {what} that is estimated, not annotated")
 
     with open_scratch(f"task-{name}", "whole") as scratch:
         scratch.publish({out: build})
@@ -135,20 +140,26 @@ def describe_task(name: str, task: TaskParams) -> dict[str, Any]:
 
 
 def _load_frames(name: str, task: TaskParams) -> dict[str, dict[str, Any]]:
-    given = [key for key in ("frames", "dynamic_image") if key in task.inputs]
+    given = [key for key in ("frames", "dynamic_image", "landmarks") if key in task.inputs]
     rows = shards.read_rows(paths.dynamic(name) / "dynamic.parquet", DYNAMIC, columns=["clip_id", *given])
     return {row["clip_id"]: {key: row[key] for key in given} for row in rows}
 
 
-def _load_flows(releases: list[str], wanted: FlowInput) -> tuple[dict[str, dict[str, Any]], set[str]]:
-    """Flow of every clip, and the clips whose apex is estimated."""
-    flows, estimated = {}, set()
-    for release in releases:
-        for row in shards.read_rows(paths.flow(release) / "flow.parquet", FLOW):
-            flows[row["clip_id"]] = {"flow": network_flow(row, wanted).ravel().tolist()}
+def _load_flows(task: TaskParams) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]], set[str]]:
+    """Flow and apex frame of every clip that has one, and the clips whose apex is estimated."""
+    flows, apexes, estimated = {}, {}, set()
+    columns = ["clip_id", "apex_source", *(["unit", "side", "flow"] if task.flow else [])]
+    columns += ["apex_image"] if task.apex else []
+    for release in task.releases:
+        for row in shards.read_rows(paths.flow(release) / "flow.parquet", FLOW, columns=columns):
+            clip_id = row["clip_id"]
+            if task.flow:
+                flows[clip_id] = {"flow": network_flow(row, task.flow).ravel().tolist()}
+            if task.apex and row["apex_image"] is not None:
+                apexes[clip_id] = {"apex": row["apex_image"]}
             if row["apex_source"] == "estimated":
-                estimated.add(row["clip_id"])
-    return flows, estimated
+                estimated.add(clip_id)
+    return flows, apexes, estimated
 
 
 def network_flow(row: dict[str, Any], wanted: FlowInput) -> np.ndarray:

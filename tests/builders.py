@@ -129,6 +129,8 @@ def task_rows(
                         "frames": [images.encode_png(frame) for frame in frames],
                         "dynamic_image": images.encode_png(frames[-1]),
                         "flow": flow.ravel().tolist(),
+                        "apex": images.encode_png(frames[length // 2]),
+                        "landmarks": rng.uniform(0, side, (length, 136)).astype(np.float32).tolist(),
                     }
                 )
     return rows

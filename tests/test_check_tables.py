@@ -291,6 +291,8 @@ NOISE = images.encode_png(np.zeros((5, 7), np.uint8))
         ("flow", of(0, apex=5), f"has flow to frame 5, the apex of the manifest is {FIRST + 1}"),
         ("flow", of(0, apex_source="estimated"), f"as an estimate, the apex of the manifest is {FIRST + 1}"),
         ("flow", of(0, apex_source=None), "has flow to an apex from None"),
+        ("flow", of(0, apex_image=None), "has no apex image"),
+        ("flow", of(0, apex_image=b"x"), "cannot be decoded: apex image (not_an_image)"),
         ("dynamic", of(0, sampled=None), "has no sampled frames"),
         ("dynamic", of(0, sampled=[3, 5, 4, 6]), "has sampled frames out of order: [3, 5, 4, 6]"),
         ("dynamic", of(0, sampled=[3, 4, 5]), "has 4 images of 3 sampled frames"),
@@ -320,8 +322,8 @@ def test_a_sampled_frame_that_the_clip_does_not_have(tables: None) -> None:
 @pytest.mark.parametrize(
     ("column", "expected"),
     [
-        ("frames", "has other frames or another dynamic image than data/dynamic"),
-        ("dynamic_image", "has other frames or another dynamic image than data/dynamic"),
+        ("frames", "has other frames, landmarks or another dynamic image than data/dynamic"),
+        ("dynamic_image", "has other frames, landmarks or another dynamic image than data/dynamic"),
         ("flow", "has other flow than data/flow gives at this size and scaling"),
     ],
 )
@@ -335,7 +337,7 @@ def test_inputs_of_another_clip(tables: None, column: str, expected: str) -> Non
 def test_reordered_frames(tables: None, table: str) -> None:
     """Their numbers are not stored with them: that the two tables differ tells."""
     change_groups(table, lambda groups: groups[0][0]["frames"].reverse())
-    assert said(problems_of(FILES["task"][0]), "has other frames or another dynamic image") == [(A, None)]
+    assert said(problems_of(FILES["task"][0]), "has other frames, landmarks or another dynamic image") == [(A, None)]
 
 
 @pytest.mark.parametrize(
@@ -426,3 +428,15 @@ def test_no_stage_works_meanwhile(tables: None, monkeypatch: pytest.MonkeyPatch)
     for stage in looked:
         with FileLock(f".scratch/{stage}.lock").acquire(timeout=0):
             pass
+
+
+def test_an_apex_frame_of_another_clip(tables: None) -> None:
+    task = task_of("tiny").model_copy(update={"apex": True})
+    gather_task("tiny", task, paths.task("tiny"))
+    assert check_task("tiny", task).problems == []
+    path, schema = FILES["task"]
+    groups = [table.to_pylist() for _, table in shards.read_groups(path, schema) if isinstance(table, pa.Table)]
+    exchanged("apex")(groups)
+    shards.write_subjects(path, schema, (pa.Table.from_pylist(group, schema=schema) for group in groups))
+    found = check_task("tiny", task).problems
+    assert said(found, "has another apex frame than data/flow") == [(A, None), (B, None)]

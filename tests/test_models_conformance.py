@@ -9,6 +9,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ SHAPES = {
     "frames": (8, 1, 48, 48),
     "dynamic_image": (1, 48, 48),
     "flow": (3, 28, 28),
+    "apex": (1, 48, 48),
     "landmarks": (8, 68, 2),
 }
 ALL = list_models()
@@ -180,13 +182,22 @@ def test_output_and_loss(name: str, num_classes: int) -> None:
     if output.scores is not None:
         assert output.scores.shape == (4, SHAPES["frames"][0])
     terms = model.loss(output, labels, targets)
-    assert "cross_entropy" in terms
+    losses = model.classification_losses(output, labels)
+    assert losses.shape == (4,)
+    torch.testing.assert_close(losses.mean(), terms[model.classification])
+    torch.testing.assert_close(model.classification_losses(_first(output), labels[:1]), losses[:1])
     assert all(term.ndim == 0 and torch.isfinite(term) for term in terms.values())
 
     sum(terms.values()).backward()
     # what a model freezes is not trained, and needs no gradient
     unreached = [key for key, value in model.named_parameters() if value.requires_grad and value.grad is None]
     assert unreached == []
+
+
+def _first(output: ModelOutput) -> ModelOutput:
+    """What was said of the first clip."""
+    cut: dict[str, Any] = {key: None if value is None else value[:1] for key, value in vars(output).items()}
+    return replace(output, **cut)
 
 
 @pytest.mark.parametrize("name", MODULES)

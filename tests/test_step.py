@@ -26,7 +26,14 @@ from tests.builders import params, run_of, smallest_preset, task_rows, torch_as_
 MODULES = [name for name in list_models() if model_info(name).kind == "module"]
 CPU = torch.device("cpu")
 CLIPS, CLASSES = 6, 3
-SHAPES = {"frames": (8, 1, 32, 32), "dynamic_image": (1, 32, 32), "flow": (3, 28, 28)}
+SHAPES = {
+    "frames": (8, 1, 32, 32),
+    "dynamic_image": (1, 32, 32),
+    "flow": (3, 28, 28),
+    "apex": (1, 40, 40),
+    "landmarks": (8, 68, 2),
+}
+MEASURED = ("flow", "landmarks")  # the others are images
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 
 
@@ -51,7 +58,7 @@ def noise(name: str) -> ClipSet:
     inputs: dict[str, Any] = {}
     for key in dict.fromkeys((*info.inputs, *info.targets)):
         shape = (CLIPS, *SHAPES[key])
-        inputs[key] = rng.random(shape, np.float32) if key == "flow" else rng.integers(0, 256, shape, np.uint8)
+        inputs[key] = rng.random(shape, np.float32) if key in MEASURED else rng.integers(0, 256, shape, np.uint8)
     names = tuple(f"r/s{k}/c" for k in range(CLIPS))
     return ClipSet(names, tuple(f"r/s{k}" for k in range(CLIPS)), np.arange(CLIPS) % CLASSES, inputs)
 
