@@ -46,6 +46,9 @@ class ModelSettings(Section):
     batch_size: int | None = Field(default=None, ge=2, description="clips in a batch")
     lr: float | None = Field(default=None, gt=0, description="Adam's learning rate")
     weight_decay: float | None = Field(default=None, ge=0, description="Adam's L2 penalty")
+    stack: int | None = Field(
+        default=None, ge=2, description="folds trained together, in order of subject; absent: each alone"
+    )
     model: dict[str, Any] = Field(default_factory=dict, description="the model's own options")
 
 

@@ -1,0 +1,392 @@
+"""Small networks of one form, trained together: each layer computes all of them, each with its own weights.
+
+`Stack` lays the weights of F models one behind the other and runs the first model's code under ``torch.func.vmap``,
+which gives every tensor an axis of folds: what the code between the layers does is right by construction. Layers
+whose stacked form needs care, or would be slow, are replaced by the ones below. Batches may differ in size: each
+fold's clips come first, padding after them, and `Stack` keeps padding out of batch norm's statistics and of the
+gradients. Dropout draws for each fold from that fold's generator, in the shapes that the fold has alone.
+
+On the CPU the clips of a batch lie innermost, (F, C, H, W, B): a convolution copies long runs and is one matrix
+product for each fold, pooling takes the clips as vector lanes, and batch norm reads one run for each channel,
+whatever the number of channels. On other devices torch's own layouts are kept, and a convolution of F models is
+one of F groups.
+
+A model can be stacked if it is built of the layers in `STACKED` and of code that keeps the clips of a batch apart.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from models.blocks import Classifier
+
+__all__ = ["STACKED", "Stack", "refusal"]
+
+
+class _Layer(torch.autograd.Function):
+    """Calls a layer's stacked form with the tensors of all folds, the folds' axis first."""
+
+    @staticmethod
+    def forward(layer: Any, *tensors: Tensor | None) -> Tensor:
+        raise AssertionError("a stacked layer is called under vmap alone")
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        pass
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], layer: Any, *tensors: Tensor | None) -> tuple[Tensor, int]:
+        """All folds at once; a tensor without an axis of folds is the same in each."""
+        whole = [
+            None if tensor is None else tensor.expand(info.batch_size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
+            for tensor, dim in zip(tensors, in_dims[1:], strict=True)
+        ]
+        return layer.stacked(*whole), 0
+
+
+def _rows(x: Tensor) -> Tensor:
+    """(F, B, C, H, W) -> (F, C, H, W, B), contiguous: a view where the memory has this order already."""
+    return x.permute(0, 2, 3, 4, 1).contiguous()
+
+
+def _clips(x: Tensor) -> Tensor:
+    """(F, C, H, W, B) -> (F, B, C, H, W), a view."""
+    return x.permute(0, 4, 1, 2, 3)
+
+
+class _Convolution(torch.autograd.Function):
+    """Convolution of padded rows (F, C, H, W, B), fold by fold: the patches of one fold stay in the cache."""
+
+    @staticmethod
+    def _patches(x: Tensor, layer: nn.Conv2d, size: tuple[int, int]) -> Tensor:
+        """Patches (C kh kw, h w B) of one fold (C, H, W, B)."""
+        (kh, kw), (sh, sw), (dh, dw) = layer.kernel_size, layer.stride, layer.dilation  # type: ignore[misc]
+        channel, row, column, clip = x.stride()
+        shape = (x.shape[0], kh, kw, *size, x.shape[3])
+        strides = (channel, dh * row, dw * column, sh * row, sw * column, clip)
+        return x.as_strided(shape, strides, x.storage_offset()).reshape(x.shape[0] * kh * kw, -1)
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, layer: nn.Conv2d) -> Tensor:
+        folds, outputs, *_ = weight.shape
+        size = [
+            (x.shape[2 + k] - layer.dilation[k] * (layer.kernel_size[k] - 1) - 1) // layer.stride[k] + 1 for k in (0, 1)
+        ]
+        y = x.new_empty(folds, outputs, *size, x.shape[4])
+        for fold in range(folds):
+            patches = _Convolution._patches(x[fold], layer, (size[0], size[1]))
+            out = y[fold].flatten(1)
+            if bias is None:
+                torch.mm(weight[fold].flatten(1), patches, out=out)
+            else:
+                torch.addmm(bias[fold, :, None], weight[fold].flatten(1), patches, out=out)
+        ctx.save_for_backward(x, weight)
+        ctx.layer, ctx.biased = layer, bias is not None
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        x, weight = ctx.saved_tensors
+        layer, size = ctx.layer, gradient.shape[2:4]
+        (kh, kw), (sh, sw), (dh, dw) = layer.kernel_size, layer.stride, layer.dilation
+        gradient = gradient.contiguous()
+        to_weight = torch.empty_like(weight)
+        to_x = torch.zeros_like(x) if ctx.needs_input_grad[0] else None
+        for fold in range(len(weight)):
+            out = gradient[fold].flatten(1)  # (outputs, h w B)
+            torch.mm(out, _Convolution._patches(x[fold], layer, size).T, out=to_weight[fold].flatten(1))
+            if to_x is None:
+                continue
+            spread = (weight[fold].flatten(1).T @ out).view(x.shape[1], kh, kw, *size, x.shape[4])
+            for i in range(kh):
+                for j in range(kw):
+                    rows = slice(i * dh, i * dh + sh * (size[0] - 1) + 1, sh)
+                    columns = slice(j * dw, j * dw + sw * (size[1] - 1) + 1, sw)
+                    to_x[fold, :, rows, columns] += spread[:, i, j]
+        to_bias = gradient.flatten(2).sum(2) if ctx.biased else None
+        return to_x, to_weight, to_bias, None
+
+
+def _in_groups(x: Tensor, weight: Tensor, bias: Tensor | None, layer: nn.Conv2d) -> Tensor:
+    """Convolution of (F, B, C, H, W) as one of F groups, for devices that have kernels for it."""
+    folds = len(weight)
+    joined = x.transpose(0, 1).flatten(1, 2)  # (B, F C, H, W)
+    biases = None if bias is None else bias.flatten()
+    y = F.conv2d(joined, weight.flatten(0, 1), biases, layer.stride, layer.padding, layer.dilation, groups=folds)
+    return y.unflatten(1, (folds, -1)).transpose(0, 1)
+
+
+class StackedConv2d(nn.Conv2d):
+    """A convolution's stacked form."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) of each fold."""
+        return _Layer.apply(self, x, self.weight, self.bias)  # type: ignore[no-any-return]
+
+    def stacked(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """(F, B, C, H, W) -> (F, B, outputs, h, w)."""
+        if x.device.type != "cpu":
+            return _in_groups(x, weight, bias, self)
+        if torch.is_autocast_enabled("cpu"):  # torch does this for its own layers
+            kind = torch.get_autocast_dtype("cpu")
+            x, weight, bias = x.to(kind), weight.to(kind), None if bias is None else bias.to(kind)
+        above, beside = self.padding  # type: ignore[misc]
+        rows = _rows(x)
+        if above or beside:
+            rows = F.pad(rows, (0, 0, beside, beside, above, above))
+        return _clips(_Convolution.apply(rows, weight, bias, self))  # type: ignore[arg-type]
+
+
+class _Normalisation(torch.autograd.Function):
+    """Batch norm of rows (F, C, H, W, B) over the clips that are no padding; also gives mean and variance (F, C)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, valid: Tensor | None, count: Tensor, eps: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        def total(values: Tensor) -> Tensor:
+            return (values if valid is None else values * valid).flatten(2).sum(2)  # (F, C)
+
+        mean = total(x) / count
+        centred = x - mean[:, :, None, None, None]
+        kept = centred if valid is None else centred * valid
+        variance = torch.linalg.vecdot(kept.flatten(2), kept.flatten(2)) / count
+        scale = (variance + eps).rsqrt()
+        y = (centred * (weight * scale)[:, :, None, None, None]).add_(bias[:, :, None, None, None])
+        ctx.save_for_backward(centred, weight, scale, count, valid)
+        ctx.mark_non_differentiable(mean, variance)
+        return y, mean, variance
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        centred, weight, scale, count, valid = ctx.saved_tensors
+        if valid is not None:
+            gradient = gradient * valid
+        gradient = gradient.contiguous()
+        to_bias = gradient.flatten(2).sum(2)  # (F, C)
+        along = torch.linalg.vecdot(gradient.flatten(2), centred.flatten(2))
+        slope = (along * scale.square() / count)[:, :, None, None, None]
+        to_x = (gradient - centred * slope).sub_((to_bias / count)[:, :, None, None, None])
+        to_x.mul_((weight * scale)[:, :, None, None, None])
+        if valid is not None:
+            to_x.mul_(valid)
+        return to_x, along * scale, to_bias, None, None, None
+
+
+class StackedBatchNorm2d(nn.BatchNorm2d):
+    """Batch norm's stacked form, in training: padding enters neither the batch's statistics nor the running ones."""
+
+    batch: _Batch
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) of each fold."""
+        return _Layer.apply(  # type: ignore[no-any-return]
+            self, x, self.weight, self.bias, self.running_mean, self.running_var, self.num_batches_tracked
+        )
+
+    def stacked(
+        self, x: Tensor, weight: Tensor, bias: Tensor, running_mean: Tensor, running_var: Tensor, batches: Tensor
+    ) -> Tensor:
+        """(F, B, C, H, W) -> the same; the running statistics are updated in place."""
+        size, momentum = x.shape[3] * x.shape[4], self.momentum
+        assert momentum is not None
+        rows = _rows(x)
+        wide = rows if rows.dtype == torch.float64 else rows.float()
+        valid = None if self.batch.full else self.batch.valid[:, None, None, None, :].to(wide.dtype)
+        count = self.batch.counts[:, None].to(wide.dtype) * size  # (F, 1), values in a channel
+        y, mean, variance = _Normalisation.apply(wide, weight, bias, valid, count, self.eps)
+        with torch.no_grad():
+            running_mean.lerp_(mean, momentum)
+            running_var.lerp_(variance * (count / (count - 1)), momentum)
+            batches.add_(1)
+        return _clips(y.to(x.dtype))
+
+
+class StackedDropout(nn.Dropout):
+    """Dropout's stacked form, in training: each fold's mask from its own generator."""
+
+    batch: _Batch
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape (B, ...) of each fold."""
+        return x if self.p == 0 else _Layer.apply(self, x)  # type: ignore[no-any-return]
+
+    def stacked(self, x: Tensor) -> Tensor:
+        """(F, B, ...) -> the same. As torch on the CPU does it for each fold alone, draw for draw."""
+        kept = torch.ones(x.shape, dtype=x.dtype, device=x.device)
+        for mask, clips, generator in zip(kept, self.batch.sizes, self.batch.generators, strict=False):
+            mask[:clips].bernoulli_(1 - self.p, generator=generator)
+        return x * kept.div_(1 - self.p)
+
+
+def _pooled(layer: nn.MaxPool2d | nn.AvgPool2d, kind: Any, x: Tensor) -> Tensor:
+    """Pool (F, B, C, H, W): on the CPU the clips are the channels of torch's channels-last kernels."""
+    if x.device.type != "cpu":
+        return kind.forward(layer, x.flatten(0, 1)).unflatten(0, x.shape[:2])  # type: ignore[no-any-return]
+    rows = _rows(x)
+    y = kind.forward(layer, rows.flatten(0, 1).permute(0, 3, 1, 2))  # (F C, B, h, w)
+    return _clips(y.permute(0, 2, 3, 1).unflatten(0, rows.shape[:2]))
+
+
+class StackedMaxPool2d(nn.MaxPool2d):
+    """Max-pooling's stacked form."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) of each fold."""
+        return _Layer.apply(self, x)  # type: ignore[no-any-return]
+
+    def stacked(self, x: Tensor) -> Tensor:
+        """(F, B, C, H, W) -> (F, B, C, h, w)."""
+        return _pooled(self, nn.MaxPool2d, x)
+
+
+class StackedAvgPool2d(nn.AvgPool2d):
+    """Average pooling's stacked form."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) of each fold."""
+        return _Layer.apply(self, x)  # type: ignore[no-any-return]
+
+    def stacked(self, x: Tensor) -> Tensor:
+        """(F, B, C, H, W) -> (F, B, C, h, w)."""
+        return _pooled(self, nn.AvgPool2d, x)
+
+
+# Layers whose stacked form is here, and those that vmap computes as they are.
+STACKED: Mapping[type[nn.Module], type[nn.Module] | None] = {
+    nn.Conv2d: StackedConv2d,
+    nn.BatchNorm2d: StackedBatchNorm2d,
+    nn.Dropout: StackedDropout,
+    nn.MaxPool2d: StackedMaxPool2d,
+    nn.AvgPool2d: StackedAvgPool2d,
+    nn.Linear: None,
+    nn.ReLU: None,
+    nn.Flatten: None,
+    nn.Identity: None,
+    nn.Sequential: None,
+    nn.ModuleList: None,
+}
+
+
+class _Batch:
+    """The batch at work, as the layers see it: which clips are no padding, and who draws the masks."""
+
+    valid: Tensor  # (F, B), 1 for a clip and 0 for padding
+    counts: Tensor  # (F,)
+    sizes: Sequence[int]  # the same numbers, known without asking the device
+    generators: Sequence[torch.Generator]
+    full: bool
+
+
+def refusal(model: nn.Module) -> str | None:
+    """Why a model cannot be stacked; None if it can, as far as its layers tell."""
+    if type(model).loss is not Classifier.loss:  # type: ignore[union-attr]
+        return "its loss is not the cross-entropy alone"
+    for name, module in model.named_modules():
+        if type(module).__module__.startswith("torch.") and type(module) not in STACKED:
+            return f"layer {name} is a {type(module).__name__}; layers with a stacked form: " + ", ".join(
+                kind.__name__ for kind in STACKED
+            )
+        if isinstance(module, nn.Conv2d) and (
+            module.groups != 1 or module.padding_mode != "zeros" or isinstance(module.padding, str)
+        ):
+            return f"layer {name} has groups, or another padding than a number of zeros"
+        if isinstance(module, nn.BatchNorm2d) and not (
+            module.affine and module.track_running_stats and module.momentum is not None
+        ):
+            return f"layer {name} has no weights, no running statistics or no momentum"
+    return None
+
+
+class Stack:
+    """F models of one form as one.
+
+    Parameters
+    ----------
+    models
+        Of one class and one set of options, on one device, in training mode. Their parameters and running statistics
+        become views of this stack's: what trains the stack trains them.
+    generators
+        Of each model, for its dropout; on the models' device.
+
+    Raises
+    ------
+    TypeError
+        If the models cannot be stacked (`refusal`).
+    """
+
+    def __init__(self, models: Sequence[Classifier], generators: Sequence[torch.Generator]) -> None:
+        reason = refusal(models[0])
+        if reason:
+            raise TypeError(f"{type(models[0]).__name__} cannot be stacked: {reason}")
+        self.models, self.generators, self.batch = list(models), list(generators), _Batch()
+        self._template = copy.deepcopy(models[0]).train()
+        for module in self._template.modules():
+            form = STACKED.get(type(module))
+            if form is not None:
+                module.__class__ = form
+            if isinstance(module, nn.ReLU):
+                module.inplace = False
+            if isinstance(module, StackedBatchNorm2d | StackedDropout):
+                module.batch = self.batch
+        self.parameters = {
+            name: torch.stack([dict(model.named_parameters())[name].detach() for model in models]).requires_grad_()
+            for name, _ in models[0].named_parameters()
+        }
+        kept = set(models[0].state_dict()) - set(self.parameters)  # buffers that are the same in all stay as they are
+        self.buffers = {
+            name: torch.stack([dict(model.named_buffers())[name] for model in models]) for name in sorted(kept)
+        }
+        for k, model in enumerate(models):
+            for name, parameter in model.named_parameters():
+                parameter.data = self.parameters[name].detach()[k]
+            for name, buffer in model.named_buffers():
+                if name in self.buffers:
+                    buffer.data = self.buffers[name][k]
+
+    def logits(
+        self, inputs: Mapping[str, Tensor], sizes: Sequence[int], valid: Tensor, counts: Tensor
+    ) -> Tensor:
+        """Forward pass of the first models in training mode, one for each entry of ``sizes``.
+
+        Parameters
+        ----------
+        inputs
+            For each input name (F, B, ...), padding last.
+        sizes
+            Clips of each fold that are no padding.
+        valid
+            (F, B), 1 for a clip and 0 for padding.
+        counts
+            (F,), ``sizes`` on the device.
+
+        Returns
+        -------
+        Tensor
+            (F, B, num_classes); those of padding mean nothing.
+        """
+        folds, longest = valid.shape
+        self.batch.valid, self.batch.counts, self.batch.sizes = valid, counts, sizes
+        self.batch.generators, self.batch.full = self.generators, min(sizes) == longest
+        state = self.parameters | self.buffers
+        if folds < len(self.models):
+            state = {name: tensor[:folds] for name, tensor in state.items()}
+
+        def one(state: dict[str, Tensor], inputs: dict[str, Tensor]) -> Tensor:
+            return functional_call(self._template, state, kwargs=inputs).logits  # type: ignore[no-any-return]
+
+        return vmap(one)(state, dict(inputs))  # type: ignore[no-any-return]
+
+    def gradients_to_models(self, folds: int) -> None:
+        """Give the first ``folds`` models their part of the stack's gradients, and the others none."""
+        for k, model in enumerate(self.models):
+            for name, parameter in model.named_parameters():
+                gradient = self.parameters[name].grad
+                parameter.grad = gradient[k] if k < folds and gradient is not None else None
