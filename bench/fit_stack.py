@@ -100,7 +100,7 @@ class StackStep:
             for name, tensor in self.tensors.items()
         }
         with autocast(self.run, self.device):
-            logits = self.stack.logits(inputs, sizes, valid, counts)  # (F, B, classes)
+            logits = self.stack.logits(inputs, sizes, counts)  # (F, B, classes)
             each = F.cross_entropy(logits.flatten(0, 1), self.labels[batch].flatten(), reduction="none")
         losses = (each.view_as(valid) * valid).sum(dim=1) / counts
         for parameter in self.stack.parameters.values():
@@ -144,6 +144,7 @@ def fit_stack(
     settings, place = run.settings, torch.device(device)
     assert settings.epochs and settings.batch_size
     set_up_torch(place, run.train.deterministic)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # a pass over every new tensor; nothing here reads one
     learners = [_Learner.of(run, clips, fold, classes, place) for fold in folds]
     # those with most batches first, so that the folds at work are always the first ones
     at_work = sorted(learners, key=lambda learner: -learner.batches)

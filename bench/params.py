@@ -169,6 +169,16 @@ def _check_protocol(name: str, entry: RunEntry, model: ModelInfo) -> None:
         raise ParamsError(f"runs.{name}: {entry.model} {how}: own_set_normalisation would change nothing")
 
 
+def _check_stack(name: str, entry: RunEntry, model: ModelInfo) -> None:
+    alone = f"set: {{stack: null}} in runs.{name} trains each fold alone"
+    if not model.stackable:
+        raise ParamsError(f"runs.{name}: {entry.model} cannot be stacked; take `stack` out of its options, or {alone}")
+    if entry.protocol != "honest":
+        raise ParamsError(f"runs.{name}: protocol {entry.protocol} chooses an epoch for each fold; {alone}")
+    if entry.faults.frozen_batch_norm:
+        raise ParamsError(f"runs.{name}: stacked folds cannot rebuild the fault frozen_batch_norm; {alone}")
+
+
 def _settings(name: str, entry: RunEntry, model: ModelInfo, params: dict[str, Any]) -> ModelSettings:
     options = params["options"]
     if entry.model not in options:
@@ -178,7 +188,9 @@ def _settings(name: str, entry: RunEntry, model: ModelInfo, params: dict[str, An
     merged = default.model_dump() | override.model_dump(exclude_unset=True)
     merged["model"] = default.model | override.model
     settings = section(ModelSettings, merged, f"runs.{name}")
-    recipe = {key: value for key, value in merged.items() if key != "model"}
+    if settings.stack:
+        _check_stack(name, entry, model)
+    recipe = {key: value for key, value in merged.items() if key not in ("model", "stack")}
     if model.kind == "module":
         absent = [key for key, value in recipe.items() if value is None]
         if absent:
@@ -192,8 +204,11 @@ def _settings(name: str, entry: RunEntry, model: ModelInfo, params: dict[str, An
 
 
 def changes_of(run: Run) -> str:
-    """What a run sets that its model's options do not, as a table prints it: ``pooling learned, lr 0.001``."""
-    recipe = {key: value for key, value in run.entry.set.items() if key != "model"}
+    """What a run sets that its model's options do not, as a table prints it: ``pooling learned, lr 0.001``.
+
+    Who is stacked with whom is left out: it changes the rounding alone.
+    """
+    recipe = {key: value for key, value in run.entry.set.items() if key not in ("model", "stack")}
     return ", ".join(f"{key} {value}" for key, value in (run.entry.set.get("model", {}) | recipe).items())
 
 

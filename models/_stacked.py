@@ -144,40 +144,49 @@ class StackedConv2d(nn.Conv2d):
         return _clips(_Convolution.apply(rows, weight, bias, self))  # type: ignore[arg-type]
 
 
+def _clear(rows: Tensor, sizes: Sequence[int]) -> Tensor:
+    """Put zero where (F, C, H, W, B) holds padding, in place."""
+    for fold, size in zip(rows, sizes, strict=True):
+        if size < rows.shape[4]:
+            fold[..., size:] = 0
+    return rows
+
+
 class _Normalisation(torch.autograd.Function):
-    """Batch norm of rows (F, C, H, W, B) over the clips that are no padding; also gives mean and variance (F, C)."""
+    """Batch norm of rows (F, C, H, W, B) over the clips that are no padding; also gives mean and variance (F, C).
+
+    Nothing that comes back from the loss reaches padding: only what batch norm's own statistics would send there is
+    cleared.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, valid: Tensor | None, count: Tensor, eps: float
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, count: Tensor, sizes: Sequence[int], eps: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        def total(values: Tensor) -> Tensor:
-            return (values if valid is None else values * valid).flatten(2).sum(2)  # (F, C)
-
-        mean = total(x) / count
-        centred = x - mean[:, :, None, None, None]
-        kept = centred if valid is None else centred * valid
-        variance = torch.linalg.vecdot(kept.flatten(2), kept.flatten(2)) / count
+        total = x.flatten(2).sum(2)  # (F, C)
+        for fold, (rows, size) in enumerate(zip(x, sizes, strict=True)):
+            if size < x.shape[4]:
+                total[fold] -= rows[..., size:].sum((1, 2, 3))
+        mean = total / count
+        centred = _clear(x - mean[:, :, None, None, None], sizes)
+        variance = torch.linalg.vecdot(centred.flatten(2), centred.flatten(2)) / count
         scale = (variance + eps).rsqrt()
         y = (centred * (weight * scale)[:, :, None, None, None]).add_(bias[:, :, None, None, None])
-        ctx.save_for_backward(centred, weight, scale, count, valid)
+        ctx.save_for_backward(centred, weight, scale, count)
+        ctx.sizes = sizes
         ctx.mark_non_differentiable(mean, variance)
         return y, mean, variance
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        centred, weight, scale, count, valid = ctx.saved_tensors
-        if valid is not None:
-            gradient = gradient * valid
+        centred, weight, scale, count = ctx.saved_tensors
         gradient = gradient.contiguous()
         to_bias = gradient.flatten(2).sum(2)  # (F, C)
         along = torch.linalg.vecdot(gradient.flatten(2), centred.flatten(2))
         slope = (along * scale.square() / count)[:, :, None, None, None]
-        to_x = (gradient - centred * slope).sub_((to_bias / count)[:, :, None, None, None])
+        to_x = (gradient - (to_bias / count)[:, :, None, None, None]).sub_(centred * slope)
         to_x.mul_((weight * scale)[:, :, None, None, None])
-        if valid is not None:
-            to_x.mul_(valid)
-        return to_x, along * scale, to_bias, None, None, None
+        return _clear(to_x, ctx.sizes), along * scale, to_bias, None, None, None
 
 
 class StackedBatchNorm2d(nn.BatchNorm2d):
@@ -199,9 +208,8 @@ class StackedBatchNorm2d(nn.BatchNorm2d):
         assert momentum is not None
         rows = _rows(x)
         wide = rows if rows.dtype == torch.float64 else rows.float()
-        valid = None if self.batch.full else self.batch.valid[:, None, None, None, :].to(wide.dtype)
         count = self.batch.counts[:, None].to(wide.dtype) * size  # (F, 1), values in a channel
-        y, mean, variance = _Normalisation.apply(wide, weight, bias, valid, count, self.eps)
+        y, mean, variance = _Normalisation.apply(wide, weight, bias, count, self.batch.sizes, self.eps)
         with torch.no_grad():
             running_mean.lerp_(mean, momentum)
             running_var.lerp_(variance * (count / (count - 1)), momentum)
@@ -278,11 +286,9 @@ STACKED: Mapping[type[nn.Module], type[nn.Module] | None] = {
 class _Batch:
     """The batch at work, as the layers see it: which clips are no padding, and who draws the masks."""
 
-    valid: Tensor  # (F, B), 1 for a clip and 0 for padding
-    counts: Tensor  # (F,)
+    counts: Tensor  # (F,), clips of each fold that are no padding
     sizes: Sequence[int]  # the same numbers, known without asking the device
     generators: Sequence[torch.Generator]
-    full: bool
 
 
 def refusal(model: nn.Module) -> str | None:
@@ -351,9 +357,7 @@ class Stack:
                 if name in self.buffers:
                     buffer.data = self.buffers[name][k]
 
-    def logits(
-        self, inputs: Mapping[str, Tensor], sizes: Sequence[int], valid: Tensor, counts: Tensor
-    ) -> Tensor:
+    def logits(self, inputs: Mapping[str, Tensor], sizes: Sequence[int], counts: Tensor) -> Tensor:
         """Forward pass of the first models in training mode, one for each entry of ``sizes``.
 
         Parameters
@@ -362,19 +366,16 @@ class Stack:
             For each input name (F, B, ...), padding last.
         sizes
             Clips of each fold that are no padding.
-        valid
-            (F, B), 1 for a clip and 0 for padding.
         counts
             (F,), ``sizes`` on the device.
 
         Returns
         -------
         Tensor
-            (F, B, num_classes); those of padding mean nothing.
+            (F, B, num_classes). Those of padding mean nothing and must not enter the loss.
         """
-        folds, longest = valid.shape
-        self.batch.valid, self.batch.counts, self.batch.sizes = valid, counts, sizes
-        self.batch.generators, self.batch.full = self.generators, min(sizes) == longest
+        folds = len(sizes)
+        self.batch.counts, self.batch.sizes, self.batch.generators = counts, sizes, self.generators
         state = self.parameters | self.buffers
         if folds < len(self.models):
             state = {name: tensor[:folds] for name, tensor in state.items()}

@@ -83,6 +83,9 @@ class ModelInfo:
     scales_itself
         Whether its output is the same whatever the scale and offset of its inputs, so that normalising
         them over a set of clips changes nothing.
+    stackable
+        Whether the models of several folds can be trained as one (`models._stacked`): it is built of the layers
+        listed there, its loss is the cross-entropy alone, and its code keeps the clips of a batch apart.
     """
 
     name: str
@@ -92,10 +95,16 @@ class ModelInfo:
     paper: str
     options: Mapping[str, Any]
     scales_itself: bool = False
+    stackable: bool = False
 
 
 def register_model(
-    *, inputs: tuple[str, ...], targets: tuple[str, ...] = (), paper: str, scales_itself: bool = False
+    *,
+    inputs: tuple[str, ...],
+    targets: tuple[str, ...] = (),
+    paper: str,
+    scales_itself: bool = False,
+    stackable: bool = False,
 ) -> Callable[[T], T]:
     """Declare the decorated class to be the model of its file.
 
@@ -104,7 +113,7 @@ def register_model(
 
     Parameters
     ----------
-    inputs, targets, paper, scales_itself
+    inputs, targets, paper, scales_itself, stackable
         See `ModelInfo`.
 
     Raises
@@ -130,7 +139,7 @@ def register_model(
                 raise TypeError(f"{where}: option {parameter.name!r} needs an annotation and a default")
             options[parameter.name] = parameter.default
         name = cls.__module__.rpartition(".")[2]
-        info = ModelInfo(name, kind, inputs, targets, paper, options, scales_itself)
+        info = ModelInfo(name, kind, inputs, targets, paper, options, scales_itself, stackable)
         cls.info = info  # type: ignore[attr-defined]
         return cls
 
