@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.data import ClipSet
@@ -144,7 +145,7 @@ def fit_stack(
     settings, place = run.settings, torch.device(device)
     assert settings.epochs and settings.batch_size
     set_up_torch(place, run.train.deterministic)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # a pass over every new tensor; nothing here reads one
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # nothing here reads it
     learners = [_Learner.of(run, clips, fold, classes, place) for fold in folds]
     # those with most batches first, so that the folds at work are always the first ones
     at_work = sorted(learners, key=lambda learner: -learner.batches)
@@ -174,7 +175,7 @@ class _Learner:
     """One fold at work: its model, its training clips as indices, its batches and its generators."""
 
     subject: str
-    own: np.ndarray
+    own: NDArray[np.int64]
     fitted: FittedModule
     batches: int
     order: torch.Generator
@@ -198,13 +199,13 @@ class _Learner:
         fitted = FittedModule(model.to(place), standardiser, place, run, [], run.settings.epochs)
         return cls(fold.subject, own, fitted, batches, torch.Generator().manual_seed(fold.seed), dropout)
 
-    def shuffled(self) -> list[np.ndarray]:
+    def shuffled(self) -> list[NDArray[np.int64]]:
         """Batches of the next epoch, as indices of clips."""
         drawn = torch.randperm(len(self.own), generator=self.order)
         return [self.own[part.numpy()] for part in drawn.tensor_split(self.batches)]
 
 
-def _batches(epoch: list[list[np.ndarray]]) -> list[tuple[np.ndarray, list[int], np.ndarray]]:
+def _batches(epoch: list[list[NDArray[np.int64]]]) -> list[tuple[NDArray[np.int64], list[int], NDArray[np.float32]]]:
     """Join the batches of the folds, those with most batches first, step by step.
 
     Returns

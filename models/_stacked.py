@@ -17,7 +17,7 @@ A model can be stacked if it is built of the layers in `STACKED` and of code tha
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -28,6 +28,9 @@ from torch.func import functional_call, vmap
 from models.blocks import Classifier
 
 __all__ = ["STACKED", "Stack", "refusal"]
+
+
+PATCHES = 2**18  # numbers: what a convolution unfolds at a time, 1 MB in float32
 
 
 class _Layer(torch.autograd.Function):
@@ -45,7 +48,11 @@ class _Layer(torch.autograd.Function):
     def vmap(info: Any, in_dims: tuple[int | None, ...], layer: Any, *tensors: Tensor | None) -> tuple[Tensor, int]:
         """All folds at once; a tensor without an axis of folds is the same in each."""
         whole = [
-            None if tensor is None else tensor.expand(info.batch_size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
+            None
+            if tensor is None
+            else tensor.expand(info.batch_size, *tensor.shape)
+            if dim is None
+            else tensor.movedim(dim, 0)
             for tensor, dim in zip(tensors, in_dims[1:], strict=True)
         ]
         return layer.stacked(*whole), 0
@@ -62,16 +69,29 @@ def _clips(x: Tensor) -> Tensor:
 
 
 class _Convolution(torch.autograd.Function):
-    """Convolution of padded rows (F, C, H, W, B), fold by fold: the patches of one fold stay in the cache."""
+    """Convolution of padded rows (F, C, H, W, B): some output rows of one fold at a time, patches in the cache."""
 
     @staticmethod
-    def _patches(x: Tensor, layer: nn.Conv2d, size: tuple[int, int]) -> Tensor:
-        """Patches (C kh kw, h w B) of one fold (C, H, W, B)."""
-        (kh, kw), (sh, sw), (dh, dw) = layer.kernel_size, layer.stride, layer.dilation  # type: ignore[misc]
-        channel, row, column, clip = x.stride()
-        shape = (x.shape[0], kh, kw, *size, x.shape[3])
+    def _pieces(x: Tensor, layer: nn.Conv2d, size: tuple[int, int]) -> Iterator[tuple[int, slice, Tensor]]:
+        """For each fold and run of output rows: fold, their place in (h w B), and patches (C kh kw, place).
+
+        The patches' memory is used again for the next ones.
+        """
+        (kh, kw), (sh, sw), (dh, dw) = layer.kernel_size, layer.stride, layer.dilation
+        folds, channels, _, _, clips = x.shape
+        per_row = channels * kh * kw * size[1] * clips
+        step = min(size[0], max(1, PATCHES // per_row))
+        memory = x.new_empty(step * per_row)
+        fold_, channel, row, column, clip = x.stride()
         strides = (channel, dh * row, dw * column, sh * row, sw * column, clip)
-        return x.as_strided(shape, strides, x.storage_offset()).reshape(x.shape[0] * kh * kw, -1)
+        for fold in range(folds):
+            for start in range(0, size[0], step):
+                rows = min(step, size[0] - start)
+                shape = (channels, kh, kw, rows, size[1], clips)
+                view = x.as_strided(shape, strides, x.storage_offset() + fold * fold_ + start * sh * row)
+                patches = memory[: rows * per_row].view(shape).copy_(view).view(channels * kh * kw, -1)
+                place = slice(start * size[1] * clips, (start + rows) * size[1] * clips)
+                yield fold, place, patches
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, layer: nn.Conv2d) -> Tensor:
@@ -80,38 +100,37 @@ class _Convolution(torch.autograd.Function):
             (x.shape[2 + k] - layer.dilation[k] * (layer.kernel_size[k] - 1) - 1) // layer.stride[k] + 1 for k in (0, 1)
         ]
         y = x.new_empty(folds, outputs, *size, x.shape[4])
-        for fold in range(folds):
-            patches = _Convolution._patches(x[fold], layer, (size[0], size[1]))
-            out = y[fold].flatten(1)
+        flat, matrices = y.flatten(2), weight.flatten(2)
+        for fold, place, patches in _Convolution._pieces(x, layer, (size[0], size[1])):
             if bias is None:
-                torch.mm(weight[fold].flatten(1), patches, out=out)
+                torch.mm(matrices[fold], patches, out=flat[fold, :, place])
             else:
-                torch.addmm(bias[fold, :, None], weight[fold].flatten(1), patches, out=out)
+                torch.addmm(bias[fold, :, None], matrices[fold], patches, out=flat[fold, :, place])
         ctx.save_for_backward(x, weight)
         ctx.layer, ctx.biased = layer, bias is not None
         return y
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         layer, size = ctx.layer, gradient.shape[2:4]
         (kh, kw), (sh, sw), (dh, dw) = layer.kernel_size, layer.stride, layer.dilation
         gradient = gradient.contiguous()
-        to_weight = torch.empty_like(weight)
-        to_x = torch.zeros_like(x) if ctx.needs_input_grad[0] else None
-        for fold in range(len(weight)):
-            out = gradient[fold].flatten(1)  # (outputs, h w B)
-            torch.mm(out, _Convolution._patches(x[fold], layer, size).T, out=to_weight[fold].flatten(1))
-            if to_x is None:
-                continue
-            spread = (weight[fold].flatten(1).T @ out).view(x.shape[1], kh, kw, *size, x.shape[4])
-            for i in range(kh):
-                for j in range(kw):
-                    rows = slice(i * dh, i * dh + sh * (size[0] - 1) + 1, sh)
-                    columns = slice(j * dw, j * dw + sw * (size[1] - 1) + 1, sw)
-                    to_x[fold, :, rows, columns] += spread[:, i, j]
-        to_bias = gradient.flatten(2).sum(2) if ctx.biased else None
-        return to_x, to_weight, to_bias, None
+        flat, matrices = gradient.flatten(2), weight.flatten(2)
+        to_weight = torch.zeros_like(matrices)
+        for fold, place, patches in _Convolution._pieces(x, layer, (size[0], size[1])):
+            to_weight[fold].addmm_(flat[fold, :, place], patches.T)
+        to_x = None
+        if ctx.needs_input_grad[0]:
+            to_x = torch.zeros_like(x)
+            for fold in range(len(weight)):
+                spread = (matrices[fold].T @ flat[fold]).view(x.shape[1], kh, kw, *size, x.shape[4])
+                for i in range(kh):
+                    for j in range(kw):
+                        rows = slice(i * dh, i * dh + sh * (size[0] - 1) + 1, sh)
+                        columns = slice(j * dw, j * dw + sw * (size[1] - 1) + 1, sw)
+                        to_x[fold, :, rows, columns] += spread[:, i, j]
+        return to_x, to_weight.view_as(weight), flat.sum(2) if ctx.biased else None, None
 
 
 def _in_groups(x: Tensor, weight: Tensor, bias: Tensor | None, layer: nn.Conv2d) -> Tensor:
@@ -128,7 +147,7 @@ class StackedConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) of each fold."""
-        return _Layer.apply(self, x, self.weight, self.bias)  # type: ignore[no-any-return]
+        return _Layer.apply(self, x, self.weight, self.bias)
 
     def stacked(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """(F, B, C, H, W) -> (F, B, outputs, h, w)."""
@@ -137,11 +156,11 @@ class StackedConv2d(nn.Conv2d):
         if torch.is_autocast_enabled("cpu"):  # torch does this for its own layers
             kind = torch.get_autocast_dtype("cpu")
             x, weight, bias = x.to(kind), weight.to(kind), None if bias is None else bias.to(kind)
-        above, beside = self.padding  # type: ignore[misc]
+        above, beside = (int(side) for side in self.padding)
         rows = _rows(x)
         if above or beside:
             rows = F.pad(rows, (0, 0, beside, beside, above, above))
-        return _clips(_Convolution.apply(rows, weight, bias, self))  # type: ignore[arg-type]
+        return _clips(_Convolution.apply(rows, weight, bias, self))
 
 
 def _clear(rows: Tensor, sizes: Sequence[int]) -> Tensor:
@@ -178,14 +197,17 @@ class _Normalisation(torch.autograd.Function):
         return y, mean, variance
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         centred, weight, scale, count = ctx.saved_tensors
         gradient = gradient.contiguous()
         to_bias = gradient.flatten(2).sum(2)  # (F, C)
         along = torch.linalg.vecdot(gradient.flatten(2), centred.flatten(2))
-        slope = (along * scale.square() / count)[:, :, None, None, None]
-        to_x = (gradient - (to_bias / count)[:, :, None, None, None]).sub_(centred * slope)
-        to_x.mul_((weight * scale)[:, :, None, None, None])
+        slope, offset, factor = along * scale.square() / count, to_bias / count, weight * scale
+        to_x = torch.empty_like(gradient)
+        for fold in range(len(to_x)):  # fold by fold: what is made on the way stays in the cache
+            slopes, offsets, factors = (values[fold, :, None, None, None] for values in (slope, offset, factor))
+            torch.mul(centred[fold], slopes, out=to_x[fold])
+            torch.sub(gradient[fold], to_x[fold], out=to_x[fold]).sub_(offsets).mul_(factors)
         return _clear(to_x, ctx.sizes), along * scale, to_bias, None, None, None
 
 
@@ -196,7 +218,7 @@ class StackedBatchNorm2d(nn.BatchNorm2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) of each fold."""
-        return _Layer.apply(  # type: ignore[no-any-return]
+        return _Layer.apply(
             self, x, self.weight, self.bias, self.running_mean, self.running_var, self.num_batches_tracked
         )
 
@@ -224,7 +246,7 @@ class StackedDropout(nn.Dropout):
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape (B, ...) of each fold."""
-        return x if self.p == 0 else _Layer.apply(self, x)  # type: ignore[no-any-return]
+        return x if self.p == 0 else _Layer.apply(self, x)
 
     def stacked(self, x: Tensor) -> Tensor:
         """(F, B, ...) -> the same. As torch on the CPU does it for each fold alone, draw for draw."""
@@ -237,7 +259,7 @@ class StackedDropout(nn.Dropout):
 def _pooled(layer: nn.MaxPool2d | nn.AvgPool2d, kind: Any, x: Tensor) -> Tensor:
     """Pool (F, B, C, H, W): on the CPU the clips are the channels of torch's channels-last kernels."""
     if x.device.type != "cpu":
-        return kind.forward(layer, x.flatten(0, 1)).unflatten(0, x.shape[:2])  # type: ignore[no-any-return]
+        return kind.forward(layer, x.flatten(0, 1)).unflatten(0, x.shape[:2])
     rows = _rows(x)
     y = kind.forward(layer, rows.flatten(0, 1).permute(0, 3, 1, 2))  # (F C, B, h, w)
     return _clips(y.permute(0, 2, 3, 1).unflatten(0, rows.shape[:2]))
@@ -248,7 +270,7 @@ class StackedMaxPool2d(nn.MaxPool2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) of each fold."""
-        return _Layer.apply(self, x)  # type: ignore[no-any-return]
+        return _Layer.apply(self, x)
 
     def stacked(self, x: Tensor) -> Tensor:
         """(F, B, C, H, W) -> (F, B, C, h, w)."""
@@ -260,7 +282,7 @@ class StackedAvgPool2d(nn.AvgPool2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) of each fold."""
-        return _Layer.apply(self, x)  # type: ignore[no-any-return]
+        return _Layer.apply(self, x)
 
     def stacked(self, x: Tensor) -> Tensor:
         """(F, B, C, H, W) -> (F, B, C, h, w)."""
@@ -293,7 +315,7 @@ class _Batch:
 
 def refusal(model: nn.Module) -> str | None:
     """Why a model cannot be stacked; None if it can, as far as its layers tell."""
-    if type(model).loss is not Classifier.loss:  # type: ignore[union-attr]
+    if getattr(type(model), "loss", None) is not Classifier.loss:
         return "its loss is not the cross-entropy alone"
     for name, module in model.named_modules():
         if type(module).__module__.startswith("torch.") and type(module) not in STACKED:
@@ -381,9 +403,9 @@ class Stack:
             state = {name: tensor[:folds] for name, tensor in state.items()}
 
         def one(state: dict[str, Tensor], inputs: dict[str, Tensor]) -> Tensor:
-            return functional_call(self._template, state, kwargs=inputs).logits  # type: ignore[no-any-return]
+            return functional_call(self._template, state, kwargs=inputs).logits
 
-        return vmap(one)(state, dict(inputs))  # type: ignore[no-any-return]
+        return vmap(one)(state, dict(inputs))
 
     def gradients_to_models(self, folds: int) -> None:
         """Give the first ``folds`` models their part of the stack's gradients, and the others none."""
