@@ -41,6 +41,7 @@ COMMON_CODE = (
     "models/_checkpoints.py",
     "models/_estimators.py",
     "models/_stacked.py",
+    "models/_stacked_layers.py",
     "models/blocks.py",
     "models/registry.py",
     "prep/images.py",

@@ -2,14 +2,10 @@
 
 `Stack` lays the weights of F models one behind the other and runs the first model's code under ``torch.func.vmap``,
 which gives every tensor an axis of folds: what the code between the layers does is right by construction. Layers
-whose stacked form needs care, or would be slow, are replaced by the ones below. Batches may differ in size: each
-fold's clips come first, padding after them, and `Stack` keeps padding out of batch norm's statistics and of the
-gradients. Dropout draws for each fold from that fold's generator, in the shapes that the fold has alone.
-
-On the CPU the clips of a batch lie innermost, (F, C, H, W, B): a convolution copies long runs and is one matrix
-product for each fold, pooling takes the clips as vector lanes, and batch norm reads one run for each channel,
-whatever the number of channels. On other devices torch's own layouts are kept, and a convolution of F models is
-one of F groups.
+whose stacked form needs care, or would be slow, are replaced by those of `models._stacked_layers`. Batches may
+differ in size: each fold's clips come first, padding after them, and the layers keep padding out of batch norm's
+statistics and of the gradients. Dropout draws for each fold from that fold's generator, in the shapes that the fold
+has alone.
 
 A model can be stacked if it is built of the layers in `STACKED` and of code that keeps the clips of a batch apart.
 """
@@ -17,300 +13,16 @@ A model can be stacked if it is built of the layers in `STACKED` and of code tha
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from models._stacked_layers import STACKED, Batch, StackedBatchNorm2d, StackedDropout
 from models.blocks import Classifier
 
-__all__ = ["STACKED", "Stack", "refusal"]
-
-
-PATCHES = 2**18  # numbers: what a convolution unfolds at a time, 1 MB in float32
-
-
-class _Layer(torch.autograd.Function):
-    """Calls a layer's stacked form with the tensors of all folds, the folds' axis first."""
-
-    @staticmethod
-    def forward(layer: Any, *tensors: Tensor | None) -> Tensor:
-        raise AssertionError("a stacked layer is called under vmap alone")
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        pass
-
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, ...], layer: Any, *tensors: Tensor | None) -> tuple[Tensor, int]:
-        """All folds at once; a tensor without an axis of folds is the same in each."""
-        whole = [
-            None
-            if tensor is None
-            else tensor.expand(info.batch_size, *tensor.shape)
-            if dim is None
-            else tensor.movedim(dim, 0)
-            for tensor, dim in zip(tensors, in_dims[1:], strict=True)
-        ]
-        return layer.stacked(*whole), 0
-
-
-def _rows(x: Tensor) -> Tensor:
-    """(F, B, C, H, W) -> (F, C, H, W, B), contiguous: a view where the memory has this order already."""
-    return x.permute(0, 2, 3, 4, 1).contiguous()
-
-
-def _clips(x: Tensor) -> Tensor:
-    """(F, C, H, W, B) -> (F, B, C, H, W), a view."""
-    return x.permute(0, 4, 1, 2, 3)
-
-
-class _Convolution(torch.autograd.Function):
-    """Convolution of padded rows (F, C, H, W, B): some output rows of one fold at a time, patches in the cache."""
-
-    @staticmethod
-    def _pieces(x: Tensor, layer: nn.Conv2d, size: tuple[int, int]) -> Iterator[tuple[int, slice, Tensor]]:
-        """For each fold and run of output rows: fold, their place in (h w B), and patches (C kh kw, place).
-
-        The patches' memory is used again for the next ones.
-        """
-        (kh, kw), (sh, sw), (dh, dw) = layer.kernel_size, layer.stride, layer.dilation
-        folds, channels, _, _, clips = x.shape
-        per_row = channels * kh * kw * size[1] * clips
-        step = min(size[0], max(1, PATCHES // per_row))
-        memory = x.new_empty(step * per_row)
-        fold_, channel, row, column, clip = x.stride()
-        strides = (channel, dh * row, dw * column, sh * row, sw * column, clip)
-        for fold in range(folds):
-            for start in range(0, size[0], step):
-                rows = min(step, size[0] - start)
-                shape = (channels, kh, kw, rows, size[1], clips)
-                view = x.as_strided(shape, strides, x.storage_offset() + fold * fold_ + start * sh * row)
-                patches = memory[: rows * per_row].view(shape).copy_(view).view(channels * kh * kw, -1)
-                place = slice(start * size[1] * clips, (start + rows) * size[1] * clips)
-                yield fold, place, patches
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, layer: nn.Conv2d) -> Tensor:
-        folds, outputs, *_ = weight.shape
-        size = [
-            (x.shape[2 + k] - layer.dilation[k] * (layer.kernel_size[k] - 1) - 1) // layer.stride[k] + 1 for k in (0, 1)
-        ]
-        y = x.new_empty(folds, outputs, *size, x.shape[4])
-        flat, matrices = y.flatten(2), weight.flatten(2)
-        for fold, place, patches in _Convolution._pieces(x, layer, (size[0], size[1])):
-            if bias is None:
-                torch.mm(matrices[fold], patches, out=flat[fold, :, place])
-            else:
-                torch.addmm(bias[fold, :, None], matrices[fold], patches, out=flat[fold, :, place])
-        ctx.save_for_backward(x, weight)
-        ctx.layer, ctx.biased = layer, bias is not None
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
-        layer, size = ctx.layer, gradient.shape[2:4]
-        (kh, kw), (sh, sw), (dh, dw) = layer.kernel_size, layer.stride, layer.dilation
-        gradient = gradient.contiguous()
-        flat, matrices = gradient.flatten(2), weight.flatten(2)
-        to_weight = torch.zeros_like(matrices)
-        for fold, place, patches in _Convolution._pieces(x, layer, (size[0], size[1])):
-            to_weight[fold].addmm_(flat[fold, :, place], patches.T)
-        to_x = None
-        if ctx.needs_input_grad[0]:
-            to_x = torch.zeros_like(x)
-            for fold in range(len(weight)):
-                spread = (matrices[fold].T @ flat[fold]).view(x.shape[1], kh, kw, *size, x.shape[4])
-                for i in range(kh):
-                    for j in range(kw):
-                        rows = slice(i * dh, i * dh + sh * (size[0] - 1) + 1, sh)
-                        columns = slice(j * dw, j * dw + sw * (size[1] - 1) + 1, sw)
-                        to_x[fold, :, rows, columns] += spread[:, i, j]
-        return to_x, to_weight.view_as(weight), flat.sum(2) if ctx.biased else None, None
-
-
-def _in_groups(x: Tensor, weight: Tensor, bias: Tensor | None, layer: nn.Conv2d) -> Tensor:
-    """Convolution of (F, B, C, H, W) as one of F groups, for devices that have kernels for it."""
-    folds = len(weight)
-    joined = x.transpose(0, 1).flatten(1, 2)  # (B, F C, H, W)
-    biases = None if bias is None else bias.flatten()
-    y = F.conv2d(joined, weight.flatten(0, 1), biases, layer.stride, layer.padding, layer.dilation, groups=folds)
-    return y.unflatten(1, (folds, -1)).transpose(0, 1)
-
-
-class StackedConv2d(nn.Conv2d):
-    """A convolution's stacked form."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) of each fold."""
-        return _Layer.apply(self, x, self.weight, self.bias)
-
-    def stacked(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """(F, B, C, H, W) -> (F, B, outputs, h, w)."""
-        if x.device.type != "cpu":
-            return _in_groups(x, weight, bias, self)
-        if torch.is_autocast_enabled("cpu"):  # torch does this for its own layers
-            kind = torch.get_autocast_dtype("cpu")
-            x, weight, bias = x.to(kind), weight.to(kind), None if bias is None else bias.to(kind)
-        above, beside = (int(side) for side in self.padding)
-        rows = _rows(x)
-        if above or beside:
-            rows = F.pad(rows, (0, 0, beside, beside, above, above))
-        return _clips(_Convolution.apply(rows, weight, bias, self))
-
-
-def _clear(rows: Tensor, sizes: Sequence[int]) -> Tensor:
-    """Put zero where (F, C, H, W, B) holds padding, in place."""
-    for fold, size in zip(rows, sizes, strict=True):
-        if size < rows.shape[4]:
-            fold[..., size:] = 0
-    return rows
-
-
-class _Normalisation(torch.autograd.Function):
-    """Batch norm of rows (F, C, H, W, B) over the clips that are no padding; also gives mean and variance (F, C).
-
-    Nothing that comes back from the loss reaches padding: only what batch norm's own statistics would send there is
-    cleared.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, count: Tensor, sizes: Sequence[int], eps: float
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        total = x.flatten(2).sum(2)  # (F, C)
-        for fold, (rows, size) in enumerate(zip(x, sizes, strict=True)):
-            if size < x.shape[4]:
-                total[fold] -= rows[..., size:].sum((1, 2, 3))
-        mean = total / count
-        centred = _clear(x - mean[:, :, None, None, None], sizes)
-        variance = torch.linalg.vecdot(centred.flatten(2), centred.flatten(2)) / count
-        scale = (variance + eps).rsqrt()
-        y = (centred * (weight * scale)[:, :, None, None, None]).add_(bias[:, :, None, None, None])
-        ctx.save_for_backward(centred, weight, scale, count)
-        ctx.sizes = sizes
-        ctx.mark_non_differentiable(mean, variance)
-        return y, mean, variance
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        centred, weight, scale, count = ctx.saved_tensors
-        gradient = gradient.contiguous()
-        to_bias = gradient.flatten(2).sum(2)  # (F, C)
-        along = torch.linalg.vecdot(gradient.flatten(2), centred.flatten(2))
-        slope, offset, factor = along * scale.square() / count, to_bias / count, weight * scale
-        to_x = torch.empty_like(gradient)
-        for fold in range(len(to_x)):  # fold by fold: what is made on the way stays in the cache
-            slopes, offsets, factors = (values[fold, :, None, None, None] for values in (slope, offset, factor))
-            torch.mul(centred[fold], slopes, out=to_x[fold])
-            torch.sub(gradient[fold], to_x[fold], out=to_x[fold]).sub_(offsets).mul_(factors)
-        return _clear(to_x, ctx.sizes), along * scale, to_bias, None, None, None
-
-
-class StackedBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm's stacked form, in training: padding enters neither the batch's statistics nor the running ones."""
-
-    batch: _Batch
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) of each fold."""
-        return _Layer.apply(
-            self, x, self.weight, self.bias, self.running_mean, self.running_var, self.num_batches_tracked
-        )
-
-    def stacked(
-        self, x: Tensor, weight: Tensor, bias: Tensor, running_mean: Tensor, running_var: Tensor, batches: Tensor
-    ) -> Tensor:
-        """(F, B, C, H, W) -> the same; the running statistics are updated in place."""
-        size, momentum = x.shape[3] * x.shape[4], self.momentum
-        assert momentum is not None
-        rows = _rows(x)
-        wide = rows if rows.dtype == torch.float64 else rows.float()
-        count = self.batch.counts[:, None].to(wide.dtype) * size  # (F, 1), values in a channel
-        y, mean, variance = _Normalisation.apply(wide, weight, bias, count, self.batch.sizes, self.eps)
-        with torch.no_grad():
-            running_mean.lerp_(mean, momentum)
-            running_var.lerp_(variance * (count / (count - 1)), momentum)
-            batches.add_(1)
-        return _clips(y.to(x.dtype))
-
-
-class StackedDropout(nn.Dropout):
-    """Dropout's stacked form, in training: each fold's mask from its own generator."""
-
-    batch: _Batch
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Any shape (B, ...) of each fold."""
-        return x if self.p == 0 else _Layer.apply(self, x)
-
-    def stacked(self, x: Tensor) -> Tensor:
-        """(F, B, ...) -> the same. As torch on the CPU does it for each fold alone, draw for draw."""
-        kept = torch.ones(x.shape, dtype=x.dtype, device=x.device)
-        for mask, clips, generator in zip(kept, self.batch.sizes, self.batch.generators, strict=False):
-            mask[:clips].bernoulli_(1 - self.p, generator=generator)
-        return x * kept.div_(1 - self.p)
-
-
-def _pooled(layer: nn.MaxPool2d | nn.AvgPool2d, kind: Any, x: Tensor) -> Tensor:
-    """Pool (F, B, C, H, W): on the CPU the clips are the channels of torch's channels-last kernels."""
-    if x.device.type != "cpu":
-        return kind.forward(layer, x.flatten(0, 1)).unflatten(0, x.shape[:2])
-    rows = _rows(x)
-    y = kind.forward(layer, rows.flatten(0, 1).permute(0, 3, 1, 2))  # (F C, B, h, w)
-    return _clips(y.permute(0, 2, 3, 1).unflatten(0, rows.shape[:2]))
-
-
-class StackedMaxPool2d(nn.MaxPool2d):
-    """Max-pooling's stacked form."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) of each fold."""
-        return _Layer.apply(self, x)
-
-    def stacked(self, x: Tensor) -> Tensor:
-        """(F, B, C, H, W) -> (F, B, C, h, w)."""
-        return _pooled(self, nn.MaxPool2d, x)
-
-
-class StackedAvgPool2d(nn.AvgPool2d):
-    """Average pooling's stacked form."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) of each fold."""
-        return _Layer.apply(self, x)
-
-    def stacked(self, x: Tensor) -> Tensor:
-        """(F, B, C, H, W) -> (F, B, C, h, w)."""
-        return _pooled(self, nn.AvgPool2d, x)
-
-
-# Layers whose stacked form is here, and those that vmap computes as they are.
-STACKED: Mapping[type[nn.Module], type[nn.Module] | None] = {
-    nn.Conv2d: StackedConv2d,
-    nn.BatchNorm2d: StackedBatchNorm2d,
-    nn.Dropout: StackedDropout,
-    nn.MaxPool2d: StackedMaxPool2d,
-    nn.AvgPool2d: StackedAvgPool2d,
-    nn.Linear: None,
-    nn.ReLU: None,
-    nn.Flatten: None,
-    nn.Identity: None,
-    nn.Sequential: None,
-    nn.ModuleList: None,
-}
-
-
-class _Batch:
-    """The batch at work, as the layers see it: which clips are no padding, and who draws the masks."""
-
-    counts: Tensor  # (F,), clips of each fold that are no padding
-    sizes: Sequence[int]  # the same numbers, known without asking the device
-    generators: Sequence[torch.Generator]
+__all__ = ["Stack", "refusal"]
 
 
 def refusal(model: nn.Module) -> str | None:
@@ -354,7 +66,7 @@ class Stack:
         reason = refusal(models[0])
         if reason:
             raise TypeError(f"{type(models[0]).__name__} cannot be stacked: {reason}")
-        self.models, self.generators, self.batch = list(models), list(generators), _Batch()
+        self.models, self.generators, self.batch = list(models), list(generators), Batch()
         self._template = copy.deepcopy(models[0]).train()
         for module in self._template.modules():
             form = STACKED.get(type(module))
