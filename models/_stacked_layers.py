@@ -180,7 +180,7 @@ class _Normalisation(torch.autograd.Function):
         total = x.flatten(2).sum(2)  # (F, C)
         for fold, (rows, size) in enumerate(zip(x, sizes, strict=True)):
             if size < x.shape[4]:
-                total[fold] -= rows[..., size:].sum((1, 2, 3))
+                total[fold] = rows[..., :size].sum((1, 2, 3))
         mean = total / count
         centred = _clear(x - mean[:, :, None, None, None], sizes)
         variance = torch.linalg.vecdot(centred.flatten(2), centred.flatten(2)) / count

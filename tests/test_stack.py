@@ -32,6 +32,7 @@ from tests.test_step import NothingWaits
 CPU, CLASSES = torch.device("cpu"), 3
 SMALL: dict[str, dict[str, Any]] = {"off_apexnet": {"hidden": 24}, "dual_inception": {"hidden": 24, "dropout": 0.3}}
 STACKABLE = ("dual_inception", "off_apexnet", "rcn", "ststnet")
+LR = {"dual_inception": 3e-4, "off_apexnet": 3e-4, "rcn": 1e-3, "ststnet": 1e-3}  # as in params.yaml
 # clips of each subject: 12, 10 and 6 of 14 clips train, in batches of 4 4 4, 4 3 3 and 3 3
 SIZES = (2, 4, 8)
 
@@ -45,7 +46,7 @@ def unchanged_torch() -> Iterator[None]:
 
 def stack_run(name: str, epochs: int = 7, precision: str = "float32", **options: Any) -> Run:
     settings = ModelSettings(
-        epochs=epochs, batch_size=4, lr=1e-3, weight_decay=1e-3, stack=3, model=SMALL.get(name, {}) | options
+        epochs=epochs, batch_size=4, lr=LR[name], weight_decay=1e-3, stack=3, model=SMALL.get(name, {}) | options
     )
     like = run_of("ststnet")
     train = load_train(params(train={"precision": precision}))
