@@ -81,7 +81,10 @@ def run_of(options: argparse.Namespace) -> Run:
     """A run with the recipe that was asked for."""
     settings = ModelSettings(epochs=options.epochs, batch_size=options.batch, lr=options.lr, weight_decay=0.0)
     train = TrainParams(seed=1, repetitions=1, device="cpu", precision="float32", deterministic=True)
-    task = TaskParams(releases=["megc2019_flow"], classes={name: [name] for name in CLASSES}, flow={"size": 28})
+    flow = {"size": 28, "scaling": "per_image"}
+    task = TaskParams.model_validate(
+        {"releases": ["megc2019_flow"], "classes": {name: [name] for name in CLASSES}, "flow": flow}
+    )
     entry = RunEntry(task="loso", model=options.model)
     return Run("loso", "loso", task, entry, model_info(options.model), settings, train)
 
