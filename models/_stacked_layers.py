@@ -248,7 +248,7 @@ class StackedDropout(nn.Dropout):
         kept = torch.ones(x.shape, dtype=x.dtype, device=x.device)
         for mask, clips, generator in zip(kept, self.batch.sizes, self.batch.generators, strict=False):
             mask[:clips].bernoulli_(1 - self.p, generator=generator)
-        return x * kept.div_(1 - self.p)
+        return x * torch.empty_like(x).copy_(kept.div_(1 - self.p))  # in the layout of x, which it meets twice
 
 
 def _pooled(layer: nn.MaxPool2d | nn.AvgPool2d, kind: Any, x: Tensor) -> Tensor:
