@@ -24,8 +24,8 @@ __all__ = [
     "convolution_in_groups",
 ]
 
-
-PATCHES = 2**18  # numbers: what a convolution unfolds at a time, 1 MB in float32
+# On the CPU, how many numbers a convolution unfolds at a time, and batch norm works on: few enough for the cache.
+PATCHES, ROWS = 2**18, 2**17
 
 
 class _Layer(torch.autograd.Function):
@@ -158,12 +158,11 @@ class StackedConv2d(nn.Conv2d):
         return _clips(_Convolution.apply(rows, weight, bias, self))
 
 
-def _clear(rows: Tensor, sizes: Sequence[int]) -> Tensor:
-    """Put zero where (F, C, H, W, B) holds padding, in place."""
-    for fold, size in zip(rows, sizes, strict=True):
-        if size < rows.shape[4]:
-            fold[..., size:] = 0
-    return rows
+def _runs(x: Tensor) -> list[tuple[int, slice]]:
+    """Folds and channels of (F, C, H, W, B) in runs; on the CPU of a length that stays in the cache."""
+    folds, channels = x.shape[:2]
+    step = max(1, ROWS // x[0, 0].numel()) if x.device.type == "cpu" else channels
+    return [(fold, slice(start, start + step)) for fold in range(folds) for start in range(0, channels, step)]
 
 
 class _Normalisation(torch.autograd.Function):
@@ -175,35 +174,47 @@ class _Normalisation(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, count: Tensor, sizes: Sequence[int], eps: float
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, sizes: Sequence[int], eps: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        total = x.flatten(2).sum(2)  # (F, C)
-        for fold, (rows, size) in enumerate(zip(x, sizes, strict=True)):
+        centred, y = torch.empty_like(x), torch.empty_like(x)
+        mean, variance = torch.empty_like(weight), torch.empty_like(weight)
+        for fold, run in _runs(x):
+            size, at = sizes[fold], (fold, run)
+            count = size * x.shape[2] * x.shape[3]
+            torch.div(x[at][..., :size].sum((1, 2, 3)), count, out=mean[at])
+            torch.sub(x[at], _spread(mean[at]), out=centred[at])
             if size < x.shape[4]:
-                total[fold] = rows[..., :size].sum((1, 2, 3))
-        mean = total / count
-        centred = _clear(x - mean[:, :, None, None, None], sizes)
-        variance = torch.linalg.vecdot(centred.flatten(2), centred.flatten(2)) / count
-        scale = (variance + eps).rsqrt()
-        y = (centred * (weight * scale)[:, :, None, None, None]).add_(bias[:, :, None, None, None])
-        ctx.save_for_backward(centred, weight, scale, count)
+                centred[at][..., size:] = 0
+            flat = centred[at].flatten(1)
+            torch.div(torch.linalg.vecdot(flat, flat), count, out=variance[at])
+            scale = weight[at] * (variance[at] + eps).rsqrt()
+            torch.mul(centred[at], _spread(scale), out=y[at]).add_(_spread(bias[at]))
+        ctx.save_for_backward(centred, weight, (variance + eps).rsqrt())
         ctx.sizes = sizes
         ctx.mark_non_differentiable(mean, variance)
         return y, mean, variance
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        centred, weight, scale, count = ctx.saved_tensors
+        centred, weight, scale = ctx.saved_tensors
         gradient = gradient.contiguous()
-        to_bias = gradient.flatten(2).sum(2)  # (F, C)
-        along = torch.linalg.vecdot(gradient.flatten(2), centred.flatten(2))
-        slope, offset, factor = along * scale.square() / count, to_bias / count, weight * scale
-        to_x = torch.empty_like(gradient)
-        for fold in range(len(to_x)):  # fold by fold: what is made on the way stays in the cache
-            slopes, offsets, factors = (values[fold, :, None, None, None] for values in (slope, offset, factor))
-            torch.mul(centred[fold], slopes, out=to_x[fold])
-            torch.sub(gradient[fold], to_x[fold], out=to_x[fold]).sub_(offsets).mul_(factors)
-        return _clear(to_x, ctx.sizes), along * scale, to_bias, None, None, None
+        to_x, to_weight, to_bias = torch.empty_like(gradient), torch.empty_like(weight), torch.empty_like(weight)
+        for fold, run in _runs(gradient):
+            size, at = ctx.sizes[fold], (fold, run)
+            count = size * gradient.shape[2] * gradient.shape[3]
+            torch.sum(gradient[at], (1, 2, 3), out=to_bias[at])
+            along = torch.linalg.vecdot(gradient[at].flatten(1), centred[at].flatten(1))
+            torch.mul(along, scale[at], out=to_weight[at])
+            torch.mul(centred[at], _spread(along * scale[at].square() / -count), out=to_x[at])
+            to_x[at].add_(gradient[at]).sub_(_spread(to_bias[at] / count)).mul_(_spread(weight[at] * scale[at]))
+            if size < gradient.shape[4]:
+                to_x[at][..., size:] = 0
+        return to_x, to_weight, to_bias, None, None
+
+
+def _spread(values: Tensor) -> Tensor:
+    """(C,) -> (C, 1, 1, 1)."""
+    return values[:, None, None, None]
 
 
 class StackedBatchNorm2d(nn.BatchNorm2d):
@@ -225,8 +236,8 @@ class StackedBatchNorm2d(nn.BatchNorm2d):
         assert momentum is not None
         rows = _rows(x)
         wide = rows if rows.dtype == torch.float64 else rows.float()
+        y, mean, variance = _Normalisation.apply(wide, weight, bias, self.batch.sizes, self.eps)
         count = self.batch.counts[:, None].to(wide.dtype) * size  # (F, 1), values in a channel
-        y, mean, variance = _Normalisation.apply(wide, weight, bias, count, self.batch.sizes, self.eps)
         with torch.no_grad():
             running_mean.lerp_(mean, momentum)
             running_var.lerp_(variance * (count / (count - 1)), momentum)

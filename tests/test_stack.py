@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from collections.abc import Iterator
@@ -12,8 +13,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from rich.console import Console
 from torch import Tensor, nn
 
+import bench.progress
 from bench.artifacts import Artifacts
 from bench.data import ClipSet
 from bench.fit_stack import FoldTraining, StackStep, _batches, _Learner, fit_stack
@@ -26,6 +29,7 @@ from models._stacked_layers import StackedConv2d, convolution_in_groups
 from models.registry import create_model, list_models, model_info
 from prep.params import ParamsError
 from prep.scratch import Scratch
+from prep.workers import Unit
 from tests.builders import params, run_of, smallest_preset, task_rows, torch_as_it_was, write_task
 from tests.test_step import NothingWaits
 
@@ -74,7 +78,9 @@ def alone(run: Run, clips: ClipSet, fold: FoldTraining, dtype: torch.dtype, epoc
     labels = torch.from_numpy(clips.labels[own])
     torch.manual_seed(fold.seed)
     model = create_model(run.model.name, CLASSES, shapes={"flow": (3, 28, 28)}, **run.settings.model).to(dtype).train()
-    adam = torch.optim.Adam(model.parameters(), lr=run.settings.lr, weight_decay=run.settings.weight_decay)
+    lr, decay = run.settings.lr, run.settings.weight_decay
+    assert lr and decay is not None
+    adam = torch.optim.Adam(model.parameters(), lr=lr, weight_decay=decay)
     order, losses = torch.Generator().manual_seed(fold.seed), []
     for _ in range(epochs):
         for batch in torch.randperm(len(own), generator=order).tensor_split(-(-len(own) // 4)):
@@ -220,7 +226,12 @@ def test_a_whole_run_in_stacks(project: Path, monkeypatch: pytest.MonkeyPatch) -
     shutil.copytree("artifacts", "stacked")
     asked: list[str] = []
     missing = Scratch.missing
-    monkeypatch.setattr(Scratch, "missing", lambda self, names: asked.extend(missing(self, names)) or list(asked))
+
+    def spied(self: Scratch, names: Any) -> list[str]:
+        asked.extend(missing(self, names))
+        return list(asked)
+
+    monkeypatch.setattr(Scratch, "missing", spied)
     (lost,) = Path(".scratch/train-it").glob("*/units/1%2Fsynthetic%2Fs01*")
     shutil.rmtree(lost)
     train_run(stacked_run(3), task, Artifacts("it"), 1, 1)
@@ -244,6 +255,19 @@ def test_a_whole_run_in_stacks(project: Path, monkeypatch: pytest.MonkeyPatch) -
     assert heads[0] == heads[1], "names, shapes and metadata of a checkpoint"
     lines = [files(root)["curves/it.csv"].decode().splitlines() for root in roots]
     assert [line.split(",")[:3] for line in lines[0]] == [line.split(",")[:3] for line in lines[1]]
+
+
+def test_progress_counts_folds(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = io.StringIO()
+    monkeypatch.setattr(bench.progress, "console", Console(file=said, width=200))
+    monkeypatch.setattr(bench.progress, "LINE_EVERY", 0)
+    with bench.progress.TrainingProgress("it", 7, 3, {"a": 3, "b": 3, "c": 1}) as progress:
+        progress.report(Unit("b", None), {"epoch": 1, "epochs": 2, "loss": 1.0})
+        assert progress._share == {"b": 1.5}
+        progress.finished("b")
+        progress.finished("c")
+    assert "3 of 7 folds were finished before" in said.getvalue() and "train it: 3 of 7 folds; " in said.getvalue()
+    assert progress.done == 7
 
 
 # --- refusals
