@@ -209,8 +209,8 @@ def test_check_says_which_folds_train_together(project: Path) -> None:
         name: {"task": "tiny", "model": "ststnet", "set": {"stack": size}} for name, size in (("a", 8), ("b", None))
     }
     write_params(params(flow_releases=[], runs=runs))
-    first, second = invoke("bench", "check").stdout.splitlines()
-    assert first.endswith("; 8 folds trained together") and "together" not in second
+    lines = {line.partition(":")[0]: line for line in invoke("bench", "check").stdout.splitlines()}
+    assert lines["a"].endswith("; 8 folds trained together") and "together" not in lines["b"]
 
 
 def test_check_says_by_which_protocol(project: Path) -> None:
