@@ -39,7 +39,7 @@ FoldsPerDevice = Annotated[
         "--folds-per-device",
         envvar="FDPBENCH_FOLDS_PER_DEVICE",
         min=1,
-        help="Folds trained at a time on each CUDA device. No effect on the CPU.",
+        help="Folds, or stacks of them, trained at a time on each CUDA device. No effect on the CPU.",
     ),
 ]
 
@@ -75,7 +75,8 @@ def check(
             sampling = run.task_params.sampling
             protocol = protocol_text(run.entry.protocol, run.entry.faults, sampling.rule if sampling else None)
             inputs = ", ".join(run.model.inputs) or "none"
-            output.print(f"{run.name}: {run.model.name} on {run.task}, inputs {inputs}; protocol {protocol}")
+            stack = f"; {run.settings.stack} folds trained together" if run.settings.stack else ""
+            output.print(f"{run.name}: {run.model.name} on {run.task}, inputs {inputs}; protocol {protocol}{stack}")
         if out is not None:
             out.parent.mkdir(parents=True, exist_ok=True)
             out.write_text("every run can be trained\n", encoding="utf-8")

@@ -24,7 +24,21 @@ from bench.step import Standardiser, TrainStep, autocast, set_up_torch, to_devic
 from models.blocks import Classifier, ModelOutput
 from models.registry import create_model
 
-__all__ = ["FittedModule", "fit_module"]
+__all__ = ["FittedModule", "batch_count", "fit_module"]
+
+
+def batch_count(run: Run, clips: int) -> int:
+    """Batches of an epoch: nearly equal ones, none of one clip, since batch norm needs two.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two clips.
+    """
+    assert run.settings.batch_size
+    if clips < 2:
+        raise ValueError(f"run {run.name}: {clips} training clips are left; batch norm needs at least two")
+    return max(1, min(-(-clips // run.settings.batch_size), clips // 2))
 
 
 def fit_module(
@@ -58,9 +72,8 @@ def fit_module(
     """
     settings = run.settings
     epochs = epochs or settings.epochs
-    assert epochs and settings.batch_size
-    if len(train) < 2:
-        raise ValueError(f"run {run.name}: {len(train)} training clips are left; batch norm needs at least two")
+    assert epochs
+    batches = batch_count(run, len(train))
     place = torch.device(device)
     set_up_torch(place, run.train.deterministic)
     torch.manual_seed(seed)
@@ -70,8 +83,6 @@ def fit_module(
     step = TrainStep(run, model, train, place)
     fitted = FittedModule(model, step.standardiser, place, run, [], epochs)
     order = torch.Generator().manual_seed(seed)
-    # nearly equal batches, none of one clip: batch norm needs two
-    batches = max(1, min(-(-len(train) // settings.batch_size), len(train) // 2))
     kept: dict[str, Tensor] = {}
 
     model.train()
@@ -164,7 +175,7 @@ class FittedModule:
             "epoch": self.epoch,
             "model": self.run.model.name,
             "protocol": self.run.entry.protocol,
-            "settings": self.run.settings.model_dump(),
+            "settings": self.run.settings.model_dump(exclude={"stack"}),
             "task": self.run.task,
         }
         save_file(tensors, path, metadata={"fdpbench": json.dumps(about, sort_keys=True)})

@@ -56,6 +56,9 @@ class ModelSettings(Section):
     dro_step: float | None = Field(
         default=None, ge=0, allow_inf_nan=False, description="with group_dro alone: step size of the subjects' weights"
     )
+    stack: int | None = Field(
+        default=None, ge=2, description="folds trained together, in order of subject; absent: each alone"
+    )
     model: dict[str, Any] = Field(default_factory=dict, description="the model's own options")
 
 
@@ -214,6 +217,18 @@ def _check_protocol(where: str, entry: RunEntry, model: ModelInfo) -> None:
         raise ParamsError(f"{where}: {entry.model} {how}: own_set_normalisation would change nothing")
 
 
+def _check_stack(where: str, entry: RunEntry, model: ModelInfo, objective: str) -> None:
+    alone = f"set: {{stack: null}} in {where} trains each fold alone"
+    if not model.stackable:
+        raise ParamsError(f"{where}: {entry.model} cannot be stacked; take `stack` out of its options, or {alone}")
+    if entry.protocol != "honest":
+        raise ParamsError(f"{where}: protocol {entry.protocol} chooses an epoch for each fold; {alone}")
+    if entry.faults.frozen_batch_norm:
+        raise ParamsError(f"{where}: stacked folds cannot rebuild the fault frozen_batch_norm; {alone}")
+    if objective != "erm":
+        raise ParamsError(f"{where}: stacked folds are trained by the mean loss alone, not by {objective}; {alone}")
+
+
 def _settings(where: str, entry: RunEntry, model: ModelInfo, params: dict[str, Any]) -> ModelSettings:
     options = params["options"]
     if entry.model not in options:
@@ -223,6 +238,8 @@ def _settings(where: str, entry: RunEntry, model: ModelInfo, params: dict[str, A
     merged = default.model_dump() | override.model_dump(exclude_unset=True)
     merged["model"] = default.model | override.model
     settings = section(ModelSettings, merged, where)
+    if settings.stack:
+        _check_stack(where, entry, model, settings.objective)
     if model.kind == "module":
         absent = [key for key in RECIPE if merged[key] is None]
         if absent:
@@ -240,8 +257,11 @@ def _settings(where: str, entry: RunEntry, model: ModelInfo, params: dict[str, A
 
 
 def changes_of(run: Run) -> str:
-    """What a run sets that its model's options do not, as a table prints it: ``pooling learned, lr 0.001``."""
-    recipe = {key: value for key, value in run.entry.set.items() if key != "model"}
+    """What a run sets that its model's options do not, as a table prints it: ``pooling learned, lr 0.001``.
+
+    Who is stacked with whom is left out: it changes the rounding alone.
+    """
+    recipe = {key: value for key, value in run.entry.set.items() if key not in ("model", "stack")}
     return ", ".join(f"{key} {value}" for key, value in (run.entry.set.get("model", {}) | recipe).items())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
@@ -15,12 +16,22 @@ __all__ = ["TrainingProgress"]
 
 
 class TrainingProgress:
-    """A bar for the run and a line for each fold at work; plain lines where there is no terminal."""
+    """A bar for the run and a line for each unit at work; plain lines where there is no terminal.
 
-    def __init__(self, run: str, total: int, done: int) -> None:
-        self.run, self.total, self.done = run, total, done
+    Parameters
+    ----------
+    run
+        Name of the run.
+    total, done
+        Folds in all, and those finished before.
+    folds
+        Folds of each unit of work, where they are trained together; else each unit is one.
+    """
+
+    def __init__(self, run: str, total: int, done: int, folds: Mapping[str, int] | None = None) -> None:
+        self.run, self.total, self.done, self._folds = run, total, done, folds or {}
         self._start = self._last = time.monotonic()
-        self._share: dict[str, float] = {}  # of each fold at work, how much is done
+        self._share: dict[str, float] = {}  # of each unit at work, how many of its folds are done
         self._new = 0
         self._tasks: dict[str, Any] = {}
         columns = (
@@ -48,7 +59,7 @@ class TrainingProgress:
 
     def report(self, unit: Unit, message: dict[str, Any]) -> None:
         """Take a worker's message: epoch, epochs, loss."""
-        self._share[unit.name] = message["epoch"] / message["epochs"]
+        self._share[unit.name] = self._folds.get(unit.name, 1) * message["epoch"] / message["epochs"]
         text = f"loss {message['loss']:.4f}"
         if console.is_terminal:
             if unit.name not in self._tasks:
@@ -63,9 +74,9 @@ class TrainingProgress:
             )
 
     def finished(self, name: str) -> None:
-        """Count a finished fold."""
-        self.done += 1
-        self._new += 1
+        """Count the folds of a finished unit."""
+        self.done += self._folds.get(name, 1)
+        self._new += self._folds.get(name, 1)
         self._share.pop(name, None)
         if console.is_terminal:
             if name in self._tasks:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,14 @@ import pyarrow as pa
 
 from bench.artifacts import Artifacts
 from bench.data import ClipSet, load_clips, load_features, load_index, load_task_info
-from bench.fit import fit
+from bench.fit import Fitted, fit
 from bench.folds import leave_one_subject_out
 from bench.params import Run
 from bench.predictions import PREDICTIONS, check_predictions, expected_clips, prediction_rows, read_predictions
 from bench.progress import TrainingProgress
 from bench.seeds import seed_of
 from prep import shards
-from prep.scratch import Scratch, hash_code, hash_file, key_of, open_scratch, versions
+from prep.scratch import hash_code, hash_file, key_of, open_scratch, versions
 from prep.workers import Context, Unit, run_units
 
 __all__ = ["COMMON_CODE", "train_run"]
@@ -31,6 +31,7 @@ COMMON_CODE = (
     "bench/data.py",
     "bench/fit.py",
     "bench/fit_module.py",
+    "bench/fit_stack.py",
     "bench/folds.py",
     "bench/objectives.py",
     "bench/predictions.py",
@@ -40,6 +41,8 @@ COMMON_CODE = (
     "bench/step.py",
     "models/_checkpoints.py",
     "models/_estimators.py",
+    "models/_stacked.py",
+    "models/_stacked_layers.py",
     "models/blocks.py",
     "models/registry.py",
     "prep/images.py",
@@ -68,9 +71,35 @@ class _Training:
     def name(self) -> str:
         return f"{self.repetition}/{self.fold}"
 
+    @property
+    def trainings(self) -> tuple[_Training, ...]:
+        return (self,)
+
+    @property
+    def folder(self) -> str:
+        return f"{self.repetition}-{self.fold.replace('/', '-')}"
+
+    @property
+    def seed(self) -> int:
+        return seed_of(self.run.train.seed, self.run.task, self.run.model.name, self.fold, self.repetition)
+
+
+@dataclass(frozen=True)
+class _Stacked:
+    """Folds of one repetition that are trained together: a unit of work, kept when all of them are finished."""
+
+    trainings: tuple[_Training, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.trainings[0].name} and {len(self.trainings) - 1} more"
+
 
 def train_run(run: Run, task: Path, artifacts: Artifacts, jobs: int, folds_per_device: int) -> None:
     """Train every fold of a run and publish predictions, checkpoints and loss curves.
+
+    The unit of work, and of going on after a kill, is a fold, or a stack of them where the model's option ``stack``
+    says so. Who is stacked with whom follows from that option and the names of the subjects alone.
 
     Parameters
     ----------
@@ -83,7 +112,7 @@ def train_run(run: Run, task: Path, artifacts: Artifacts, jobs: int, folds_per_d
     jobs
         Worker processes on the CPU; it does not change a byte.
     folds_per_device
-        Folds trained at a time on each CUDA device, where there are any.
+        Folds, or stacks, trained at a time on each CUDA device, where there are any.
     """
     info = load_task_info(task)
     clips = load_index(task)
@@ -108,20 +137,28 @@ def train_run(run: Run, task: Path, artifacts: Artifacts, jobs: int, folds_per_d
         hardware=[device, precision],
     )
     workers = jobs if device == "cpu" else folds_per_device * devices
+    units = {unit.name: unit for unit in _units(list(trainings.values()), run.settings.stack)}
+    folds_of = {name: len(unit.trainings) for name, unit in units.items()}
     with open_scratch(f"train-{run.name}", key) as scratch:
-        missing = scratch.missing(trainings)
-        units = (Unit(name, trainings[name]) for name in missing)
-        with TrainingProgress(run.name, total=len(trainings), done=len(trainings) - len(missing)) as progress:
-            for name in run_units(units, _train_fold, scratch, workers, progress.report):
+        missing = scratch.missing(units)
+        work = (Unit(name, units[name]) for name in missing)
+        done = len(trainings) - sum(folds_of[name] for name in missing)
+        with TrainingProgress(run.name, len(trainings), done, folds_of) as progress:
+            for name in run_units(work, _train_unit, scratch, workers, progress.report):
                 progress.finished(name)
-        rows = _predictions(scratch, trainings)
+        places = {
+            training.name: scratch.unit(name) / training.folder
+            for name, unit in units.items()
+            for training in unit.trainings
+        }
+        rows = _predictions(places)
         check_predictions(run.name, rows, tested, len(info.classes), run.train.repetitions)
         table = pa.Table.from_pylist(rows, schema=PREDICTIONS)
         scratch.publish(
             {
                 artifacts.predictions: lambda path: shards.write_table(table, path),
-                artifacts.curves: lambda path: _write_curves(scratch, trainings, path),
-                artifacts.checkpoints: lambda path: _copy_checkpoints(scratch, trainings, path),
+                artifacts.curves: lambda path: _write_curves(places, trainings, path),
+                artifacts.checkpoints: lambda path: _copy_checkpoints(places, trainings, path),
             }
         )
 
@@ -138,13 +175,31 @@ def _hardware(run: Run) -> tuple[str, int, str]:
     return device, torch.cuda.device_count() if device == "cuda" else 1, resolve_precision(run.train.precision, device)
 
 
+def _units(trainings: list[_Training], stack: int | None) -> list[_Training | _Stacked]:
+    """Units of work: single folds, or ``stack`` folds of one repetition at a time, in order of subject."""
+    if not stack:
+        return list(trainings)
+    repetitions = sorted({training.repetition for training in trainings})
+    rows = [[training for training in trainings if training.repetition == number] for number in repetitions]
+    return [_Stacked(tuple(row[k : k + stack])) for row in rows for k in range(0, len(row), stack)]
+
+
+def _train_unit(unit: _Training | _Stacked, context: Context) -> None:
+    """Train a unit in a worker; each of its folds gets a folder of its own."""
+    if isinstance(unit, _Stacked):
+        _train_stack(unit, context)
+    else:
+        (context.folder / unit.folder).mkdir()
+        _train_fold(unit, replace(context, folder=context.folder / unit.folder))
+
+
+def _device(training: _Training, context: Context) -> str:
+    return training.device if training.device == "cpu" else f"cuda:{context.worker % training.devices}"
+
+
 def _train_fold(training: _Training, context: Context) -> None:
     """Train one fold in a worker; write predictions.parquet, curve.json and model.safetensors."""
     run = training.run
-    index = sorted(load_index(training.task), key=lambda clip: clip["clip_id"])
-    held_out = [clip for clip in index if clip["subject"] == training.fold]
-    seed = seed_of(run.train.seed, run.task, run.model.name, training.fold, training.repetition)
-    device = training.device if training.device == "cpu" else f"cuda:{context.worker % training.devices}"
 
     def load(inputs: tuple[str, ...], keep: Callable[[str], bool]) -> ClipSet:
         if training.features is not None:
@@ -158,24 +213,50 @@ def _train_fold(training: _Training, context: Context) -> None:
     train = load(wanted, lambda subject: subject != training.fold)
     # the one protocol that looks at the test subject; for all others its bytes are read when training is over
     watched = load_test() if run.entry.protocol == "test_selected" else None
-    fitted = fit(run, train, training.classes, seed, device, context.report, watched)
-    said = fitted.predict(load_test())
-
-    rows = prediction_rows(run.name, training.repetition, seed, training.fold, held_out, said, fitted.epoch)
-    shards.write_table(pa.Table.from_pylist(rows, schema=PREDICTIONS), context.folder / "predictions.parquet")
-    (context.folder / "curve.json").write_text(json.dumps(fitted.curve), encoding="utf-8")
-    fitted.save(context.folder / "model.safetensors")
+    device = _device(training, context)
+    fitted = fit(run, train, training.classes, training.seed, device, context.report, watched)
+    _write_fold(training, fitted, load_test(), context.folder)
 
 
-def _predictions(scratch: Scratch, trainings: dict[str, _Training]) -> list[dict[str, Any]]:
-    rows = [row for name in trainings for row in read_predictions(scratch.unit(name) / "predictions.parquet")]
+def _train_stack(stack: _Stacked, context: Context) -> None:
+    """Train some folds together in a worker; write for each a folder with the files that `_train_fold` writes.
+
+    A fold's test clips are other folds' training clips: all clips are in memory, and each fold's training reads
+    those of the other subjects alone.
+    """
+    from bench.fit_stack import FoldTraining, fit_stack
+
+    first = stack.trainings[0]
+    run = first.run
+    clips = load_clips(first.task, run.model.inputs)
+    folds = [FoldTraining(training.fold, training.seed) for training in stack.trainings]
+    fitted = fit_stack(run, clips, folds, first.classes, _device(first, context), context.report)
+    for training, one in zip(stack.trainings, fitted, strict=True):
+        folder = context.folder / training.folder
+        folder.mkdir()
+        _write_fold(training, one, clips.of({training.fold}), folder)
+
+
+def _write_fold(training: _Training, fitted: Fitted, test: ClipSet, folder: Path) -> None:
+    """Write what a trained fold says of its test clips, its curve and its weights."""
+    index = sorted(load_index(training.task), key=lambda clip: clip["clip_id"])
+    held_out = [clip for clip in index if clip["subject"] == training.fold]
+    said, run = fitted.predict(test), training.run
+    rows = prediction_rows(run.name, training.repetition, training.seed, training.fold, held_out, said, fitted.epoch)
+    shards.write_table(pa.Table.from_pylist(rows, schema=PREDICTIONS), folder / "predictions.parquet")
+    (folder / "curve.json").write_text(json.dumps(fitted.curve), encoding="utf-8")
+    fitted.save(folder / "model.safetensors")
+
+
+def _predictions(places: dict[str, Path]) -> list[dict[str, Any]]:
+    rows = [row for place in places.values() for row in read_predictions(place / "predictions.parquet")]
     return sorted(rows, key=lambda row: (row["repetition"], row["clip_id"]))
 
 
-def _write_curves(scratch: Scratch, trainings: dict[str, _Training], path: Path) -> None:
+def _write_curves(places: dict[str, Path], trainings: dict[str, _Training], path: Path) -> None:
     def epochs() -> Iterator[dict[str, Any]]:
         for name, training in trainings.items():
-            for epoch in json.loads((scratch.unit(name) / "curve.json").read_text(encoding="utf-8")):
+            for epoch in json.loads((places[name] / "curve.json").read_text(encoding="utf-8")):
                 yield {"repetition": training.repetition, "fold": training.fold, **epoch}
 
     columns = ["repetition", "fold", "epoch", "loss"]
@@ -184,8 +265,7 @@ def _write_curves(scratch: Scratch, trainings: dict[str, _Training], path: Path)
     pd.DataFrame(rows, columns=columns + terms).to_csv(path, index=False, lineterminator="\n", float_format="%.6g")
 
 
-def _copy_checkpoints(scratch: Scratch, trainings: dict[str, _Training], path: Path) -> None:
+def _copy_checkpoints(places: dict[str, Path], trainings: dict[str, _Training], path: Path) -> None:
     path.mkdir()
     for name, training in trainings.items():
-        target = path / f"{training.repetition}-{training.fold.replace('/', '-')}.safetensors"
-        shutil.copyfile(scratch.unit(name) / "model.safetensors", target)
+        shutil.copyfile(places[name] / "model.safetensors", path / f"{training.folder}.safetensors")

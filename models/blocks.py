@@ -335,11 +335,12 @@ class Inception(nn.Module):
         super().__init__()
         self.paths = nn.ModuleList(_convolutions(inputs, width, kernel) for kernel in (1, 3, 5))
         self.maxima = nn.Sequential(nn.MaxPool2d(3, stride=1, padding=1), _convolutions(inputs, width, 1))
+        self.shrink = nn.MaxPool2d(2)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, H, W) -> (B, 4 width, H / 2, W / 2)."""
         paths = [path(x) for path in (*self.paths, self.maxima)]  # (B, width, H, W) each
-        return F.max_pool2d(torch.cat(paths, dim=1), 2)
+        return self.shrink(torch.cat(paths, dim=1))
 
 
 def inception_stream() -> nn.Sequential:

@@ -37,7 +37,7 @@ def _stream() -> nn.Sequential:
     )
 
 
-@register_model(inputs=("flow",), paper="Gan et al., Signal Processing: Image Communication 74, 2019")
+@register_model(inputs=("flow",), paper="Gan et al., Signal Processing: Image Communication 74, 2019", stackable=True)
 class OFFApexNet(Classifier):
     """Two streams of the same form with weights of their own, on u and v; the strain is not read [paper].
 

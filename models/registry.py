@@ -87,6 +87,9 @@ class ModelInfo:
     hand_crafted
         Whether it computes features of each clip by itself (its method ``features``), which it is then fitted
         to: they are computed once for all folds.
+    stackable
+        Whether the models of several folds can be trained as one (`models._stacked`): it is built of the layers
+        listed there, its loss is the cross-entropy alone, and its code keeps the clips of a batch apart.
     """
 
     name: str
@@ -97,10 +100,16 @@ class ModelInfo:
     options: Mapping[str, Any]
     scales_itself: bool = False
     hand_crafted: bool = False
+    stackable: bool = False
 
 
 def register_model(
-    *, inputs: tuple[str, ...], targets: tuple[str, ...] = (), paper: str, scales_itself: bool = False
+    *,
+    inputs: tuple[str, ...],
+    targets: tuple[str, ...] = (),
+    paper: str,
+    scales_itself: bool = False,
+    stackable: bool = False,
 ) -> Callable[[T], T]:
     """Declare the decorated class to be the model of its file.
 
@@ -109,7 +118,7 @@ def register_model(
 
     Parameters
     ----------
-    inputs, targets, paper, scales_itself
+    inputs, targets, paper, scales_itself, stackable
         See `ModelInfo`.
 
     Raises
@@ -136,7 +145,7 @@ def register_model(
             options[parameter.name] = parameter.default
         name = cls.__module__.rpartition(".")[2]
         hand_crafted = kind == "estimator" and cls.hand_crafted  # type: ignore[attr-defined]
-        info = ModelInfo(name, kind, inputs, targets, paper, options, scales_itself, hand_crafted)
+        info = ModelInfo(name, kind, inputs, targets, paper, options, scales_itself, hand_crafted, stackable)
         cls.info = info  # type: ignore[attr-defined]
         return cls
 

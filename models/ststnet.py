@@ -21,7 +21,7 @@ __all__ = ["STSTNet", "load_released_state_dict"]
 COUNTER = "num_batches_tracked"
 
 
-@register_model(inputs=("flow",), paper="Liong et al., FG 2019")
+@register_model(inputs=("flow",), paper="Liong et al., FG 2019", stackable=True)
 class STSTNet(Classifier):
     """Three 3x3 convolutions of 3, 5 and 8 filters beside each other, pooled and classified linearly.
 

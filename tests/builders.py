@@ -216,6 +216,8 @@ def torch_as_it_was() -> Iterator[None]:
 
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     warn_only, quickest = torch.is_deterministic_algorithms_warn_only_enabled(), torch.backends.cudnn.benchmark
+    memory: Any = torch.utils.deterministic
+    filled = memory.fill_uninitialized_memory
     try:
         yield
     finally:
@@ -223,6 +225,7 @@ def torch_as_it_was() -> Iterator[None]:
         torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
         torch.backends.cudnn.benchmark = quickest
         torch.set_flush_denormal(False)
+        memory.fill_uninitialized_memory = filled
 
 
 def predictions(

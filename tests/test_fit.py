@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -316,9 +317,7 @@ def test_a_whole_run(project: Path) -> None:
                 place = scratch / marker
                 assert place.exists()
             for unit in (scratch / "units").iterdir():
-                for file in unit.iterdir():
-                    file.unlink()
-                unit.rmdir()
+                shutil.rmtree(unit)
     assert outputs[0] == outputs[1]
     predictions = read_predictions(Artifacts("it").predictions)
     assert sorted(row["clip_id"] for row in predictions) == sorted(2 * [row["clip_id"] for row in rows])

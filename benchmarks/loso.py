@@ -1,0 +1,205 @@
+"""Seconds of a leave-one-subject-out run: a plain loop over a DataLoader, our folds one by one, our folds stacked.
+
+    python benchmarks/loso.py [--task data/task/megc2019 | --images DIR] [--model ststnet] [--folds 8] [--epochs 4]
+
+`--task` is a task's folder, `--images` a folder of MEGC2019 flow images as `prep link megc2019_flow` takes it; without
+either the clips are noise in the same number and shape. The reference is what code of this field does: a Dataset that
+gives clip by clip, a shuffling DataLoader, and for each fold a model trained with torch's default threads, one fold
+after the other. Our two ways run as `bench train` runs them, a worker process of one thread for each processor; the
+start of the workers is not counted, loading is no part of any. All are measured in turns, and the ratios are medians
+over the rounds.
+
+Beside the ratios stand the largest difference between the losses of an epoch, one by one and stacked, and the share of
+test clips for which the two predict the same class. The reference shuffles otherwise: its losses are not compared.
+
+On a GPU a step of one such network is nothing but the time it takes to launch its kernels; a stack launches about as
+many for all of its folds, so that a stack of all folds should take little longer than one fold. That has not been run.
+
+The last line is one JSON object of the ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+import torch.nn.functional as F  # noqa: E402
+from tabulate import tabulate  # noqa: E402
+from torch.utils.data import DataLoader, TensorDataset  # noqa: E402
+
+from bench.data import ClipSet, load_clips  # noqa: E402
+from bench.fit_module import fit_module  # noqa: E402
+from bench.fit_stack import FoldTraining, fit_stack  # noqa: E402
+from bench.params import ModelSettings, Run, RunEntry, TrainParams  # noqa: E402
+from bench.seeds import seed_of  # noqa: E402
+from bench.step import Standardiser  # noqa: E402
+from models.registry import create_model, list_models, model_info  # noqa: E402
+from prep import images  # noqa: E402
+from prep.params import TaskParams  # noqa: E402
+from prep.releases import read_release  # noqa: E402
+from prep.workers import available_cpus  # noqa: E402
+
+CLASSES = ("negative", "positive", "surprise")
+SUBJECTS, CLIPS = 40, 309  # of the composite's two larger releases
+
+Said = dict[str, tuple[list[float], list[int]]]  # of each fold, losses by epoch and predicted classes
+
+
+def clips_of(options: argparse.Namespace) -> ClipSet:
+    """The clips that were asked for."""
+    if options.task:
+        return load_clips(options.task, ("flow",))
+    if options.images:
+        listed = sorted(read_release("megc2019_flow", options.images).clips, key=lambda clip: clip["clip_id"])
+        flow = np.stack([images.read_image(options.images / clip["frames"][0]) for clip in listed])
+        labels = np.array([CLASSES.index(clip["emotion"]) for clip in listed])
+        names, subjects = (tuple(clip[key] for clip in listed) for key in ("clip_id", "subject"))
+        return ClipSet(names, subjects, labels, {"flow": np.moveaxis(flow, 3, 1).astype(np.float32) / np.float32(255)})
+    rng = np.random.default_rng(0)
+    subjects = tuple(
+        f"noise/s{k:02d}" for k in sorted([*range(SUBJECTS), *rng.integers(0, SUBJECTS, CLIPS - SUBJECTS)])
+    )
+    names = tuple(f"{subject}/c{k:03d}" for k, subject in enumerate(subjects))
+    return ClipSet(
+        names, subjects, rng.integers(0, len(CLASSES), CLIPS), {"flow": rng.random((CLIPS, 3, 28, 28), np.float32)}
+    )
+
+
+def run_of(options: argparse.Namespace) -> Run:
+    """A run with the recipe that was asked for."""
+    settings = ModelSettings(epochs=options.epochs, batch_size=options.batch, lr=options.lr, weight_decay=0.0)
+    train = TrainParams(seed=1, repetitions=1, device="cpu", precision="float32", deterministic=True)
+    flow = {"size": 28, "scaling": "per_image"}
+    task = TaskParams.model_validate(
+        {"releases": ["megc2019_flow"], "classes": {name: [name] for name in CLASSES}, "flow": flow}
+    )
+    entry = RunEntry(task="loso", model=options.model)
+    return Run("loso", "loso", task, entry, model_info(options.model), settings, train)
+
+
+def plain(run: Run, clips: ClipSet, folds: list[FoldTraining]) -> None:
+    """The reference: fold after fold, clip by clip from a Dataset."""
+    settings = run.settings
+    assert settings.epochs and settings.lr
+    for fold in folds:
+        train = clips.of(frozenset(clips.subjects) - {fold.subject})
+        standardiser = Standardiser.of(train, ("flow",), torch.device("cpu"))
+        flow = standardiser({"flow": torch.from_numpy(train.inputs["flow"])})["flow"]
+        torch.manual_seed(fold.seed)
+        model = create_model(run.model.name, len(CLASSES), shapes=train.shapes)
+        adam = torch.optim.Adam(model.parameters(), lr=settings.lr)
+        loader = DataLoader(
+            TensorDataset(flow, torch.from_numpy(train.labels)), batch_size=settings.batch_size, shuffle=True
+        )
+        for _ in range(settings.epochs):
+            model.train()
+            for batch, labels in loader:
+                loss = F.cross_entropy(model(flow=batch).logits, labels)
+                adam.zero_grad()
+                loss.backward()
+                adam.step()
+
+
+def one_by_one(run: Run, clips: ClipSet, folds: list[FoldTraining]) -> Said:
+    """Our folds in a worker, one after the other."""
+    said = {}
+    for fold in folds:
+        train = clips.of(frozenset(clips.subjects) - {fold.subject})
+        fitted = fit_module(run, train, len(CLASSES), fold.seed, "cpu", lambda message: None)
+        guess = fitted.predict(clips.of({fold.subject})).scores.argmax(axis=1)
+        said[fold.subject] = [row["loss"] for row in fitted.curve], guess.tolist()
+    return said
+
+
+def stacked(run: Run, clips: ClipSet, folds: list[FoldTraining]) -> Said:
+    """Our folds in a worker, together."""
+    said = {}
+    for fold, fitted in zip(
+        folds, fit_stack(run, clips, folds, len(CLASSES), "cpu", lambda message: None), strict=True
+    ):
+        guess = fitted.predict(clips.of({fold.subject})).scores.argmax(axis=1)
+        said[fold.subject] = [row["loss"] for row in fitted.curve], guess.tolist()
+    return said
+
+
+def in_workers(
+    pool: ProcessPoolExecutor, way: Callable[..., Said], run: Run, clips: ClipSet, units: list[list[FoldTraining]]
+) -> Said:
+    """Train units in worker processes, as they become free."""
+    merged: Said = {}
+    for said in pool.map(way, [run] * len(units), [clips] * len(units), units):
+        merged |= said
+    return merged
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description="Seconds of a leave-one-subject-out run, three ways.")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--task", type=Path, help="folder of a task with flow and these classes: " + ", ".join(CLASSES))
+    where.add_argument("--images", type=Path, help="folder of MEGC2019 flow images")
+    stackable = [name for name in list_models() if model_info(name).stackable]
+    parser.add_argument("--model", default="ststnet", choices=stackable)
+    parser.add_argument("--folds", type=int, default=8, help="folds that are trained, the first ones")
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--batch", type=int, default=64, help="clips in a batch")
+    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--stack", type=int, default=4, help="folds in a stack")
+    parser.add_argument("--rounds", type=int, default=3, help="timed rounds; the medians count")
+    options = parser.parse_args()
+    torch.set_flush_denormal(True)
+    threads, workers = torch.get_num_threads(), available_cpus()
+
+    clips, run = clips_of(options), run_of(options)
+    subjects = sorted(set(clips.subjects))[: options.folds]
+    folds = [FoldTraining(subject, seed_of(1, "loso", options.model, subject, 0)) for subject in subjects]
+    single = [[fold] for fold in folds]
+    stacks = [folds[k : k + options.stack] for k in range(0, len(folds), options.stack)]
+    print(f"{len(clips)} clips, {len(folds)} folds, {options.epochs} epochs; {threads} threads, {workers} workers")
+
+    seconds: dict[str, list[float]] = {"plain": [], "one by one": [], "stacked": []}
+    said: dict[str, Said] = {}
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        brief = run_of(argparse.Namespace(**vars(options) | {"epochs": 1}))
+        for way in (one_by_one, stacked):  # imports, first allocations
+            in_workers(pool, way, brief, clips, [folds[:2]] * workers)
+        ways: dict[str, Callable[[], Any]] = {
+            "plain": lambda: plain(run, clips, folds),
+            "one by one": lambda: in_workers(pool, one_by_one, run, clips, single),
+            "stacked": lambda: in_workers(pool, stacked, run, clips, stacks),
+        }
+        for _ in range(options.rounds):
+            for name, measured in ways.items():
+                start = time.perf_counter()
+                said[name] = measured()
+                seconds[name].append(time.perf_counter() - start)
+
+    one, other = said["one by one"], said["stacked"]
+    difference = max(abs(a - b) for name in one for a, b in zip(one[name][0], other[name][0], strict=True))
+    same = [a == b for name in one for a, b in zip(one[name][1], other[name][1], strict=True)]
+    ratio = {
+        name: statistics.median(a / b for a, b in zip(seconds["plain"], times, strict=True))
+        for name, times in seconds.items()
+    }
+    rows = [(name, f"{statistics.median(times):.2f}", f"{ratio[name]:.2f}") for name, times in seconds.items()]
+    print(tabulate(rows, headers=["folds", "seconds", "times as fast as plain"], disable_numparse=True))
+    print(f"stacked against one by one: largest difference of an epoch's loss {difference:.1e}")
+    print(f"the same class predicted for {sum(same)} of {len(same)} test clips")
+    result = {name.replace(" ", "_"): round(value, 3) for name, value in ratio.items()}
+    print(json.dumps(result | {"loss_difference": difference, "agreement": sum(same) / len(same)}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""Small networks of one form, trained together: each layer computes all of them, each with its own weights.
+
+`Stack` lays the weights of F models one behind the other and runs the first model's code under ``torch.func.vmap``,
+which gives every tensor an axis of folds: what the code between the layers does is right by construction. Layers
+whose stacked form needs care, or would be slow, are replaced by those of `models._stacked_layers`. Batches may
+differ in size: each fold's clips come first, padding after them, and the layers keep padding out of batch norm's
+statistics and of the gradients. Dropout draws for each fold from that fold's generator, in the shapes that the fold
+has alone.
+
+A model can be stacked if it is built of the layers in `STACKED` and of code that keeps the clips of a batch apart.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from models._stacked_layers import STACKED, Batch, StackedBatchNorm2d, StackedDropout
+from models.blocks import Classifier
+
+__all__ = ["Stack", "refusal"]
+
+
+def refusal(model: nn.Module) -> str | None:
+    """Why a model cannot be stacked; None if it can, as far as its layers tell."""
+    if getattr(type(model), "loss", None) is not Classifier.loss:
+        return "its loss is not the cross-entropy alone"
+    for name, module in model.named_modules():
+        if type(module).__module__.startswith("torch.") and type(module) not in STACKED:
+            return f"layer {name} is a {type(module).__name__}; layers with a stacked form: " + ", ".join(
+                kind.__name__ for kind in STACKED
+            )
+        if isinstance(module, nn.Conv2d) and (
+            module.groups != 1 or module.padding_mode != "zeros" or isinstance(module.padding, str)
+        ):
+            return f"layer {name} has groups, or another padding than a number of zeros"
+        if isinstance(module, nn.BatchNorm2d) and not (
+            module.affine and module.track_running_stats and module.momentum is not None
+        ):
+            return f"layer {name} has no weights, no running statistics or no momentum"
+    return None
+
+
+class Stack:
+    """F models of one form as one.
+
+    Parameters
+    ----------
+    models
+        Of one class and one set of options, on one device, in training mode. Their parameters and running statistics
+        become views of this stack's: what trains the stack trains them.
+    generators
+        Of each model, for its dropout; on the models' device.
+
+    Raises
+    ------
+    TypeError
+        If the models cannot be stacked (`refusal`).
+    """
+
+    def __init__(self, models: Sequence[Classifier], generators: Sequence[torch.Generator]) -> None:
+        reason = refusal(models[0])
+        if reason:
+            raise TypeError(f"{type(models[0]).__name__} cannot be stacked: {reason}")
+        self.models, self.generators, self.batch = list(models), list(generators), Batch()
+        self._template = copy.deepcopy(models[0]).train()
+        for module in self._template.modules():
+            form = STACKED.get(type(module))
+            if form is not None:
+                module.__class__ = form
+            if isinstance(module, nn.ReLU):
+                module.inplace = False
+            if isinstance(module, StackedBatchNorm2d | StackedDropout):
+                module.batch = self.batch
+        self.parameters = {
+            name: torch.stack([dict(model.named_parameters())[name].detach() for model in models]).requires_grad_()
+            for name, _ in models[0].named_parameters()
+        }
+        kept = set(models[0].state_dict()) - set(self.parameters)  # buffers that are the same in all stay as they are
+        self.buffers = {
+            name: torch.stack([dict(model.named_buffers())[name] for model in models]) for name in sorted(kept)
+        }
+        for k, model in enumerate(models):
+            for name, parameter in model.named_parameters():
+                parameter.data = self.parameters[name].detach()[k]
+            for name, buffer in model.named_buffers():
+                if name in self.buffers:
+                    buffer.data = self.buffers[name][k]
+
+    def logits(self, inputs: Mapping[str, Tensor], sizes: Sequence[int], counts: Tensor) -> Tensor:
+        """Forward pass of the first models in training mode, one for each entry of ``sizes``.
+
+        Parameters
+        ----------
+        inputs
+            For each input name (F, B, ...), padding last.
+        sizes
+            Clips of each fold that are no padding.
+        counts
+            (F,), ``sizes`` on the device.
+
+        Returns
+        -------
+        Tensor
+            (F, B, num_classes). Those of padding mean nothing and must not enter the loss.
+        """
+        folds = len(sizes)
+        self.batch.counts, self.batch.sizes, self.batch.generators = counts, sizes, self.generators
+        state = self.parameters | self.buffers
+        if folds < len(self.models):
+            state = {name: tensor[:folds] for name, tensor in state.items()}
+
+        def one(state: dict[str, Tensor], inputs: dict[str, Tensor]) -> Tensor:
+            return functional_call(self._template, state, kwargs=inputs).logits
+
+        return vmap(one)(state, dict(inputs))
+
+    def gradients_to_models(self, folds: int) -> None:
+        """Give the first ``folds`` models their part of the stack's gradients, and the others none."""
+        for k, model in enumerate(self.models):
+            for name, parameter in model.named_parameters():
+                gradient = self.parameters[name].grad
+                parameter.grad = gradient[k] if k < folds and gradient is not None else None
