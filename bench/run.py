@@ -19,6 +19,7 @@ from bench.folds import leave_one_subject_out
 from bench.params import Run
 from bench.predictions import PREDICTIONS, check_predictions, expected_clips, prediction_rows, read_predictions
 from bench.progress import TrainingProgress
+from bench.provenance import write_provenance
 from bench.seeds import seed_of
 from prep import shards
 from prep.scratch import Scratch, hash_code, hash_file, key_of, open_scratch, versions
@@ -34,6 +35,7 @@ COMMON_CODE = (
     "bench/folds.py",
     "bench/predictions.py",
     "bench/protocols.py",
+    "bench/provenance.py",
     "bench/run.py",
     "bench/seeds.py",
     "bench/step.py",
@@ -68,7 +70,7 @@ class _Training:
 
 
 def train_run(run: Run, task: Path, artifacts: Artifacts, jobs: int, folds_per_device: int) -> None:
-    """Train every fold of a run and publish predictions, checkpoints and loss curves.
+    """Train every fold of a run and publish predictions, checkpoints, loss curves and provenance.
 
     Parameters
     ----------
@@ -95,17 +97,17 @@ def train_run(run: Run, task: Path, artifacts: Artifacts, jobs: int, folds_per_d
         if fold.name not in run.entry.faults.untested_subjects
         for training in [_Training(run, task, fold.name, repetition, device, devices, len(info.classes))]
     }
-    key = key_of(
-        run={"task": run.task, "model": run.model.name, "entry": run.entry.model_dump(exclude={"table"})},
-        settings=run.settings.model_dump(),
-        train=run.train.model_dump(),
-        data={name: hash_file(task / name) for name in ("clips.parquet", "task.json")},
-        code=hash_code(*COMMON_CODE, f"models/{run.model.name}.py"),
-        versions=versions(*PACKAGES),
-        hardware=[device, precision],
-    )
+    made_of = {
+        "run": {"task": run.task, "model": run.model.name, "entry": run.entry.model_dump(exclude={"table"})},
+        "settings": run.settings.model_dump(),
+        "train": run.train.model_dump(),
+        "data": {name: hash_file(task / name) for name in ("clips.parquet", "task.json")},
+        "code": hash_code(*COMMON_CODE, f"models/{run.model.name}.py"),
+        "versions": versions(*PACKAGES),
+        "hardware": [device, precision],
+    }
     workers = jobs if device == "cpu" else folds_per_device * devices
-    with open_scratch(f"train-{run.name}", key) as scratch:
+    with open_scratch(f"train-{run.name}", key_of(**made_of)) as scratch:
         missing = scratch.missing(trainings)
         units = (Unit(name, trainings[name]) for name in missing)
         with TrainingProgress(run.name, total=len(trainings), done=len(trainings) - len(missing)) as progress:
@@ -118,6 +120,7 @@ def train_run(run: Run, task: Path, artifacts: Artifacts, jobs: int, folds_per_d
             {
                 artifacts.predictions: lambda path: shards.write_table(table, path),
                 artifacts.curves: lambda path: _write_curves(scratch, trainings, path),
+                artifacts.provenance: lambda path: write_provenance(path, run.name, device, made_of),
                 artifacts.checkpoints: lambda path: _copy_checkpoints(scratch, trainings, path),
             }
         )
