@@ -98,7 +98,13 @@ def train_run(run: Run, task: Path, artifacts: Artifacts, jobs: int, folds_per_d
         for training in [_Training(run, task, fold.name, repetition, device, devices, len(info.classes))]
     }
     made_of = {
-        "run": {"task": run.task, "model": run.model.name, "entry": run.entry.model_dump(exclude={"table"})},
+        "run": {
+            "task": run.task,
+            "model": run.model.name,
+            "inputs": list(run.model.inputs),
+            "paper": run.model.paper,
+            "entry": run.entry.model_dump(exclude={"table"}),
+        },
         "settings": run.settings.model_dump(),
         "train": run.train.model_dump(),
         "data": {name: hash_file(task / name) for name in ("clips.parquet", "task.json")},

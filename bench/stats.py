@@ -266,10 +266,9 @@ def _mean_figure(
 
     Every repetition of one is joined with every repetition of the other, so that both count whole.
     """
-    values = [
-        figures_of(np.tensordot(weights, a, 1) + np.tensordot(1 - weights, b, 1), figure) for a in first for b in second
-    ]
-    return np.mean(values, axis=0)
+    ones = [np.tensordot(weights, a, 1) for a in first]
+    others = [np.tensordot(1 - weights, b, 1) for b in second]
+    return np.mean([figures_of(a + b, figure) for a in ones for b in others], axis=0)
 
 
 def _bootstrap(

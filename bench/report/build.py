@@ -19,12 +19,11 @@ from bench.data import TaskInfo
 from bench.provenance import read_provenance
 from bench.report import charts
 from bench.report.data import Release, Task, releases_of, tasks_of
-from bench.report.facts import ALL, ALIKE, LEVEL, NAMES, Estimate, RunFacts, standings
+from bench.report.facts import ALIKE, ALL, LEVEL, NAMES, Estimate, RunFacts, standings
 from bench.report.leakage import averages, effects, span
 from bench.report.pictures import gallery_of
 from bench.scores import Score
 from bench.tables import SYNTHETIC_NOTE
-from models.registry import model_info
 from prep import paths
 from prep.params import TaskParams
 from prep.scratch import hash_file
@@ -49,9 +48,7 @@ class _Curve:
     means: list[float]
 
 
-def build_report(
-    scores: Sequence[Score], tasks: Mapping[str, TaskParams], releases: Sequence[str], out: Path
-) -> None:
+def build_report(scores: Sequence[Score], tasks: Mapping[str, TaskParams], releases: Sequence[str], out: Path) -> None:
     """Write the report: the same bytes from the same artifacts.
 
     Parameters
@@ -88,7 +85,14 @@ def build_report(
     for one in facts.values():
         write("run.html.j2", f"runs/{one.run}.html", **_run_page(one, out))
     shown = effects(facts)
-    write("audit.html.j2", "audit.html", effects=shown, span=span(shown), averages=averages(facts), rendered=_rendered(scores))
+    write(
+        "audit.html.j2",
+        "audit.html",
+        effects=shown,
+        span=span(shown),
+        averages=averages(facts),
+        rendered=_rendered(scores),
+    )
     known: list[Release] = releases_of(releases)
     held: list[Task] = tasks_of(tasks)
     write("data.html.j2", "data.html", releases=known, tasks=held)
@@ -153,7 +157,6 @@ def _run_page(facts: RunFacts, out: Path) -> dict[str, Any]:
     return {
         "facts": facts,
         "score": facts.score,
-        "info": model_info(facts.score.model),
         "predictions": artifacts.predictions.as_posix(),
         "predictions_hash": hash_file(artifacts.predictions),
         "curves": _curves(artifacts.curves),
@@ -185,6 +188,7 @@ def _curves(path: Path) -> list[_Curve]:
         epochs = [int(epoch) for epoch in mean.index]
         label = name.replace("_", " ")
         line = charts.Line(label, mean.tolist(), low.tolist(), high.tolist())
-        summary = f"{label} by epoch: from {mean.iloc[0]:.3g} in epoch {epochs[0]} to {mean.iloc[-1]:.3g} in epoch {epochs[-1]}"
+        first, last = (f"{mean.iloc[k]:.3g} in epoch {epochs[k]}" for k in (0, -1))
+        summary = f"{label} by epoch: from {first} to {last}"
         curves.append(_Curve(label, charts.curve(epochs, [line], "epoch", label, summary), epochs, mean.tolist()))
     return curves

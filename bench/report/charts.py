@@ -14,9 +14,10 @@ from markupsafe import Markup, escape
 __all__ = ["Line", "axis", "curve", "interval", "rank_curve", "ticks"]
 
 # An interval's drawing, px: the axis spans WIDTH between margins that hold half a tick label.
-WIDTH, MARGIN, HEIGHT = 240, 14, 26
-CURVE_WIDTH, CURVE_HEIGHT = 420, 230
-LEFT, RIGHT, TOP, BOTTOM = 52, 14, 14, 40
+WIDTH, MARGIN, HEIGHT = 200, 12, 26
+CURVE = (420, 230)  # width and height, px
+RANKS = (260, 170)
+LEFT, RIGHT, TOP, BOTTOM = 52, 14, 14, 38
 
 
 @dataclass(frozen=True)
@@ -101,15 +102,17 @@ def curve(x: Sequence[int], lines: Sequence[Line], x_name: str, y_name: str, sum
         What the picture shows, for those who do not see it.
     """
     tops = [max(line.high if line.high is not None else line.y) for line in lines]
-    frame = _Frame(x[0], x[-1], 0.0, max(*tops, 1e-9) if len(tops) > 1 else max(tops[0], 1e-9))
+    frame = _Frame(CURVE, (x[0], x[-1]), (0.0, max([*tops, 1e-9])))
     parts = [frame.grid(x_name, y_name)]
     for number, line in enumerate(lines):
         if line.low is not None and line.high is not None:
             outline = [*zip(x, line.high, strict=True), *reversed(list(zip(x, line.low, strict=True)))]
             parts.append(f'<polygon class="band line{number}" points="{frame.points(outline)}"/>')
     for number, line in enumerate(lines):
-        parts.append(f'<polyline class="line line{number}" points="{frame.points(list(zip(x, line.y, strict=True)))}"/>')
-    return _svg("curve", CURVE_WIDTH, CURVE_HEIGHT, "".join(parts), summary)
+        parts.append(
+            f'<polyline class="line line{number}" points="{frame.points(list(zip(x, line.y, strict=True)))}"/>'
+        )
+    return _svg("curve", *CURVE, "".join(parts), summary)
 
 
 def rank_curve(frames: Sequence[int], scores: Sequence[float], marks: dict[str, int], summary: str) -> Markup:
@@ -127,54 +130,54 @@ def rank_curve(frames: Sequence[int], scores: Sequence[float], marks: dict[str, 
         What the picture shows, for those who do not see it.
     """
     everything = [*frames, *marks.values()]
-    frame = _Frame(min(everything), max(everything), min(scores), max(scores))
+    frame = _Frame(RANKS, (min(everything), max(everything)), (min(scores), max(scores)))
     parts = [frame.grid("frame", "rank score")]
     for name, number in marks.items():
         x = frame.x(number)
-        parts.append(f'<line class="event" x1="{x}" x2="{x}" y1="{TOP}" y2="{CURVE_HEIGHT - BOTTOM}"/>')
+        parts.append(f'<line class="event" x1="{x}" x2="{x}" y1="{TOP}" y2="{frame.bottom}"/>')
         side = "start" if number == min(everything) else "end" if number == max(everything) else "middle"
         parts.append(f'<text class="event" x="{x}" y="{TOP - 3}" text-anchor="{side}">{escape(name)}</text>')
     pairs = list(zip(frames, scores, strict=True))
     parts.append(f'<polyline class="line line0" points="{frame.points(pairs)}"/>')
     parts += [f'<circle class="dot" cx="{frame.x(a)}" cy="{frame.y(b)}" r="3.5"/>' for a, b in pairs]
-    return _svg("curve", CURVE_WIDTH, CURVE_HEIGHT, "".join(parts), summary)
+    return _svg("curve", *RANKS, "".join(parts), summary)
 
 
 class _Frame:
     """Axes of a curve: from data to pixels."""
 
-    def __init__(self, left: float, right: float, low: float, high: float) -> None:
-        self.left, self.right = float(left), float(right if right > left else left + 1)
-        self.ticks = ticks(low, high, 4)
+    def __init__(self, size: tuple[int, int], x: tuple[float, float], y: tuple[float, float]) -> None:
+        self.ends, self.bottom = size[0] - RIGHT, size[1] - BOTTOM
+        self.first, self.last = float(x[0]), float(x[1] if x[1] > x[0] else x[0] + 1)
+        self.ticks = ticks(*y, 4)
         self.low, self.high = self.ticks[0], self.ticks[-1]
 
     def x(self, value: float) -> str:
-        share = (value - self.left) / (self.right - self.left)
-        return f"{LEFT + share * (CURVE_WIDTH - LEFT - RIGHT):.2f}"
+        share = (value - self.first) / (self.last - self.first)
+        return f"{LEFT + share * (self.ends - LEFT):.2f}"
 
     def y(self, value: float) -> str:
         share = (value - self.low) / (self.high - self.low)
-        return f"{CURVE_HEIGHT - BOTTOM - share * (CURVE_HEIGHT - TOP - BOTTOM):.2f}"
+        return f"{self.bottom - share * (self.bottom - TOP):.2f}"
 
     def points(self, pairs: Sequence[tuple[float, float]]) -> str:
         return " ".join(f"{self.x(a)},{self.y(b)}" for a, b in pairs)
 
     def grid(self, x_name: str, y_name: str) -> str:
-        bottom, middle = CURVE_HEIGHT - BOTTOM, (TOP + CURVE_HEIGHT - BOTTOM) / 2
         parts = []
         for tick in self.ticks:
             y = self.y(tick)
-            parts.append(f'<line class="grid" x1="{LEFT}" x2="{CURVE_WIDTH - RIGHT}" y1="{y}" y2="{y}"/>')
+            parts.append(f'<line class="grid" x1="{LEFT}" x2="{self.ends}" y1="{y}" y2="{y}"/>')
             parts.append(f'<text x="{LEFT - 7}" y="{y}" dy="0.32em" text-anchor="end">{_label(tick)}</text>')
-        for tick in ticks(self.left, self.right):
-            if self.left <= tick <= self.right and tick == round(tick):
-                parts.append(f'<text x="{self.x(tick)}" y="{bottom + 17}" text-anchor="middle">{_label(tick)}</text>')
-        centre = (LEFT + CURVE_WIDTH - RIGHT) / 2
-        parts.append(f'<text class="name" x="{centre:g}" y="{CURVE_HEIGHT - 5}" text-anchor="middle">{escape(x_name)}</text>')
+        for tick in ticks(self.first, self.last):
+            if self.first <= tick <= self.last and tick == round(tick):
+                place = f'x="{self.x(tick)}" y="{self.bottom + 16}"'
+                parts.append(f'<text {place} text-anchor="middle">{_label(tick)}</text>')
+        centre, middle = (LEFT + self.ends) / 2, (TOP + self.bottom) / 2
+        named = 'class="name" text-anchor="middle"'
+        parts.append(f'<text {named} x="{centre:g}" y="{self.bottom + BOTTOM - 5}">{escape(x_name)}</text>')
         turn = f"rotate(-90 12 {middle:g})"
-        parts.append(
-            f'<text class="name" x="12" y="{middle:g}" text-anchor="middle" transform="{turn}">{escape(y_name)}</text>'
-        )
+        parts.append(f'<text {named} x="12" y="{middle:g}" transform="{turn}">{escape(y_name)}</text>')
         return "".join(parts)
 
 
@@ -184,8 +187,6 @@ def _label(tick: float) -> str:
 
 def _svg(kind: str, width: int, height: int, inner: str, summary: str | None = None) -> Markup:
     """An SVG element; without a summary it says nothing that does not stand beside it, and is hidden from readers."""
+    size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
     role = 'aria-hidden="true"' if summary is None else f'role="img" aria-label="{escape(summary)}"'
-    return Markup(
-        f'<svg class="{kind}" viewBox="0 0 {width} {height}" width="{width}" height="{height}" {role} focusable="false">'
-        f"{inner}</svg>"
-    )
+    return Markup(f'<svg class="{kind}" {size} {role} focusable="false">{inner}</svg>')

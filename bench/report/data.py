@@ -71,7 +71,9 @@ def releases_of(names: Sequence[str]) -> list[Release]:
         folders = [paths.manifest(name), paths.aligned(name)]  # a release of flow images is never aligned
         left_out = [_left_out(folder) for folder in folders if (folder / "rejected.parquet").is_file()]
         report = json.loads(path.read_text(encoding="utf-8"))
-        found.append(Release(name, report, left_out, path.as_posix(), hash_file(paths.manifest(name) / "manifest.parquet")))
+        found.append(
+            Release(name, report, left_out, path.as_posix(), hash_file(paths.manifest(name) / "manifest.parquet"))
+        )
     return found
 
 

@@ -84,9 +84,14 @@ class RunFacts:
         return Number(float(value), decimals, {"run": self.run, "figure": figure} | place, signed)
 
     @property
-    def departs(self) -> bool:
-        """Whether its protocol is other than plainly honest."""
-        return self.score.protocol != "honest"
+    def clips(self) -> Number:
+        """How many clips it predicts."""
+        return self.number(self.score.clips, "clips", 0)
+
+    @property
+    def subjects(self) -> Number:
+        """How many subjects those clips have."""
+        return self.number(self.score.subjects, "subjects", 0)
 
     @property
     def repetitions(self) -> int:
@@ -123,7 +128,9 @@ class RunFacts:
             found = interval(self.confusions[part], figure, level=LEVEL)
         except StatsError as error:
             return Estimate(number, why_not=str(error))
-        ends = (self.number(end, f"{figure}_{name}", **place) for name, end in (("low", found.low), ("high", found.high)))
+        ends = (
+            self.number(end, f"{figure}_{name}", **place) for name, end in (("low", found.low), ("high", found.high))
+        )
         return Estimate(number, *ends)
 
     def of_repetitions(self, figure: str, part: str = ALL) -> list[Number]:
@@ -253,4 +260,3 @@ def _comparison(one: RunFacts, best: RunFacts) -> Comparison | None:
 
 def _clips(score: Score) -> list[tuple[str, int]]:
     return [(row["clip_id"], row["y_true"]) for row in score.rows if row["repetition"] == 0]
-

@@ -47,7 +47,9 @@ def effects(facts: Mapping[str, RunFacts]) -> list[ShownEffect]:
             difference = Estimate(value, low, high)
             p_value = one.number(effect.comparison.p_value, "p_value", 4, **against)
         reference = honest.number(honest.score.mean("uf1"), "uf1", **pooled)
-        shown.append(ShownEffect(one, honest, one.number(effect.figure, "uf1", **pooled), reference, difference, p_value))
+        shown.append(
+            ShownEffect(one, honest, one.number(effect.figure, "uf1", **pooled), reference, difference, p_value)
+        )
     return shown
 
 
