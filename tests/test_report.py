@@ -54,6 +54,7 @@ class Again:
     """An independent calculation of a run's numbers, from its Parquet file."""
 
     def __init__(self, tasks: dict[str, list[dict[str, Any]]]) -> None:
+        self.tasks = tasks
         self.truth = {
             row["clip_id"]: images.decode_png(row["dynamic_image"]) / 255.0 for rows in tasks.values() for row in rows
         }
@@ -141,10 +142,8 @@ class Again:
             return (kendalltau(np.arange(len(ranks)), ranks).statistic + 1) / 2
         image = images.decode_png(row["drawn"]) / 255.0
         if figure.endswith("_of_mean"):
-            release = row["clip_id"].split("/")[0]
-            others = [
-                v for clip, v in self.truth.items() if clip.split("/")[0] == release and row["subject"] not in clip
-            ]
+            task = next(rows for rows in self.tasks.values() if any(one["clip_id"] == row["clip_id"] for one in rows))
+            others = [self.truth[one["clip_id"]] for one in task if one["subject"] != row["subject"]]
             image = halved(np.mean(others, axis=0))
         truth = halved(self.truth[row["clip_id"]])
         if figure.startswith("psnr"):
@@ -394,7 +393,7 @@ def test_ticks_are_round_and_span_what_they_must(low: float, high: float, expect
 
 def test_an_interval_is_drawn_where_its_axis_says() -> None:
     drawn = str(interval(0.5, (0.25, 0.75)))
-    assert 'cx="100.00"' in drawn and 'x1="56.00" x2="144.00"' in drawn  # 12 + share * 176
+    assert 'cx="120.00"' in drawn and 'x1="66.00" x2="174.00"' in drawn  # 12 + share * 216
     assert "departs" in str(interval(0.5, None, kind="departs")) and "range" not in str(interval(0.5, None))
 
 

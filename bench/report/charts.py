@@ -14,7 +14,7 @@ from markupsafe import Markup, escape
 __all__ = ["Line", "axis", "curve", "interval", "rank_curve", "ticks"]
 
 # An interval's drawing, px: the axis spans WIDTH between margins that hold half a tick label.
-WIDTH, MARGIN, HEIGHT = 200, 12, 26
+WIDTH, MARGIN, HEIGHT = 240, 12, 26
 CURVE = (420, 230)  # width and height, px
 RANKS = (260, 170)
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 14, 38

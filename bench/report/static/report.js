@@ -45,6 +45,17 @@
     }
   }
 
+  // A table that fits needs no stop for the keyboard.
+  function stops() {
+    for (const part of document.querySelectorAll(".scroll")) {
+      if (part.scrollWidth > part.clientWidth) part.tabIndex = 0;
+      else part.removeAttribute("tabindex");
+    }
+  }
+  stops();
+  addEventListener("resize", stops);
+  document.addEventListener("toggle", stops, true); // what was folded has had no width
+
   let opened = [];
   addEventListener("beforeprint", () => {
     opened = Array.from(document.querySelectorAll("details:not([open])"));
