@@ -72,8 +72,7 @@ class Visit:
 
     def column(self, number: int) -> list[str]:
         """Texts of a column of the first leaderboard, the first line of each."""
-        rows = self.page.locator(BOARD).locator("tbody >> nth=0").locator("tr")
-        texts = rows.locator(f"td >> nth={number - 1}")
+        texts = self.page.locator(BOARD).locator("tbody >> nth=0").locator(f"td:nth-of-type({number})")
         return [text.split("\n")[0].strip() for text in texts.all_inner_texts()]
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from statistics import fmean, stdev
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,7 @@ __all__ = ["ALL", "MEAN", "NAMES", "Estimate", "Number", "Row", "RunFacts", "Sta
 ALL = "all"  # data sets pooled
 MEAN = "mean"  # over repetitions
 LEVEL = 0.95
+NOWHERE: Mapping[str, str] = MappingProxyType({})
 ALIKE = 0.05  # adjusted p-value from which on two runs are not told apart
 
 NAMES: dict[Figure, str] = {attribute: label for label, attribute in LABELS.items()}  # type: ignore[misc]
@@ -79,19 +81,21 @@ class RunFacts:
         self.run = score.run
         self.classes = score.task.classes
 
-    def number(self, value: float, figure: str, decimals: int = 3, signed: bool = False, **place: str) -> Number:
+    def number(
+        self, value: float, figure: str, place: Mapping[str, str] = NOWHERE, decimals: int = 3, signed: bool = False
+    ) -> Number:
         """A number of this run."""
-        return Number(float(value), decimals, {"run": self.run, "figure": figure} | place, signed)
+        return Number(float(value), decimals, {"run": self.run, "figure": figure, **place}, signed)
 
     @property
     def clips(self) -> Number:
         """How many clips it predicts."""
-        return self.number(self.score.clips, "clips", 0)
+        return self.number(self.score.clips, "clips", decimals=0)
 
     @property
     def subjects(self) -> Number:
         """How many subjects those clips have."""
-        return self.number(self.score.subjects, "subjects", 0)
+        return self.number(self.score.subjects, "subjects", decimals=0)
 
     @property
     def repetitions(self) -> int:
@@ -123,15 +127,13 @@ class RunFacts:
     def _estimate(self, part: str, figure: Figure) -> Estimate:
         value = self.score.mean(figure, None if part == ALL else part)
         place = {"dataset": part, "repetition": MEAN}
-        number = self.number(value, figure, **place)
+        number = self.number(value, figure, place)
         try:
             found = interval(self.confusions[part], figure, level=LEVEL)
         except StatsError as error:
             return Estimate(number, why_not=str(error))
-        ends = (
-            self.number(end, f"{figure}_{name}", **place) for name, end in (("low", found.low), ("high", found.high))
-        )
-        return Estimate(number, *ends)
+        low, high = (self.number(getattr(found, end), f"{figure}_{end}", place) for end in ("low", "high"))
+        return Estimate(number, low, high)
 
     def of_repetitions(self, figure: str, part: str = ALL) -> list[Number]:
         """A figure of each repetition, and its standard deviation; empty where there is one repetition."""
@@ -139,8 +141,8 @@ class RunFacts:
             return []
         chosen = self.score.repetitions if part == ALL else self.score.by_dataset[part]
         values = [getattr(one, figure) for one in chosen]
-        numbers = [self.number(v, figure, dataset=part, repetition=str(k)) for k, v in enumerate(values)]
-        return [*numbers, self.number(stdev(values), f"{figure}_sd", dataset=part)]
+        numbers = [self.number(v, figure, {"dataset": part, "repetition": str(k)}) for k, v in enumerate(values)]
+        return [*numbers, self.number(stdev(values), f"{figure}_sd", {"dataset": part})]
 
     @cached_property
     def confusion(self) -> list[Row]:
@@ -152,7 +154,7 @@ class RunFacts:
         ]
 
     def _count(self, count: int, actual: str, predicted: str) -> Number:
-        return self.number(count, "confusion", 0, actual=actual, predicted=predicted)
+        return self.number(count, "confusion", {"actual": actual, "predicted": predicted}, decimals=0)
 
     @cached_property
     def per_class(self) -> list[Row]:
@@ -160,9 +162,9 @@ class RunFacts:
         rows = []
         for k, name in enumerate(self.classes):
             each = [one.classes[k] for one in self.score.repetitions]
-            numbers = [self.number(each[0].clips, "class_clips", 0, **{"class": name})]
+            numbers = [self.number(each[0].clips, "class_clips", {"class": name}, decimals=0)]
             numbers += [
-                self.number(fmean(getattr(one, figure) for one in each), f"class_{figure}", **{"class": name})
+                self.number(fmean(getattr(one, figure) for one in each), f"class_{figure}", {"class": name})
                 for figure in ("precision", "recall", "f1")
             ]
             rows.append(Row(name, numbers))
@@ -178,8 +180,8 @@ class RunFacts:
             Row(
                 subject,
                 [
-                    self.number(len(values) // self.repetitions, "subject_clips", 0, subject=subject),
-                    self.number(fmean(values), "subject_accuracy", subject=subject),
+                    self.number(len(values) // self.repetitions, "subject_clips", {"subject": subject}, decimals=0),
+                    self.number(fmean(values), "subject_accuracy", {"subject": subject}),
                 ],
             )
             for subject, values in sorted(right.items())
@@ -189,7 +191,7 @@ class RunFacts:
     def perception(self) -> list[Row]:
         """What its rank scores and drawn images are worth, mean over clips and repetitions; empty without them."""
         return [
-            Row(label, [self.number(fmean(values), column, decimals)])
+            Row(label, [self.number(fmean(values), column, decimals=decimals)])
             for label, (column, decimals) in PERCEPTION.items()
             if (values := self.score.perceived(column))
         ]
@@ -244,7 +246,7 @@ def _compared(competing: list[RunFacts]) -> list[Standing]:
             standing.append(Standing(one, best))
             continue
         against = competing[0].run
-        p_value = one.number(comparison.p_value, "p_value", 4, against=against)
+        p_value = one.number(comparison.p_value, "p_value", {"against": against}, decimals=4)
         standing.append(Standing(one, best, p_value, against, next(adjusted) >= ALIKE))
     return standing
 

@@ -36,20 +36,18 @@ def effects(facts: Mapping[str, RunFacts]) -> list[ShownEffect]:
         one, honest = facts[effect.run.run], facts[effect.honest.run]
         against = {"against": honest.run}
         pooled = {"dataset": ALL, "repetition": MEAN}
-        value = one.number(effect.inflation, "difference", signed=True, **against)
+        value = one.number(effect.inflation, "difference", against, signed=True)
         difference, p_value = Estimate(value, why_not="the two runs do not test the same clips"), None
         if effect.comparison is not None:
             found = effect.comparison.difference
             low, high = (
-                one.number(end, f"difference_{name}", signed=True, **against)
+                one.number(end, f"difference_{name}", against, signed=True)
                 for name, end in (("low", found.low), ("high", found.high))
             )
             difference = Estimate(value, low, high)
-            p_value = one.number(effect.comparison.p_value, "p_value", 4, **against)
-        reference = honest.number(honest.score.mean("uf1"), "uf1", **pooled)
-        shown.append(
-            ShownEffect(one, honest, one.number(effect.figure, "uf1", **pooled), reference, difference, p_value)
-        )
+            p_value = one.number(effect.comparison.p_value, "p_value", against, decimals=4)
+        reference = honest.number(honest.score.mean("uf1"), "uf1", pooled)
+        shown.append(ShownEffect(one, honest, one.number(effect.figure, "uf1", pooled), reference, difference, p_value))
     return shown
 
 
@@ -72,10 +70,10 @@ def averages(facts: Mapping[str, RunFacts]) -> list[tuple[RunFacts, Row]]:
         each = []
         for repetition in range(one.repetitions):
             part = [row for row in one.score.rows if row["repetition"] == repetition]
-            labels = (np.array([row[name] for row in part], dtype=np.int64) for name in ("y_true", "y_pred"))
-            each.append(fold_means(*labels, [row["fold"] for row in part], len(one.classes)))
+            true, said = (np.array([row[name] for row in part], dtype=np.int64) for name in ("y_true", "y_pred"))
+            each.append(fold_means(true, said, [row["fold"] for row in part], len(one.classes)))
         numbers = [
-            one.number(fmean(values), figure, dataset=ALL, repetition=MEAN)
+            one.number(fmean(values), figure, {"dataset": ALL, "repetition": MEAN})
             for figure, values in zip(WAYS, zip(*each, strict=True), strict=True)
         ]
         rows.append((one, Row(one.run, numbers)))

@@ -105,15 +105,15 @@ def _shown(clip: GalleryClip, facts: RunFacts, album: _Album) -> ShownClip:
         truth = area_mean(clip.truth / 255.0, drawn.shape)
         measured = measure_drawing(drawn / 255.0, truth)
         height, width = drawn.shape
-        psnr = facts.number(measured.psnr, "clip_psnr", 1, **place)
-        ssim = facts.number(measured.ssim, "clip_ssim", 3, **place)
+        psnr = facts.number(measured.psnr, "clip_psnr", place, decimals=1)
+        ssim = facts.number(measured.ssim, "clip_ssim", place)
         pictures.append(album.add(drawn, f"drawn, {height} \u00d7 {width}", f"Dynamic image drawn of {clip.clip_id}"))
         error = _reds(np.abs(drawn / 255.0 - truth))
         pictures.append(album.add(error, "error", f"Error of the image drawn of {clip.clip_id}", psnr, ssim))
     curve, order = None, None
     if said["rank_scores"] is not None:
         scores = np.array(said["rank_scores"])
-        order = facts.number(order_accuracy(scores), "clip_order_accuracy", 3, **place)
+        order = facts.number(order_accuracy(scores), "clip_order_accuracy", place)
         summary = f"Rank scores of {clip.clip_id} over its frames; share of pairs in order {order.text}"
         curve = rank_curve(clip.sampled, scores.tolist(), clip.marks, summary)
     return ShownClip(clip.clip_id, clip.name, facts.classes[said["y_pred"]], pictures, curve, order)
