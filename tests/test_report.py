@@ -320,6 +320,12 @@ def test_the_protocol_stands_beside_every_run_and_who_does_not_compete_stands_be
     assert 'class="number best"' in honest and 'class="number best"' not in others
 
 
+def test_a_task_of_several_data_sets_shows_each(found: dict[str, Page]) -> None:
+    places_of = [place for page, place, _, _ in places(found) if page == "index.html" and place["figure"] == "uar"]
+    assert {place["dataset"] for place in places_of if place["run"] == "licensed-net"} == {"all", "casme2", "smic"}
+    assert {place["dataset"] for place in places_of if place["run"] == "net"} == {"all"}
+
+
 def test_run_pages_say_what_the_run_was_made_of(found: dict[str, Page]) -> None:
     text = found["runs/net-inner.html"].text
     for what in ("python -m bench train net-inner", "torch 2.13.0", "0" * 64, "2" * 64, "seed: 1", "epochs: 3"):

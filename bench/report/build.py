@@ -106,6 +106,7 @@ class _Board:
         self.info: TaskInfo = facts[0].score.task
         self.clips = max(one.score.clips for one in facts)
         self.subjects = max(one.score.subjects for one in facts)
+        self.parts = list(dict.fromkeys(part for one in facts for part in one.score.by_dataset))
         self.tables = standings(facts)
 
 
