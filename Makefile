@@ -32,6 +32,7 @@ repro: install ## run the whole pipeline on what params.yaml lists and print the
 	dvc repro
 	@echo; cat results/tables.md
 	@echo "Results: results/tables.md (also results/tables/*.csv, *.tex, results/metrics.json, results/plots)"
+	@echo "Report: results/report/index.html (open it in a browser)"
 
 full: install ## FDP, its ablations, protocols and faults, three seeds, in build/full (hours; goes on where it stopped)
 	$(call profile,full)

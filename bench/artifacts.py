@@ -30,6 +30,11 @@ class Artifacts:
         return Path("artifacts/curves") / f"{self.run}.csv"
 
     @property
+    def provenance(self) -> Path:
+        """What the predictions were made of: data, code, settings, packages, machine."""
+        return Path("artifacts/provenance") / f"{self.run}.json"
+
+    @property
     def checkpoints(self) -> Path:
         """One safetensors file for each fold and repetition."""
         return Path("artifacts/checkpoints") / self.run

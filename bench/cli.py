@@ -290,6 +290,31 @@ def gallery(
 
 
 @app.command()
+def report() -> None:
+    """Write the report, a folder of pages that opens from disk: results/report/index.html.
+
+    Leaderboards with intervals, a page for each run, the audit, the data and the provenance of every figure.
+    No faces of a release whose licence forbids it are in it. Needs `dvc repro` to have trained every run.
+    """
+    from bench.params import load_tasks, load_train, run_names
+    from bench.report.build import build_report
+    from bench.scores import clear_unlisted, score_runs
+    from prep.params import read_params
+    from prep.scratch import open_scratch
+
+    with command("bench report"):
+        params = read_params()
+        runs = run_names(params)
+        clear_unlisted(list(runs))
+        scores = score_runs(runs, load_train(params).repetitions)
+        releases = [*params["releases"], *params["flow_releases"]]
+        out = RESULTS / "report"
+        with open_scratch("report", "whole") as scratch:
+            scratch.publish({out: partial(build_report, scores, load_tasks(params), releases)})
+        console.print(f"report: {len(scores)} runs in {out / 'index.html'}")
+
+
+@app.command()
 def costs(
     table: Annotated[
         str | None,

@@ -18,7 +18,7 @@ from bench.predictions import read_predictions
 from prep import images, paths, shards
 from prep.schema import DYNAMIC, MANIFEST
 
-__all__ = ["draw_gallery", "drawing_run"]
+__all__ = ["ERROR_SHOWN", "GalleryClip", "chosen_clips", "draw_gallery", "drawing_run", "frames_shown"]
 
 FRAMES_SHOWN = 4
 CLIPS_SHOWN = 4
@@ -28,7 +28,7 @@ Panel = Callable[[Any], None]
 
 
 @dataclass(frozen=True)
-class _Clip:
+class GalleryClip:
     """What the picture shows of one clip."""
 
     clip_id: str
@@ -75,7 +75,7 @@ def draw_gallery(task: Path, run: str | None, out: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    rows = [_panels(clip) for clip in _chosen(task, info.task, info.classes, run)]
+    rows = [_panels(clip) for clip in chosen_clips(task, info.task, info.classes, run)]
     columns = max(len(row) for row in rows)
     widths = [1.0] * (FRAMES_SHOWN + 1) + [1.0] * (columns - FRAMES_SHOWN - 2) + [1.8] * (columns > FRAMES_SHOWN + 1)
     figure, axes = plt.subplots(
@@ -99,8 +99,23 @@ def draw_gallery(task: Path, run: str | None, out: Path) -> None:
     plt.close(figure)
 
 
-def _chosen(task: Path, name: str, classes: tuple[str, ...], run: str | None) -> list[_Clip]:
-    """One clip of a class, each of another subject where there are enough; with a run, of those it predicts."""
+def frames_shown(count: int) -> list[int]:
+    """Which of a clip's frames are shown: `FRAMES_SHOWN` of them, the first and the last among them."""
+    return [int(t) for t in np.linspace(0, count - 1, FRAMES_SHOWN).round()]
+
+
+def chosen_clips(task: Path, name: str, classes: tuple[str, ...], run: str | None) -> list[GalleryClip]:
+    """One clip of a class, each of another subject where there are enough; with a run, of those it predicts.
+
+    Parameters
+    ----------
+    task
+        Folder of the task.
+    name, classes
+        Its name and its classes.
+    run
+        A run of that task; None takes clips without a prediction.
+    """
     said: dict[str, dict[str, Any]] = {}
     if run is not None:
         rows = read_predictions(Artifacts(run).predictions)
@@ -125,7 +140,7 @@ def _chosen(task: Path, name: str, classes: tuple[str, ...], run: str | None) ->
                 known = {mark: row[mark] for mark in ("onset", "apex", "offset") if row[mark] is not None}
                 marks[row["clip_id"]] = known
     return [
-        _Clip(
+        GalleryClip(
             clip_id=clip_id,
             name=classes[clips.labels[k]],
             frames=clips.inputs["frames"][k, :, 0],
@@ -139,11 +154,10 @@ def _chosen(task: Path, name: str, classes: tuple[str, ...], run: str | None) ->
     ]
 
 
-def _panels(clip: _Clip) -> list[Panel]:
+def _panels(clip: GalleryClip) -> list[Panel]:
     """The panels of a clip's row, from left to right."""
     count = len(clip.frames)
-    times = np.linspace(0, count - 1, FRAMES_SHOWN).round().astype(int)
-    titled = [(clip.frames[t], f"frame {t + 1} of {count}") for t in times]
+    titled = [(clip.frames[t], f"frame {t + 1} of {count}") for t in frames_shown(count)]
     panels = [_picture(picture, title) for picture, title in [*titled, (clip.truth, "dynamic image")]]
     subject, _, name = clip.clip_id.rpartition("/")
     panels[0] = _labelled(panels[0], f"{clip.name}\n{subject}\n{name}")
@@ -189,7 +203,7 @@ def _labelled(panel: Panel, label: str) -> Panel:
     return draw
 
 
-def _curve(clip: _Clip) -> Panel:
+def _curve(clip: GalleryClip) -> Panel:
     assert clip.prediction is not None
     scores = np.array(clip.prediction["rank_scores"])
 

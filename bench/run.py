@@ -19,6 +19,7 @@ from bench.folds import leave_one_subject_out
 from bench.params import Run
 from bench.predictions import PREDICTIONS, check_predictions, expected_clips, prediction_rows, read_predictions
 from bench.progress import TrainingProgress
+from bench.provenance import write_provenance
 from bench.seeds import seed_of
 from prep import shards
 from prep.scratch import hash_code, hash_file, key_of, open_scratch, versions
@@ -36,6 +37,7 @@ COMMON_CODE = (
     "bench/objectives.py",
     "bench/predictions.py",
     "bench/protocols.py",
+    "bench/provenance.py",
     "bench/run.py",
     "bench/seeds.py",
     "bench/step.py",
@@ -96,7 +98,7 @@ class _Stacked:
 
 
 def train_run(run: Run, task: Path, artifacts: Artifacts, jobs: int, folds_per_device: int) -> None:
-    """Train every fold of a run and publish predictions, checkpoints and loss curves.
+    """Train every fold of a run and publish predictions, checkpoints, loss curves and provenance.
 
     The unit of work, and of going on after a kill, is a fold, or a stack of them where the model's option ``stack``
     says so. Who is stacked with whom follows from that option and the names of the subjects alone.
@@ -127,19 +129,25 @@ def train_run(run: Run, task: Path, artifacts: Artifacts, jobs: int, folds_per_d
         if fold.name not in run.entry.faults.untested_subjects
         for training in [_Training(run, task, features, fold.name, repetition, device, devices, len(info.classes))]
     }
-    key = key_of(
-        run={"task": run.task, "model": run.model.name, "entry": run.entry.model_dump(exclude={"table"})},
-        settings=run.settings.model_dump(),
-        train=run.train.model_dump(),
-        data=[hash_file(path) for path in (task / "clips.parquet", task / "task.json", features) if path],
-        code=hash_code(*COMMON_CODE, f"models/{run.model.name}.py"),
-        versions=versions(*PACKAGES),
-        hardware=[device, precision],
-    )
+    made_of = {
+        "run": {
+            "task": run.task,
+            "model": run.model.name,
+            "inputs": list(run.model.inputs),
+            "paper": run.model.paper,
+            "entry": run.entry.model_dump(exclude={"table"}),
+        },
+        "settings": run.settings.model_dump(),
+        "train": run.train.model_dump(),
+        "data": {path.name: hash_file(path) for path in (task / "clips.parquet", task / "task.json", features) if path},
+        "code": hash_code(*COMMON_CODE, f"models/{run.model.name}.py"),
+        "versions": versions(*PACKAGES),
+        "hardware": [device, precision],
+    }
     workers = jobs if device == "cpu" else folds_per_device * devices
     units = {unit.name: unit for unit in _units(list(trainings.values()), run.settings.stack)}
     folds_of = {name: len(unit.trainings) for name, unit in units.items()}
-    with open_scratch(f"train-{run.name}", key) as scratch:
+    with open_scratch(f"train-{run.name}", key_of(**made_of)) as scratch:
         missing = scratch.missing(units)
         work = (Unit(name, units[name]) for name in missing)
         done = len(trainings) - sum(folds_of[name] for name in missing)
@@ -158,6 +166,7 @@ def train_run(run: Run, task: Path, artifacts: Artifacts, jobs: int, folds_per_d
             {
                 artifacts.predictions: lambda path: shards.write_table(table, path),
                 artifacts.curves: lambda path: _write_curves(places, trainings, path),
+                artifacts.provenance: lambda path: write_provenance(path, run.name, device, made_of),
                 artifacts.checkpoints: lambda path: _copy_checkpoints(places, trainings, path),
             }
         )

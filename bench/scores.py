@@ -112,10 +112,11 @@ def clear_unlisted(runs: Sequence[str]) -> list[str]:
     would make this checkout differ from a fresh one. DVC's cache keeps the files.
     """
     removed = []
-    found = [*Path("artifacts/predictions").glob("*.parquet"), *Path("artifacts/curves").glob("*.csv")]
+    suffixes = {"predictions": "parquet", "curves": "csv", "provenance": "json"}
+    found = [path for kind, suffix in suffixes.items() for path in Path("artifacts", kind).glob(f"*.{suffix}")]
     for run in sorted({path.stem for path in found} - set(runs)):
-        Artifacts(run).predictions.unlink(missing_ok=True)
-        Artifacts(run).curves.unlink(missing_ok=True)
+        for path in (Artifacts(run).predictions, Artifacts(run).curves, Artifacts(run).provenance):
+            path.unlink(missing_ok=True)
         removed.append(run)
         console.print(f"{run} is not in the run list any more; its predictions are removed")
     return removed

@@ -319,10 +319,10 @@ def _sum_single(clip: NDArray[np.float32], weights: NDArray[np.float64]) -> NDAr
     size, limit = np.empty((2, PIXELS_AT_ONCE), np.float32)
     for start in range(0, len(image), PIXELS_AT_ONCE):
         block, sums = pixels[:, start : start + PIXELS_AT_ONCE], image[start : start + PIXELS_AT_ONCE]
-        np.abs(sums, out=size[: len(sums)])
-        np.abs(block[0], out=limit[: len(sums)])
-        np.multiply(limit, bound, out=limit)
-        doubtful = np.flatnonzero(size[: len(sums)] <= limit[: len(sums)])
+        size, limit = size[: len(sums)], limit[: len(sums)]  # the last block may be shorter
+        np.abs(sums, out=size)
+        np.multiply(np.abs(block[0], out=limit), bound, out=limit)
+        doubtful = np.flatnonzero(size <= limit)
         doubtful = doubtful[block[0, doubtful] != 0]
         if len(doubtful):
             # picking many single pixels costs more than to sum all of the block again

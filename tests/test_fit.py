@@ -23,11 +23,12 @@ from bench.data import ClipSet, load_clips, load_features
 from bench.fit import fit
 from bench.fit_module import fit_module
 from bench.predictions import read_predictions
+from bench.provenance import read_provenance
 from bench.run import train_run
 from bench.seeds import seed_of
 from bench.step import Standardiser, resolve_device, resolve_precision
 from models.registry import create_model
-from prep.scratch import Scratch
+from prep.scratch import Scratch, hash_file
 from tests.builders import run_of, task_rows, torch_as_it_was, train_fold, write_features, write_task
 
 HELD_OUT = "synthetic/s02"
@@ -333,6 +334,10 @@ def test_finished_folds_are_not_trained_again(project: Path, monkeypatch: pytest
     write_task(project / "data/task/tiny")
     train_run(run_of("majority"), project / "data/task/tiny", Artifacts("it"), 1, 1)
     before = Artifacts("it").predictions.read_bytes()
+    made_of = read_provenance(Artifacts("it").provenance)
+    assert made_of["run"]["model"] == "majority" and made_of["train"]["seed"] == 1
+    assert made_of["data"]["clips.parquet"] == hash_file(project / "data/task/tiny/clips.parquet")
+    assert {"bench/run.py", "models/majority.py"} <= set(made_of["code"]) and "torch" in made_of["versions"]
     asked: list[str] = []
     missing = Scratch.missing
 

@@ -15,7 +15,7 @@ from tests.project import Project, descendants, wait_until, workers
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(900)]
 
-FINAL = ("artifacts/predictions", "artifacts/checkpoints", "artifacts/curves", "results")
+FINAL = ("artifacts/predictions", "artifacts/checkpoints", "artifacts/curves", "artifacts/provenance", "results")
 FDP = {"epochs": 2, "batch_size": 4, "lr": 1e-3, "weight_decay": 0.0, "model": {"preset": "tiny"}}
 TINY = {"options": {"fdp": FDP}}
 
@@ -44,6 +44,8 @@ def test_tables_hold_every_run(undisturbed: Project, reference: dict[str, str]) 
     for run in ("synthetic-majority", "synthetic-lbp_top", "synthetic-ststnet", "synthetic-fdp"):
         assert f"| {run} " in text
     assert (undisturbed.folder / "results/dynamic_images.png").stat().st_size > 10_000
+    report = (undisturbed.folder / "results/report/runs/synthetic-fdp.html").read_text()
+    assert "<img " in report and "python -m bench train synthetic-fdp" in report
 
 
 def test_second_run_executes_nothing(undisturbed: Project) -> None:
@@ -68,8 +70,12 @@ def test_editing_a_model_retrains_it_alone(undisturbed: Project) -> None:
     path = undisturbed.folder / "models/ststnet.py"
     before, results = path.read_text(), undisturbed.hashes(*FINAL)
     path.write_text(before + "\n# edited\n")
-    assert executed(undisturbed.run("dvc", "repro")) == {"check", "train@synthetic-ststnet"}
-    assert undisturbed.hashes(*FINAL) == results  # a comment changes no figure, so the tables are not made again
+    assert executed(undisturbed.run("dvc", "repro")) == {"check", "train@synthetic-ststnet", "report"}
+    after = undisturbed.hashes(*FINAL)
+    differ = {name for name in results if after[name] != results[name]}
+    # a comment changes no figure, so the tables are not made again; the report says of which code the run is
+    provenance = {"artifacts/provenance/synthetic-ststnet.json", "results/report/runs/synthetic-ststnet.html"}
+    assert set(after) == set(results) and differ == provenance
     path.write_text(before)
 
 

@@ -1,0 +1,264 @@
+"""What the pages show: every figure with its interval, and under what name it can be computed again.
+
+A `Number` carries its place (run, figure, data set, repetition, ...) into the page as data attributes, so that
+a reader's program, or a test, finds it and computes it from the run's predictions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from statistics import fmean, stdev
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.scores import Score
+from bench.stats import (
+    FIGURES,
+    Comparison,
+    Figure,
+    StatsError,
+    compare,
+    holm,
+    interval,
+    subject_confusions,
+)
+from bench.tables import FIGURES as LABELS
+from bench.tables import PERCEPTION, tables_of
+
+__all__ = ["ALL", "MEAN", "NAMES", "Estimate", "Number", "Row", "RunFacts", "Standing", "standings"]
+
+ALL = "all"  # data sets pooled
+MEAN = "mean"  # over repetitions
+LEVEL = 0.95
+NOWHERE: Mapping[str, str] = MappingProxyType({})
+ALIKE = 0.05  # adjusted p-value from which on two runs are not told apart
+
+NAMES: dict[Figure, str] = {attribute: label for label, attribute in LABELS.items()}
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number on a page, and where it comes from."""
+
+    value: float
+    decimals: int
+    place: Mapping[str, str]
+    signed: bool = False
+
+    @property
+    def text(self) -> str:
+        """The number as printed, with a true minus sign."""
+        return f"{self.value:{'+' if self.signed else ''}.{self.decimals}f}".replace("-", "\u2212")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure, and the ends of its interval or why it has none."""
+
+    value: Number
+    low: Number | None = None
+    high: Number | None = None
+    why_not: str | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """A named line of numbers."""
+
+    name: str
+    numbers: list[Number]
+
+
+class RunFacts:
+    """Everything that the pages show of one run."""
+
+    def __init__(self, score: Score) -> None:
+        self.score = score
+        self.run = score.run
+        self.classes = score.task.classes
+
+    def number(
+        self, value: float, figure: str, place: Mapping[str, str] = NOWHERE, decimals: int = 3, signed: bool = False
+    ) -> Number:
+        """A number of this run."""
+        return Number(float(value), decimals, {"run": self.run, "figure": figure, **place}, signed)
+
+    @property
+    def clips(self) -> Number:
+        """How many clips it predicts."""
+        return self.number(self.score.clips, "clips", decimals=0)
+
+    @property
+    def subjects(self) -> Number:
+        """How many subjects those clips have."""
+        return self.number(self.score.subjects, "subjects", decimals=0)
+
+    @property
+    def repetitions(self) -> int:
+        """How often it was trained."""
+        return len(self.score.repetitions)
+
+    @cached_property
+    def parts(self) -> list[str]:
+        """All data sets pooled, and each on which every figure is defined."""
+        return [ALL, *self.score.by_dataset]
+
+    @cached_property
+    def confusions(self) -> dict[str, NDArray[np.int64]]:
+        """For each part the confusion matrices of repetitions and subjects, (R, S, C, C)."""
+        return {part: self._confusions(part) for part in self.parts}
+
+    def _confusions(self, part: str) -> NDArray[np.int64]:
+        rows = [row for row in self.score.rows if part in (ALL, row["dataset"])]
+        first = [row for row in rows if row["repetition"] == 0]  # rows are sorted by repetition and clip
+        said = np.array([row["y_pred"] for row in rows]).reshape(self.repetitions, len(first))
+        truth = [row["y_true"] for row in first]
+        return subject_confusions(truth, said, [row["subject"] for row in first], len(self.classes))
+
+    @cached_property
+    def estimates(self) -> dict[str, dict[Figure, Estimate]]:
+        """For each part, each figure with its interval: those that `python -m bench score` prints."""
+        return {part: {figure: self._estimate(part, figure) for figure in FIGURES} for part in self.parts}
+
+    def _estimate(self, part: str, figure: Figure) -> Estimate:
+        value = self.score.mean(figure, None if part == ALL else part)
+        place = {"dataset": part, "repetition": MEAN}
+        number = self.number(value, figure, place)
+        try:
+            found = interval(self.confusions[part], figure, level=LEVEL)
+        except StatsError as error:
+            return Estimate(number, why_not=str(error))
+        low, high = (self.number(getattr(found, end), f"{figure}_{end}", place) for end in ("low", "high"))
+        return Estimate(number, low, high)
+
+    def of_repetitions(self, figure: str, part: str = ALL) -> list[Number]:
+        """A figure of each repetition, and its standard deviation; empty where there is one repetition."""
+        if self.repetitions == 1:
+            return []
+        chosen = self.score.repetitions if part == ALL else self.score.by_dataset[part]
+        values = [getattr(one, figure) for one in chosen]
+        numbers = [self.number(v, figure, {"dataset": part, "repetition": str(k)}) for k, v in enumerate(values)]
+        return [*numbers, self.number(stdev(values), f"{figure}_sd", {"dataset": part})]
+
+    @cached_property
+    def confusion(self) -> list[Row]:
+        """Clips of each true class by predicted class, counted over all repetitions."""
+        counts = np.sum([one.confusion for one in self.score.repetitions], axis=0)
+        return [
+            Row(actual, [self._count(counts[i, j], actual, said) for j, said in enumerate(self.classes)])
+            for i, actual in enumerate(self.classes)
+        ]
+
+    def _count(self, count: int, actual: str, predicted: str) -> Number:
+        return self.number(count, "confusion", {"actual": actual, "predicted": predicted}, decimals=0)
+
+    @cached_property
+    def per_class(self) -> list[Row]:
+        """Clips, precision, recall and F1 of each class, mean over repetitions."""
+        rows = []
+        for k, name in enumerate(self.classes):
+            each = [one.classes[k] for one in self.score.repetitions]
+            numbers = [self.number(each[0].clips, "class_clips", {"class": name}, decimals=0)]
+            numbers += [
+                self.number(fmean(getattr(one, figure) for one in each), f"class_{figure}", {"class": name})
+                for figure in ("precision", "recall", "f1")
+            ]
+            rows.append(Row(name, numbers))
+        return rows
+
+    @cached_property
+    def per_subject(self) -> list[Row]:
+        """Clips and accuracy of each subject, mean over repetitions: most lack a class, so no UF1 of one."""
+        right: dict[str, list[bool]] = {}
+        for row in self.score.rows:
+            right.setdefault(row["subject"], []).append(row["y_true"] == row["y_pred"])
+        return [
+            Row(
+                subject,
+                [
+                    self.number(len(values) // self.repetitions, "subject_clips", {"subject": subject}, decimals=0),
+                    self.number(fmean(values), "subject_accuracy", {"subject": subject}),
+                ],
+            )
+            for subject, values in sorted(right.items())
+        ]
+
+    @cached_property
+    def perception(self) -> list[Row]:
+        """What its rank scores and drawn images are worth, mean over clips and repetitions; empty without them."""
+        return [
+            Row(label, [self.number(fmean(values), column, decimals=decimals)])
+            for label, (column, decimals) in PERCEPTION.items()
+            if (values := self.score.perceived(column))
+        ]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A run's line in a leaderboard.
+
+    ``best`` names the figures in which no competing run exceeds it. ``p_value`` is that of the paired test
+    of UF1 against the best competing run, None for that run itself and where the clips differ; ``alike`` tells that it,
+    adjusted for the number of runs (Holm), leaves the two apart by chance.
+    """
+
+    facts: RunFacts
+    best: frozenset[str] = frozenset()
+    p_value: Number | None = None
+    against: str | None = None
+    alike: bool = False
+
+
+@dataclass
+class _Table:
+    name: str
+    competing: list[Standing] = field(default_factory=list)
+    others: list[Standing] = field(default_factory=list)
+
+
+def standings(facts: Sequence[RunFacts]) -> list[_Table]:
+    """Leaderboards of one task: its own table, then those that runs name; best first, others than honest below."""
+    by_run = {one.run: one for one in facts}
+    tables = []
+    for name, members in tables_of([one.score for one in facts]).items():
+        ranked = sorted(members, key=lambda score: (-score.mean("uf1"), score.run))
+        table = _Table(name)
+        competing = [by_run[score.run] for score in ranked if score.competes]
+        table.competing = _compared(competing)
+        table.others = [Standing(by_run[score.run]) for score in ranked if not score.competes]
+        tables.append(table)
+    return tables
+
+
+def _compared(competing: list[RunFacts]) -> list[Standing]:
+    """Mark the best of each figure, and test every run against the one with the best UF1."""
+    tops = {figure: max((one.score.mean(figure) for one in competing), default=0.0) for figure in FIGURES}
+    found = [_comparison(one, competing[0]) for one in competing[1:]]
+    adjusted = iter(holm([one.p_value for one in found if one is not None]))
+    standing = []
+    for one, comparison in zip(competing, [None, *found], strict=False):
+        best = frozenset(figure for figure in FIGURES if one.score.mean(figure) == tops[figure])
+        if comparison is None:
+            standing.append(Standing(one, best))
+            continue
+        against = competing[0].run
+        p_value = one.number(comparison.p_value, "p_value", {"against": against}, decimals=4)
+        standing.append(Standing(one, best, p_value, against, next(adjusted) >= ALIKE))
+    return standing
+
+
+def _comparison(one: RunFacts, best: RunFacts) -> Comparison | None:
+    if _clips(one.score) != _clips(best.score):
+        return None
+    try:
+        return compare(one.confusions[ALL], best.confusions[ALL], "uf1")
+    except StatsError:  # too few subjects show the rarest class
+        return None
+
+
+def _clips(score: Score) -> list[tuple[str, int]]:
+    return [(row["clip_id"], row["y_true"]) for row in score.rows if row["repetition"] == 0]

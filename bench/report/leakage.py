@@ -1,0 +1,80 @@
+"""What the audit page shows: `bench.audit`'s effects and averages as numbers that can be found again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+import numpy as np
+
+from bench.audit import audit_effects, fold_means
+from bench.report.charts import ticks
+from bench.report.facts import ALL, MEAN, Estimate, Number, Row, RunFacts
+
+__all__ = ["ShownEffect", "averages", "effects", "span"]
+
+WAYS = ("uf1", "uf1_fold_mean", "uf1_fold_mean_zeros")
+
+
+@dataclass(frozen=True)
+class ShownEffect:
+    """A run beside the honest run of the same model; no interval and no p-value where their clips differ."""
+
+    facts: RunFacts
+    honest: RunFacts
+    figure: Number
+    reference: Number
+    difference: Estimate
+    p_value: Number | None
+
+
+def effects(facts: Mapping[str, RunFacts]) -> list[ShownEffect]:
+    """The effects of every run that departs from the honest protocol; empty if none does."""
+    shown = []
+    for effect in audit_effects([one.score for one in facts.values()]):
+        one, honest = facts[effect.run.run], facts[effect.honest.run]
+        against = {"against": honest.run}
+        pooled = {"dataset": ALL, "repetition": MEAN}
+        value = one.number(effect.inflation, "difference", against, signed=True)
+        difference, p_value = Estimate(value, why_not="the two runs do not test the same clips"), None
+        if effect.comparison is not None:
+            found = effect.comparison.difference
+            low, high = (
+                one.number(end, f"difference_{name}", against, signed=True)
+                for name, end in (("low", found.low), ("high", found.high))
+            )
+            difference = Estimate(value, low, high)
+            p_value = one.number(effect.comparison.p_value, "p_value", against, decimals=4)
+        reference = honest.number(honest.score.mean("uf1"), "uf1", pooled)
+        shown.append(ShownEffect(one, honest, one.number(effect.figure, "uf1", pooled), reference, difference, p_value))
+    return shown
+
+
+def span(shown: Sequence[ShownEffect]) -> tuple[float, float]:
+    """Ends of an axis that holds every difference, its interval and 0."""
+    ends = [0.0]
+    for effect in shown:
+        numbers = (effect.difference.value, effect.difference.low, effect.difference.high)
+        ends += [number.value for number in numbers if number is not None]
+    marks = ticks(min(ends), max(ends))
+    return marks[0], marks[-1]
+
+
+def averages(facts: Mapping[str, RunFacts]) -> list[tuple[RunFacts, Row]]:
+    """UF1 of the same predictions averaged in three ways, for every run that competes; mean over repetitions."""
+    rows = []
+    for one in facts.values():
+        if not one.score.competes:
+            continue
+        each = []
+        for repetition in range(one.repetitions):
+            part = [row for row in one.score.rows if row["repetition"] == repetition]
+            true, said = (np.array([row[name] for row in part], dtype=np.int64) for name in ("y_true", "y_pred"))
+            each.append(fold_means(true, said, [row["fold"] for row in part], len(one.classes)))
+        numbers = [
+            one.number(fmean(values), figure, {"dataset": ALL, "repetition": MEAN})
+            for figure, values in zip(WAYS, zip(*each, strict=True), strict=True)
+        ]
+        rows.append((one, Row(one.run, numbers)))
+    return rows
