@@ -30,6 +30,7 @@ __all__ = [
     "SYNTHETIC_NOTE",
     "github",
     "perception_text",
+    "rendered_note",
     "tables_of",
     "write_tables",
 ]
@@ -178,7 +179,7 @@ def _task_parts(
     info = group[0].task
     clips, subjects = max(score.clips for score in group), max(score.subjects for score in group)
     head = f"## {info.task}\n\n{clips} clips, {subjects} subjects, classes: {', '.join(info.classes)}."
-    parts = [f"{head} {_rendered_note(info)}".rstrip()]
+    parts = [f"{head} {rendered_note(info)}".rstrip()]
     for name, members in tables_of(group).items():
         if name:
             parts.append(f"### {info.task}: {name}")
@@ -192,7 +193,8 @@ def _task_parts(
     return parts
 
 
-def _rendered_note(info: TaskInfo) -> str:
+def rendered_note(info: TaskInfo) -> str:
+    """What to say of a task whose faces are rendered; empty for real ones."""
     if info.simulated:
         return SIMULATED_NOTE.format(", ".join(info.simulated))
     return SYNTHETIC_NOTE if info.rendered else ""

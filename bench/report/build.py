@@ -19,11 +19,12 @@ from bench.data import TaskInfo
 from bench.provenance import read_provenance
 from bench.report import charts
 from bench.report.data import Release, Task, releases_of, tasks_of
-from bench.report.facts import ALIKE, ALL, LEVEL, NAMES, Estimate, RunFacts, standings
+from bench.report.facts import ALL, NAMES, Estimate, RunFacts, chance, standings
 from bench.report.leakage import averages, effects, span
 from bench.report.pictures import gallery_of
 from bench.scores import Score
-from bench.tables import SYNTHETIC_NOTE
+from bench.standings import LEVEL, SIGNIFICANCE
+from bench.tables import rendered_note
 from prep import paths
 from prep.params import TaskParams
 from prep.scratch import hash_file
@@ -108,6 +109,7 @@ class _Board:
         self.subjects = max(one.score.subjects for one in facts)
         self.parts = list(dict.fromkeys(part for one in facts for part in one.score.by_dataset))
         self.tables = standings(facts)
+        self.chance = chance(facts)
 
 
 def _tasks(scores: Sequence[Score]) -> list[str]:
@@ -129,13 +131,13 @@ def _environment() -> Environment:
     )
     environment.globals |= {
         "ALL": ALL,
-        "ALIKE": ALIKE,
+        "ALIKE": SIGNIFICANCE,
         "NAMES": NAMES,
         "axis": charts.axis,
         "dot": lambda number, departs: _drawn(Estimate(number), departs),
         "drawn": _drawn,
         "level": round(100 * LEVEL),
-        "rendered_note": SYNTHETIC_NOTE,
+        "rendered_note": rendered_note,
     }
     return environment
 

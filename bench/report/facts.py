@@ -15,27 +15,24 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.chance import CHANCE, chance_levels
 from bench.scores import Score
+from bench.standings import LEVEL, SIGNIFICANCE, against_best, best_runs
 from bench.stats import (
     FIGURES,
-    Comparison,
     Figure,
     StatsError,
-    compare,
-    holm,
     interval,
     subject_confusions,
 )
 from bench.tables import FIGURES as LABELS
 from bench.tables import PERCEPTION, tables_of
 
-__all__ = ["ALL", "MEAN", "NAMES", "Estimate", "Number", "Row", "RunFacts", "Standing", "standings"]
+__all__ = ["ALL", "MEAN", "NAMES", "Estimate", "Number", "Row", "RunFacts", "Standing", "chance", "standings"]
 
 ALL = "all"  # data sets pooled
 MEAN = "mean"  # over repetitions
-LEVEL = 0.95
 NOWHERE: Mapping[str, str] = MappingProxyType({})
-ALIKE = 0.05  # adjusted p-value from which on two runs are not told apart
 
 NAMES: dict[Figure, str] = {attribute: label for label, attribute in LABELS.items()}
 
@@ -202,8 +199,8 @@ class Standing:
     """A run's line in a leaderboard.
 
     ``best`` names the figures in which no competing run exceeds it. ``p_value`` is that of the paired test
-    of UF1 against the best competing run, None for that run itself and where the clips differ; ``alike`` tells that it,
-    adjusted for the number of runs (Holm), leaves the two apart by chance.
+    of UF1 against the best competing run, None for that run itself; ``alike`` tells that it, adjusted for the number of
+    runs (Holm), does not tell the two apart.
     """
 
     facts: RunFacts
@@ -234,31 +231,28 @@ def standings(facts: Sequence[RunFacts]) -> list[_Table]:
     return tables
 
 
+def chance(facts: Sequence[RunFacts]) -> list[Row]:
+    """What guessing is worth on a task, each way to guess with its UF1 and UAR; from the labels of its largest run."""
+    most = max(facts, key=lambda one: (one.score.clips, one.run))
+    levels = chance_levels(most.score.predicted()[0], len(most.score.task.classes))
+    return [
+        Row(CHANCE[way], [most.number(level[figure], figure, {"guess": way}) for figure in ("uf1", "uar")])
+        for way, level in levels.items()
+    ]
+
+
 def _compared(competing: list[RunFacts]) -> list[Standing]:
-    """Mark the best of each figure, and test every run against the one with the best UF1."""
-    tops = {figure: max((one.score.mean(figure) for one in competing), default=0.0) for figure in FIGURES}
-    found = [_comparison(one, competing[0]) for one in competing[1:]]
-    adjusted = iter(holm([one.p_value for one in found if one is not None]))
+    """Mark the best of each figure, and tell how every run stands beside the one with the best UF1."""
+    scores = [one.score for one in competing]
+    tops = {figure: best_runs(scores, figure) for figure in FIGURES}
+    tests = {test.run: test for test in against_best(scores) if test.figure == "uf1"}
     standing = []
-    for one, comparison in zip(competing, [None, *found], strict=False):
-        best = frozenset(figure for figure in FIGURES if one.score.mean(figure) == tops[figure])
-        if comparison is None:
+    for one in competing:
+        best = frozenset(figure for figure, runs in tops.items() if one.score in runs)
+        test = tests.get(one.run)
+        if test is None:
             standing.append(Standing(one, best))
             continue
-        against = competing[0].run
-        p_value = one.number(comparison.p_value, "p_value", {"against": against}, decimals=4)
-        standing.append(Standing(one, best, p_value, against, next(adjusted) >= ALIKE))
+        p_value = one.number(test.p_value, "p_value", {"against": test.best}, decimals=4)
+        standing.append(Standing(one, best, p_value, test.best, test.p_value_holm > SIGNIFICANCE))
     return standing
-
-
-def _comparison(one: RunFacts, best: RunFacts) -> Comparison | None:
-    if _clips(one.score) != _clips(best.score):
-        return None
-    try:
-        return compare(one.confusions[ALL], best.confusions[ALL], "uf1")
-    except StatsError:  # too few subjects show the rarest class
-        return None
-
-
-def _clips(score: Score) -> list[tuple[str, int]]:
-    return [(row["clip_id"], row["y_true"]) for row in score.rows if row["repetition"] == 0]
