@@ -25,7 +25,6 @@ import json
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -44,6 +43,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bench.data import FEATURES, load_clips, load_features  # noqa: E402
 from bench.features import features_of_subject  # noqa: E402
 from bench.params import Run, load_run  # noqa: E402
+from benchmarks.rounds import measure  # noqa: E402
 from models.lbp_top import BINS, PLANES, lbp_codes, uniform_labels  # noqa: E402
 from models.registry import create_model  # noqa: E402
 from prep import flow, images, shards  # noqa: E402
@@ -196,18 +196,6 @@ def computed_once(model: str, task: Path) -> NDArray[np.float64]:
         test = load_features(path, task, {subject}.__contains__)
         scores.append(estimator.scores(test.inputs))
     return np.concatenate(scores)
-
-
-def measure(subjects: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each call, the subjects in turns; the first round only warms up."""
-    seconds: dict[str, list[float]] = {name: [] for name in subjects}
-    for turn in range(rounds + 1):
-        for name, subject in subjects.items():
-            start = time.perf_counter()
-            subject()
-            if turn:
-                seconds[name].append(time.perf_counter() - start)
-    return seconds
 
 
 def ratio(seconds: dict[str, list[float]], reference: str, ours: str) -> float:

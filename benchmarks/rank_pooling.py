@@ -15,7 +15,6 @@ import argparse
 import json
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from threadpoolctl import threadpool_info, threadpool_limits  # type: ignore[imp
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.rounds import measure  # noqa: E402
 from prep.rank_pooling import coefficients, dynamic_image  # noqa: E402
 
 SHAPE = (64, 224, 224, 3)
@@ -54,18 +54,6 @@ def loop(clip: NDArray[np.float32]) -> NDArray[np.float32]:
     for weight, frame in zip(coefficients(len(clip)).astype(clip.dtype), clip, strict=True):
         image += weight * frame
     return image
-
-
-def measure(subjects: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each call, the subjects in turns; the first round only warms up."""
-    seconds: dict[str, list[float]] = {name: [] for name in subjects}
-    for turn in range(rounds + 1):
-        for name, subject in subjects.items():
-            start = time.perf_counter()
-            subject()
-            if turn:
-                seconds[name].append(time.perf_counter() - start)
-    return seconds
 
 
 def main() -> None:
