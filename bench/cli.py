@@ -327,7 +327,7 @@ def costs(
     are of this machine.
     """
     from bench.costs import costs_table, measure_costs, write_costs
-    from bench.params import ParamsError, changes_of, load_run, load_tasks, load_train, run_names
+    from bench.params import ParamsError, load_run, load_tasks, load_train, run_names
     from bench.scores import score_runs
     from bench.tables import tables_of
 
@@ -342,7 +342,7 @@ def costs(
         runs = [load_run(score.run) for score in scores]
         measured = measure_costs([run for run in runs if run.model.kind == "module"])
         model_of = {run.name: run.model.name for run in runs}
-        text = costs_table(scores, {run.name: changes_of(run) for run in runs}, {cost.run: cost for cost in measured})
+        text = costs_table(scores, {run.name: run.entry.changes for run in runs}, {cost.run: cost for cost in measured})
         out = RESULTS / ("costs.md" if table is None else f"costs-{table}.md")
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(text, encoding="utf-8")

@@ -77,7 +77,7 @@ def table_cells(
     rows = []
     for score in group:
         mark = style.test_selected if score.entry.protocol == "test_selected" else ""
-        rows.append({"run": score.run + mark, "model": score.model, "protocol": score.protocol})
+        rows.append({"run": score.run + mark, "model": score.model_text, "protocol": score.protocol})
     for column, label, dataset in columns:
         figure = FIGURES[label]
         best = best_runs(group, figure, dataset)

@@ -16,7 +16,6 @@ __all__ = [
     "Run",
     "RunEntry",
     "TrainParams",
-    "changes_of",
     "load_run",
     "load_runs",
     "load_tasks",
@@ -85,6 +84,15 @@ class RunEntry(Section):
         if not self.task or not self.model:
             raise ValueError("a run needs a task and a model")
         return self
+
+    @property
+    def changes(self) -> str:
+        """What the run sets that its model's options do not, as a table prints it: ``pooling learned, lr 0.001``.
+
+        Who is stacked with whom is left out: it changes the rounding alone.
+        """
+        recipe = {key: value for key, value in self.set.items() if key not in ("model", "stack")}
+        return ", ".join(f"{key} {value}" for key, value in (self.set.get("model", {}) | recipe).items())
 
 
 @dataclass(frozen=True)
@@ -254,15 +262,6 @@ def _settings(where: str, entry: RunEntry, model: ModelInfo, params: dict[str, A
             raise ParamsError(f"options.{entry.model}: {', '.join(given)} mean nothing to it; it is fitted at once")
     check_options(entry.model, settings.model)
     return settings
-
-
-def changes_of(run: Run) -> str:
-    """What a run sets that its model's options do not, as a table prints it: ``pooling learned, lr 0.001``.
-
-    Who is stacked with whom is left out: it changes the rounding alone.
-    """
-    recipe = {key: value for key, value in run.entry.set.items() if key not in ("model", "stack")}
-    return ", ".join(f"{key} {value}" for key, value in (run.entry.set.get("model", {}) | recipe).items())
 
 
 def load_train(params: dict[str, Any] | None = None) -> TrainParams:

@@ -50,6 +50,11 @@ class Score:
         return self.entry.model
 
     @property
+    def model_text(self) -> str:
+        """Name of the model, and what the run sets otherwise: ``ststnet (objective group_dro, dro_step 0.01)``."""
+        return f"{self.model} ({self.entry.changes})" if self.entry.changes else self.model
+
+    @property
     def protocol(self) -> str:
         """Name of the protocol, and every fault that is rebuilt."""
         return protocol_text(self.entry.protocol, self.entry.faults, self.task.sampling)

@@ -251,6 +251,7 @@ def _frame(group: list[Score], intervals: Mapping[str, Intervals]) -> pd.DataFra
     rows = []
     for score in group:
         row: dict[str, Any] = {"run": score.run, "model": score.model, "protocol": score.protocol}
+        row["changes"] = score.entry.changes
         row |= {"table": score.entry.table, "clips": score.clips, "subjects": score.subjects}
         row["repetitions"] = len(score.repetitions)
         row |= {attribute: score.mean(attribute) for attribute in FIGURES.values()}

@@ -494,6 +494,17 @@ def test_named_tables_hold_their_runs_and_those_of_the_same_models() -> None:
     assert set(json.loads((out / "metrics.json").read_text())["tiny"]) == set(runs)
 
 
+def test_what_a_run_sets_stands_beside_its_model() -> None:
+    runs = setup({"plain": right, "wet": right})
+    runs["wet"] = RunEntry(task="tiny", model="ststnet", set={"lr": 0.1, "model": {"dropout": 0.2}, "stack": 4})
+    out = write(score_runs(runs, 1))
+    models = {row[0]: row[1] for row in lines_of_table(text_of(out))[2:]}
+    assert models == {"plain": runs["plain"].model, "wet": "ststnet (dropout 0.2, lr 0.1)"}
+    assert r"ststnet (dropout 0.2, lr 0.1)" in (out / "tables/tiny.tex").read_text()
+    frame = pd.read_csv(out / "tables/tiny.csv", keep_default_na=False).set_index("run")
+    assert frame["changes"].to_dict() == {"plain": "", "wet": "dropout 0.2, lr 0.1"}
+
+
 def test_a_task_whose_runs_all_name_a_table_has_no_empty_one() -> None:
     runs = setup({"it": right})
     runs["it"] = RunEntry(task="tiny", model="majority", table="ablations")
