@@ -90,7 +90,7 @@ format: install ## let ruff mend what it can
 build: install ## wheel and source archive in dist/
 	python -m build
 
-clean: ## remove what can be made again: data, artifacts, scratch, caches, build/full (not .venv, not results)
+clean: ## remove what can be made again: data, artifacts, scratch, caches, build (not .venv, not results)
 	rm -rf data/manifest data/aligned data/flow data/dynamic data/task data/features data/raw/synthetic \
 		artifacts .scratch .dvc/cache .dvc/tmp build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -53,15 +53,17 @@ def audit_effects(scores: Sequence[Score]) -> list[Effect]:
     """Compare every run that departs from the honest protocol with the honest run of its model.
 
     The honest run is the first of the same model, the same settings and the same data sets and classes whose
-    protocol is plainly ``honest``. A run without one is left out.
+    protocol is plainly ``honest``: of the same task, or, as truncated sampling makes another task, else of another
+    one. A run without one is left out.
     """
     effects = []
     for score in scores:
         if score.protocol == "honest":
             continue
-        honest = next((other for other in scores if _same(score, other)), None)
-        if honest is None:
+        candidates = [other for other in scores if _same(score, other)]
+        if not candidates:
             continue
+        honest = next((other for other in candidates if other.entry.task == score.entry.task), candidates[0])
         confusions, other = score.confusions(), honest.confusions()
         figure, reference = (float(figures_of(c.sum(axis=1), "uf1").mean()) for c in (confusions, other))
         alike = _clips(score) == _clips(honest)

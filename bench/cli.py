@@ -174,8 +174,9 @@ def score(
 ) -> None:
     """Score predictions, ours or anybody's, with intervals over subjects.
 
-    A CSV file needs the columns clip_id (dataset/subject/clip) and y_pred, and may have y_true; classes by
-    name or index. Doubled, unknown, missing or differently labelled clips are refused by name. Examples:
+    A CSV file needs the columns clip_id (dataset/subject/clip) and y_pred (or pred, predicted, prediction), and may
+    have y_true; classes by name or index. Doubled, unknown, missing or differently labelled clips are refused by
+    name. Examples:
 
         python -m bench score artifacts/predictions/synthetic-fdp.parquet
         python -m bench score mine.csv --task casme2_5
@@ -342,7 +343,7 @@ def costs(
         runs = [load_run(score.run) for score in scores]
         measured = measure_costs([run for run in runs if run.model.kind == "module"])
         model_of = {run.name: run.model.name for run in runs}
-        text = costs_table(scores, {run.name: run.entry.changes for run in runs}, {cost.run: cost for cost in measured})
+        text = costs_table(scores, {cost.run: cost for cost in measured})
         out = RESULTS / ("costs.md" if table is None else f"costs-{table}.md")
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(text, encoding="utf-8")
@@ -355,7 +356,8 @@ def costs(
 def docs() -> None:
     """Write docs/models.md: every model with its paper, inputs, parameters, multiply-adds, time and figures.
 
-    Sizes are counted here; figures and times are read from results/full and results, as far as they are there.
+    Sizes are counted here; figures and times are read from results/baselines, results/full and results, as far as
+    they are there.
     """
     from bench.model_docs import models_text
 

@@ -160,15 +160,13 @@ def _first_clips(folder: Path, run: Run) -> ClipSet:
     )
 
 
-def costs_table(scores: list[Score], changes: dict[str, str], costs: dict[str, Cost]) -> str:
+def costs_table(scores: list[Score], costs: dict[str, Cost]) -> str:
     """Figures of runs beside their costs, as Markdown.
 
     Parameters
     ----------
     scores
         The runs, in the order in which they are to stand; the first one measured of each task has time 1.
-    changes
-        What each run sets that its model's options do not, by run.
     costs
         By run; a run without is one whose model is fitted at once.
     """
@@ -177,7 +175,7 @@ def costs_table(scores: list[Score], changes: dict[str, str], costs: dict[str, C
     for score in scores:
         if score.run in costs:
             first.setdefault(score.task.task, costs[score.run])
-        row = {"run": score.run, "task": score.task.task, "sets": changes[score.run] or "-", "protocol": score.protocol}
+        row = {"run": score.run, "task": score.task.task, "sets": score.changes or "-", "protocol": score.protocol}
         row |= {label: score.text(FIGURES[label]) for label in ("UF1", "UAR")}
         row |= {label: perception_text(score, label) for label in ("pairs in order", "PSNR, dB", "SSIM")}
         cost = costs.get(score.run)

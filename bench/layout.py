@@ -43,16 +43,30 @@ class Style:
         Format of an interval's two ends, after the figure.
     test_selected
         What follows the name of a run whose epoch was chosen on the test subject.
+    special
+        What stands for characters that the format would take for its own; ``_`` and ``%`` are `latex`'s matter.
     """
 
     best: str
     indistinct: str
     interval: str
     test_selected: str
+    special: Mapping[str, str]
+
+    def plain(self, text: str) -> str:
+        """A text of which every character is printed as it is."""
+        return "".join(self.special.get(char, char) for char in text)
 
 
-MARKDOWN = Style("**{}**", "\N{SUPERSCRIPT EQUALS SIGN}", " [{:.3f}, {:.3f}]", "")
-LATEX = Style(r"\textbf{{{}}}", "$^{=}$", r" {{\scriptsize [{:.3f}, {:.3f}]}}", r"$^{\dagger}$")
+MARKDOWN = Style("**{}**", "\N{SUPERSCRIPT EQUALS SIGN}", " [{:.3f}, {:.3f}]", "", {"|": r"\|"})
+LATEX = Style(
+    r"\textbf{{{}}}",
+    "$^{=}$",
+    r" {{\scriptsize [{:.3f}, {:.3f}]}}",
+    r"$^{\dagger}$",
+    {char: "\\" + char for char in "&#${}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
+)
 
 
 def table_cells(
@@ -77,7 +91,7 @@ def table_cells(
     rows = []
     for score in group:
         mark = style.test_selected if score.entry.protocol == "test_selected" else ""
-        rows.append({"run": score.run + mark, "model": score.model_text, "protocol": score.protocol})
+        rows.append({"run": score.run + mark, "model": style.plain(score.model_text), "protocol": score.protocol})
     for column, label, dataset in columns:
         figure = FIGURES[label]
         best = best_runs(group, figure, dataset)

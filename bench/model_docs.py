@@ -49,7 +49,8 @@ MEASURED = (
     "The honest run of each model in its task's own table, from `results/baselines` where it is there, else from\n"
     "`results/full` or `results/tables`; the tables have intervals and all other runs. The task `synthetic` is made\n"
     "of rendered faces: its figures say nothing about real faces. Seconds of a fold: estimated from the time of a\n"
-    "training step, one thread, on the machine that wrote `costs.csv` (`python -m bench costs`); another has others."
+    "training step, one thread, on the machine that wrote `costs.csv` (`python -m bench costs`); another has others.\n"
+    "A dash: not measured. A model without a row has not been run: `make baselines` runs all."
 )
 
 
@@ -106,14 +107,15 @@ def measured_rows(results: Path) -> list[dict[str, str]]:
             frame = pd.read_csv(path, keep_default_na=False)
             if not {"run", "model", "protocol", "table", "uf1", "uar", "repetitions"} <= set(frame):
                 continue  # not a task's
-            for row in (
-                frame[(frame["protocol"] == "honest") & (frame["table"] == "")].sort_values("run").to_dict("records")
-            ):
+            if "changes" not in frame:
+                frame["changes"] = ""
+            plain = frame[(frame["protocol"] == "honest") & (frame["table"] == "") & (frame["changes"] == "")]
+            for row in plain.sort_values("run").to_dict("records"):
                 found.setdefault(
                     (path.stem, str(row["model"])),
                     {
                         "model": f"`{row['model']}`",
-                        "task": path.stem,
+                        "task": path.stem + (" (rendered)" if str(row.get("rendered")) == "True" else ""),
                         "run": str(row["run"]),
                         "UF1": f"{float(row['uf1']):.3f}",
                         "UAR": f"{float(row['uar']):.3f}",

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from bench.protocols import Faults, Protocol
-from models.registry import ModelInfo, check_options, list_models, model_info
+from models.registry import ModelInfo, UnknownModelError, check_options, list_models, model_info
 from prep.params import NAME, ParamsError, Section, TaskParams, load_task, read_params, section
 
 __all__ = [
@@ -37,6 +37,9 @@ class TrainParams(Section):
         description="true: the same bytes each time; false: on cuda the quickest algorithms, whose sums vary"
     )
 
+
+# Names of tables beside those of the tasks in results/tables.
+RESERVED = {"against_best", "chance", "confusion", "per_class", "per_subject", "perception", "published"}
 
 RECIPE = ("epochs", "batch_size", "lr", "weight_decay")  # what every module needs
 
@@ -85,15 +88,6 @@ class RunEntry(Section):
             raise ValueError("a run needs a task and a model")
         return self
 
-    @property
-    def changes(self) -> str:
-        """What the run sets that its model's options do not, as a table prints it: ``pooling learned, lr 0.001``.
-
-        Who is stacked with whom is left out: it changes the rounding alone.
-        """
-        recipe = {key: value for key, value in self.set.items() if key not in ("model", "stack")}
-        return ", ".join(f"{key} {value}" for key, value in (self.set.get("model", {}) | recipe).items())
-
 
 @dataclass(frozen=True)
 class Run:
@@ -111,6 +105,9 @@ class Run:
 def load_tasks(params: dict[str, Any] | None = None) -> dict[str, TaskParams]:
     """All tasks of params.yaml."""
     params = read_params() if params is None else params
+    taken = sorted(RESERVED & set(params["tasks"]))
+    if taken:
+        raise ParamsError(f"params.yaml: tasks.{taken[0]}: a table of results has this name; name the task otherwise")
     return {name: load_task(name, params) for name in params["tasks"]}
 
 
@@ -158,7 +155,10 @@ def load_run(name: str, params: dict[str, Any] | None = None) -> Run:
     if entry.task not in tasks:
         raise ParamsError(f"{where}.task: no task {entry.task!r}; tasks: {', '.join(tasks)}")
     task = tasks[entry.task]
-    model = model_info(entry.model)
+    try:
+        model = model_info(entry.model)
+    except UnknownModelError as error:
+        raise UnknownModelError(f"params.yaml: {where}.model: {error}") from None
     missing = [needed for needed in (*model.inputs, *model.targets) if needed not in task.inputs]
     if missing:
         raise ParamsError(
@@ -253,7 +253,11 @@ def _settings(where: str, entry: RunEntry, model: ModelInfo, params: dict[str, A
         if absent:
             raise ParamsError(f"options.{entry.model}: missing {', '.join(absent)}; this model is trained in epochs")
         if (settings.dro_step is None) == (settings.objective == "group_dro"):
-            wanted = "needs dro_step, such as 0.01" if settings.dro_step is None else "takes no dro_step: leave it out"
+            wanted = (
+                "needs dro_step, such as 0.01"
+                if settings.dro_step is None
+                else "takes no dro_step: leave it out, or set it to null here"
+            )
             raise ParamsError(f"{where}: objective {settings.objective} {wanted}")
     else:
         unset = ModelSettings().model_dump()

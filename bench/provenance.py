@@ -61,7 +61,7 @@ def write_provenance(path: Path, run: str, device: str, made_of: Mapping[str, An
     device
         ``cpu`` or ``cuda``.
     made_of
-        ``run``, ``settings``, ``train``, ``data`` (SHA-256 by file), ``code`` (SHA-256 by file), ``versions``
+        ``run``, ``settings``, ``train``, ``data`` (SHA-256 by file read), ``code`` (SHA-256 by file), ``versions``
         (by package) and ``hardware`` (device and precision).
     """
     content = {"command": f"python -m bench train {run}", **made_of, "machine": machine(device)}

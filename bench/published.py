@@ -11,11 +11,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from bench.confusions import Figure
 from bench.layout import github
 from bench.scores import Score
 from bench.standings import Intervals
@@ -44,7 +43,7 @@ class Published(Section):
     task: str = Field(description="a class map of `prep.class_maps`")
     part: str = Field(pattern=r"^[a-z0-9_]*$", description="a data set of the task; empty: all clips")
     model: str = Field(pattern=r"^[a-z0-9_]+$", description="a model of this project, or the name of another")
-    metric: Figure
+    metric: Literal["uf1", "uar"]
     value: float = Field(gt=0, lt=1)
     protocol: str = Field(pattern="^(honest|test_selected|unknown)$", description="who chose the epoch")
     source: str = Field(min_length=1, description="the paper, or whose repository")

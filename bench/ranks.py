@@ -15,10 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from bench.scores import Score
+from bench.standings import SIGNIFICANCE
 
 __all__ = ["Ranks", "draw_ranks", "groups_of", "rank_models", "ranks_of"]
-
-SIGNIFICANCE = 0.05
 
 # Friedman's test needs three models; one task has no spread of ranks.
 LEAST_TASKS, LEAST_MODELS = 2, 3

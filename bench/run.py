@@ -139,7 +139,7 @@ def train_run(run: Run, task: Path, artifacts: Artifacts, jobs: int, folds_per_d
         },
         "settings": run.settings.model_dump(),
         "train": run.train.model_dump(),
-        "data": {path.name: hash_file(path) for path in (task / "clips.parquet", task / "task.json", features) if path},
+        "data": {path.as_posix(): hash_file(path) for path in _read_files(run, task, features)},
         "code": hash_code(*COMMON_CODE, f"models/{run.model.name}.py"),
         "versions": versions(*PACKAGES),
         "hardware": [device, precision],
@@ -170,6 +170,12 @@ def train_run(run: Run, task: Path, artifacts: Artifacts, jobs: int, folds_per_d
                 artifacts.checkpoints: lambda path: _copy_checkpoints(places, trainings, path),
             }
         )
+
+
+def _read_files(run: Run, task: Path, features: Path | None) -> list[Path]:
+    """Files that a run reads: its task, its features, and what its model's options name, such as weights."""
+    named = [Path(value) for value in run.settings.model.values() if isinstance(value, str) and Path(value).is_file()]
+    return [task / "clips.parquet", task / "task.json", *([features] if features else []), *named]
 
 
 def _hardware(run: Run) -> tuple[str, int, str]:

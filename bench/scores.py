@@ -22,7 +22,7 @@ from bench.protocols import protocol_text
 from prep import images, paths
 from prep.progress import console
 
-__all__ = ["Score", "clear_unlisted", "score_runs", "with_spread"]
+__all__ = ["Score", "changes_of", "clear_unlisted", "score_runs", "with_spread"]
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,12 @@ class Score:
     @property
     def model_text(self) -> str:
         """Name of the model, and what the run sets otherwise: ``ststnet (objective group_dro, dro_step 0.01)``."""
-        return f"{self.model} ({self.entry.changes})" if self.entry.changes else self.model
+        return f"{self.model} ({self.changes})" if self.changes else self.model
+
+    @property
+    def changes(self) -> str:
+        """What the run sets that its model's options do not; see `changes_of`."""
+        return changes_of(self.entry)
 
     @property
     def protocol(self) -> str:
@@ -127,6 +132,16 @@ def clear_unlisted(runs: Sequence[str]) -> list[str]:
     return removed
 
 
+def changes_of(entry: RunEntry) -> str:
+    """What a run sets that its model's options do not, as a table prints it: ``pooling learned, lr 0.001``.
+
+    Who is stacked with whom is left out: it changes the rounding alone.
+    """
+    recipe = {key: value for key, value in entry.set.items() if key not in ("model", "stack")}
+    changed = entry.set.get("model", {}) | recipe
+    return ", ".join(f"{key} {changed[key]}" for key in sorted(changed))
+
+
 def score_runs(runs: dict[str, RunEntry], repetitions: int) -> list[Score]:
     """Read, check and score the predictions of every listed run.
 
@@ -139,7 +154,7 @@ def score_runs(runs: dict[str, RunEntry], repetitions: int) -> list[Score]:
     """
     scores = []
     truths: dict[str, _Truth] = {}
-    for name, entry in runs.items():
+    for name, entry in sorted(runs.items()):  # not as listed: DVC does not see the order of a list
         folder = paths.task(entry.task)
         info = load_task_info(folder)
         clips = expected_clips(name, entry.faults.untested_subjects, load_index(folder))

@@ -78,9 +78,10 @@ def write_tables(
     -------
     The Markdown text.
     """
-    published = published or {}
     tasks = {score.task.task: score.task for score in scores}
     by_task = {name: sorted((s for s in scores if s.task.task == name), key=_rank) for name in tasks}
+    # nothing that was made up stands beside a paper
+    published = {name: lines for name, lines in (published or {}).items() if not tasks[name].simulated}
     intervals = all_intervals(scores)
     named = {name: tables_of(group) for name, group in by_task.items()}
     tests = {(name, table): against_best(group) for name in named for table, group in named[name].items()}
@@ -93,7 +94,7 @@ def write_tables(
             parts.append(published_text(name, group, published[name], pairs[name]))
         sections.append("\n\n".join(parts) + "\n")
     if ranks is not None:
-        sections.append(_ranks_text(ranks))
+        sections.append(_ranks_text(ranks, [name for name in ranks.tasks if tasks[name].rendered]))
     text = "\n".join(["# Results", "", *sections])
     for folder in (tables, plots):  # nothing of a run or task that is gone stays
         shutil.rmtree(folder, ignore_errors=True)
@@ -106,7 +107,8 @@ def write_tables(
         for table, members in named[name].items():
             suffix = f"-{table}" if table else ""
             cells = table_cells(members, intervals, tests[name, table], LATEX)
-            (tables / f"{name}{suffix}.tex").write_text(latex(cells, _LATEX_NOTES), encoding="utf-8")
+            notes = " ".join(filter(None, (_LATEX_NOTES, rendered_note(tasks[name]).replace("*", "").replace("`", ""))))
+            (tables / f"{name}{suffix}.tex").write_text(latex(cells, notes), encoding="utf-8")
     _csv(_per_class(scores), tables / "per_class.csv")
     _csv(_per_subject(scores), tables / "per_subject.csv")
     _csv(_confusion(scores), tables / "confusion.csv")
@@ -179,13 +181,14 @@ def _task_parts(
     info = group[0].task
     clips, subjects = max(score.clips for score in group), max(score.subjects for score in group)
     head = f"## {info.task}\n\n{clips} clips, {subjects} subjects, classes: {', '.join(info.classes)}."
-    parts = [f"{head} {rendered_note(info)}".rstrip()]
+    parts, below = [f"{head} {rendered_note(info)}".rstrip()], ""
     for name, members in tables_of(group).items():
         if name:
             parts.append(f"### {info.task}: {name}")
         parts.append(github(table_cells(members, intervals, tests[name], MARKDOWN)))
-        if len(parts) == 2:
-            parts.append(_below(group, intervals))
+        if not below:
+            below = _below(group, intervals)
+            parts.append(below)
     perceiving = [score for score in group if score.perception]
     if perceiving:
         parts += [f"### {info.task}: order of frames, and dynamic images drawn of held-out clips", _PERCEPTION_NOTE]
@@ -233,7 +236,7 @@ def _perception_cells(group: list[Score]) -> list[dict[str, str]]:
     return rows
 
 
-def _ranks_text(ranks: Ranks) -> str:
+def _ranks_text(ranks: Ranks, rendered: list[str]) -> str:
     rows = [
         {"model": model, "mean rank": f"{rank:.2f}"} for model, rank in zip(ranks.models, ranks.mean_ranks, strict=True)
     ]
@@ -243,6 +246,8 @@ def _ranks_text(ranks: Ranks) -> str:
         f"{ranks.critical_difference:.2f} (Demsar, JMLR 7, 2006). Both take tasks as independent: tasks that share "
         "clips are not."
     )
+    if rendered:
+        note += f" Made of rendered faces, which say nothing about real ones: {', '.join(rendered)}."
     picture = "![Critical differences: models on an axis of mean ranks](plots/critical_difference.png)"
     return "\n\n".join(["## Models over tasks", note, github(rows), picture]) + "\n"
 
@@ -251,7 +256,7 @@ def _frame(group: list[Score], intervals: Mapping[str, Intervals]) -> pd.DataFra
     rows = []
     for score in group:
         row: dict[str, Any] = {"run": score.run, "model": score.model, "protocol": score.protocol}
-        row["changes"] = score.entry.changes
+        row |= {"changes": score.changes, "rendered": score.task.rendered}
         row |= {"table": score.entry.table, "clips": score.clips, "subjects": score.subjects}
         row["repetitions"] = len(score.repetitions)
         row |= {attribute: score.mean(attribute) for attribute in FIGURES.values()}

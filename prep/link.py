@@ -67,9 +67,10 @@ def link_release(name: str, folder: Path, params: Path = PARAMS_FILE) -> Path:
     if link.exists() and not link.is_symlink():
         raise ReleaseError(f"{link} is a folder of its own, not a link; move it away first")
     link.parent.mkdir(parents=True, exist_ok=True)
+    before = link.readlink() if link.is_symlink() else target
     link.unlink(missing_ok=True)
     os.symlink(target, link, target_is_directory=True)
-    console.print(f"{link} -> {target}")
+    console.print(f"{link} -> {target}" + (f" (was {before})" if before != target else ""))
     for line in report_lines(report_of_listing(name, listing)):
         console.print(f"  {line}")
     changes = activate(release, params)

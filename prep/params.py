@@ -224,6 +224,26 @@ class TaskParams(Section):
         return tuple(name for name, there in given.items() if there)
 
 
+class RepeatedKeyError(ValueError):
+    """A key stands twice in one mapping."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads plain values alone, and refuses what YAML forbids and PyYAML lets pass: a key that stands twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        lines: dict[Any, int] = {}
+        for key_node, _ in node.value:
+            key, line = self.construct_object(key_node, deep=True), key_node.start_mark.line + 1
+            if key in lines:
+                raise RepeatedKeyError(
+                    f"line {line}: the key {key!r} stands twice, first in line {lines[key]}; put its lines under the "
+                    "first one"
+                )
+            lines[key] = line
+        return super().construct_mapping(node, deep)
+
+
 def read_params(path: Path = PARAMS_FILE) -> dict[str, Any]:
     """Read params.yaml and refuse unknown or missing top-level keys.
 
@@ -239,12 +259,14 @@ def read_params(path: Path = PARAMS_FILE) -> dict[str, Any]:
     Raises
     ------
     ParamsError
-        If the file is missing, is not YAML, or its top-level keys are not exactly the known ones.
+        If the file is missing, is not YAML, a key stands twice, or its top-level keys are not exactly the known ones.
     """
     if not path.is_file():
         raise ParamsError(f"{path} not found: run the command from the project's root folder")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # a SafeLoader
+    except RepeatedKeyError as error:
+        raise ParamsError(f"{path}, {error}") from None
     except yaml.YAMLError as error:
         raise ParamsError(f"{path} is not valid YAML: {error}") from error
     check_params(content, path)
@@ -267,7 +289,9 @@ def check_params(content: Any, path: Path = PARAMS_FILE) -> None:
             raise ParamsError(f"{path}: unknown key {key!r}; known keys: {known}")
     for key in SECTIONS:
         if key not in content:
-            raise ParamsError(f"{path}: section {key!r} is missing (read by: {SECTIONS[key]})")
+            none = {list: "[]", dict: "{}"}.get(SECTION_TYPES.get(key))  # type: ignore[arg-type]
+            cure = f"; write `{key}: {none}` if there are none" if key in ("feature_runs", "flow_releases") else ""
+            raise ParamsError(f"{path}: section {key!r} is missing (read by: {SECTIONS[key]}){cure}")
     for key, kind in SECTION_TYPES.items():
         if not isinstance(content[key], kind):
             expected = "a list" if kind is list else "a mapping"

@@ -48,6 +48,29 @@ def ready(project: Path) -> Path:
     return project
 
 
+def test_the_honest_run_is_of_the_same_task_where_there_is_one(project: Path) -> None:
+    """Two tasks of the same clips and classes, as with another sampling: each departure belongs to its own."""
+    content = params()
+    content["tasks"]["other"] = content["tasks"]["tiny"]
+    content["runs"] = {
+        "a-honest": {"task": "other", "model": "ststnet"},
+        "b-honest": {"task": "tiny", "model": "ststnet"},
+        "b-selected-test_selected": {"task": "tiny", "model": "ststnet", "protocol": "test_selected"},
+        "c-inner": {"task": "tiny", "model": "cnn3d", "protocol": "inner"},
+        "d-honest": {"task": "other", "model": "cnn3d"},
+    }
+    content["feature_runs"] = {}
+    write_params(content)
+    for task in ("other", "tiny"):
+        rows = write_task(paths.task(task), name=task)
+    for run in content["runs"]:
+        write_predictions(run, predictions(run, rows, [row["label"] for row in rows]))
+    result = CliRunner().invoke(bench.cli.app, ["audit"])
+    assert result.exit_code == 0, result.output
+    table = pd.read_csv("results/audit.csv").set_index("run")
+    assert table["honest"].to_dict() == {"b-selected-test_selected": "b-honest", "c-inner": "d-honest"}
+
+
 def test_each_departure_is_beside_its_honest_run(ready: Path) -> None:
     result = CliRunner().invoke(bench.cli.app, ["audit"])
     assert result.exit_code == 0, result.output

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 import bench.cli
 from bench.costs import measure_costs
 from bench.params import load_run
+from bench.scores import changes_of
 from models.blocks import Attention
 from models.registry import create_model
 from prep import paths
@@ -82,8 +83,8 @@ def test_attention_is_among_the_multiply_adds(project: Path) -> None:
 
 
 def test_what_a_run_sets(ready: Path) -> None:
-    assert load_run("tiny-wet").entry.changes == "dropout 0.1, lr 0.1"
-    assert load_run("tiny-ststnet").entry.changes == ""
+    assert changes_of(load_run("tiny-wet").entry) == "dropout 0.1, lr 0.1"
+    assert changes_of(load_run("tiny-ststnet").entry) == ""
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from bench.data import ClipSet, load_clips
 from bench.fit_module import fit_module
 from bench.objectives import GroupDRO
 from bench.params import ParamsError, load_run
+from bench.scores import changes_of
 from bench.step import TrainStep
 from models.registry import create_model
 from tests.builders import params, run_of, task_rows, torch_as_it_was, write_task
@@ -183,4 +184,4 @@ def test_a_run_may_change_the_objective_of_its_models_options() -> None:
     content["options"]["ststnet"] |= GROUP_DRO
     run = load_run("it", content)
     assert (run.settings.objective, run.settings.dro_step) == ("group_dro", 0.2)
-    assert run.entry.changes == "dro_step 0.2"
+    assert changes_of(run.entry) == "dro_step 0.2"

@@ -70,6 +70,39 @@ def test_a_profile_stands_in_place_of_whole_sections_and_keeps_comments(tmp_path
     assert "# mine" in text and "# cuda if there is one" in text
 
 
+def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    """PyYAML would take the last one: a second `runs:` would hide the first."""
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    path = tmp_path / "params.yaml"
+    path.write_text(text + "\nruns:\n  mine: {task: synthetic, model: majority}\n", encoding="utf-8")
+    first = next(number for number, line in enumerate(text.splitlines(), start=1) if line == "runs:")
+    with pytest.raises(
+        ParamsError, match=f"line {len(text.splitlines()) + 2}: the key 'runs' .* first in line {first}"
+    ):
+        read_params(path)
+    path.write_text(text.replace("  seed: 1\n", "  seed: 1\n  seed: 2\n"), encoding="utf-8")
+    with pytest.raises(ParamsError, match="the key 'seed' stands twice"):
+        read_params(path)
+
+
+def test_a_profile_keeps_to_the_embedded_release_whatever_else_is_linked(tmp_path: Path) -> None:
+    linked = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    linked = linked.replace("\nreleases: [synthetic]", "\nreleases: [synthetic, casme2]")
+    linked = linked.replace("flow_releases: []", "flow_releases: [megc2019_flow]")
+    (tmp_path / "params.yaml").write_text(linked, encoding="utf-8")
+    for profile in ("full", "baselines"):
+        content = yaml.safe_load(laid_over(ROOT / f"params.{profile}.yaml", tmp_path / "params.yaml"))
+        assert (content["releases"], content["flow_releases"]) == (["synthetic"], [])
+
+
+@pytest.mark.parametrize("name", ["chance", "published"])
+def test_a_task_named_like_a_table_of_results_is_refused(name: str, project: Path) -> None:
+    content = params()
+    content["tasks"][name] = content["tasks"]["tiny"]
+    with pytest.raises(ParamsError, match=f"tasks.{name}: a table of results has this name"):
+        load_tasks(content)
+
+
 def test_a_profile_with_an_unknown_section_or_no_file_is_refused(tmp_path: Path) -> None:
     profile = tmp_path / "params.mine.yaml"
     with pytest.raises(ParamsError, match="params.mine.yaml not found"):

@@ -28,7 +28,7 @@ pytestmark = [
 ]
 
 PAGES = ("index.html", "audit.html", "data.html", *(f"runs/{run}.html" for run in RUNS))
-BOARD = "table.board >> nth=0"
+BOARD = "section[aria-labelledby=task-tiny] table.board >> nth=0"
 
 
 @pytest.fixture(scope="module")

@@ -153,7 +153,7 @@ def _drawn(estimate: Estimate, departs: bool, low: float = 0.0, high: float = 1.
 def _run_page(facts: RunFacts, out: Path) -> dict[str, Any]:
     """What a run's page shows."""
     artifacts = Artifacts(facts.run)
-    provenance = read_provenance(artifacts.provenance)
+    provenance, curves = read_provenance(artifacts.provenance), _curves(artifacts.curves)
     entry = {key: value for key, value in provenance["run"]["entry"].items() if value not in ({}, [], None)}
     params = {"run": entry, "settings": provenance["settings"], "train": provenance["train"]}
     digest = hashlib.sha256("".join(f"{name} {code}\n" for name, code in provenance["code"].items()).encode())
@@ -162,7 +162,9 @@ def _run_page(facts: RunFacts, out: Path) -> dict[str, Any]:
         "score": facts.score,
         "predictions": artifacts.predictions.as_posix(),
         "predictions_hash": hash_file(artifacts.predictions),
-        "curves": _curves(artifacts.curves),
+        "curves": curves,
+        "epochs": max((curve.epochs for curve in curves), key=len, default=[]),
+        "stage": "fit" if artifacts.features.as_posix() in provenance["data"] else "train",
         "curves_file": artifacts.curves.as_posix(),
         "gallery": gallery_of(facts, paths.task(facts.score.task.task), out),
         "task_folder": paths.task(facts.score.task.task).as_posix(),

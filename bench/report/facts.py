@@ -17,13 +17,12 @@ from numpy.typing import NDArray
 
 from bench.chance import CHANCE, chance_levels
 from bench.scores import Score
-from bench.standings import LEVEL, SIGNIFICANCE, against_best, best_runs
+from bench.standings import LEVEL, RESAMPLES, SIGNIFICANCE, against_best, best_runs
 from bench.stats import (
     FIGURES,
     Figure,
     StatsError,
     interval,
-    subject_confusions,
 )
 from bench.tables import FIGURES as LABELS
 from bench.tables import PERCEPTION, tables_of
@@ -107,14 +106,7 @@ class RunFacts:
     @cached_property
     def confusions(self) -> dict[str, NDArray[np.int64]]:
         """For each part the confusion matrices of repetitions and subjects, (R, S, C, C)."""
-        return {part: self._confusions(part) for part in self.parts}
-
-    def _confusions(self, part: str) -> NDArray[np.int64]:
-        rows = [row for row in self.score.rows if part in (ALL, row["dataset"])]
-        first = [row for row in rows if row["repetition"] == 0]  # rows are sorted by repetition and clip
-        said = np.array([row["y_pred"] for row in rows]).reshape(self.repetitions, len(first))
-        truth = [row["y_true"] for row in first]
-        return subject_confusions(truth, said, [row["subject"] for row in first], len(self.classes))
+        return {part: self.score.confusions(None if part == ALL else part) for part in self.parts}
 
     @cached_property
     def estimates(self) -> dict[str, dict[Figure, Estimate]]:
@@ -126,7 +118,7 @@ class RunFacts:
         place = {"dataset": part, "repetition": MEAN}
         number = self.number(value, figure, place)
         try:
-            found = interval(self.confusions[part], figure, level=LEVEL)
+            found = interval(self.confusions[part], figure, level=LEVEL, resamples=RESAMPLES)
         except StatsError as error:
             return Estimate(number, why_not=str(error))
         low, high = (self.number(getattr(found, end), f"{figure}_{end}", place) for end in ("low", "high"))

@@ -57,7 +57,10 @@ def find_sheet(root: Path, *patterns: str) -> Path:
         found = sorted(path for path in root.glob(pattern) if path.is_file() and not path.name.startswith(("~", ".")))
         if found:
             return found[-1]
-    raise ReleaseError(f"{root}: no annotation sheet found; expected {' or '.join(patterns)}. Link the folder above it")
+    raise ReleaseError(
+        f"{root}: no annotation sheet found; expected {' or '.join(patterns)}. Is it another release, or does "
+        "the folder above or below hold the sheet?"
+    )
 
 
 def read_grids(path: Path) -> dict[str, Sheet]:
@@ -79,8 +82,10 @@ def read_grids(path: Path) -> dict[str, Sheet]:
     ReleaseError
         If the file is missing or cannot be read as what its name says.
     """
+    if path.is_dir():
+        raise ReleaseError(f"{path} is a folder; give the annotation sheet in it")
     if not path.is_file():
-        raise ReleaseError(f"{path}: annotation sheet not found; check the path, and the folder that is linked")
+        raise ReleaseError(f"{path}: no such file; expected an annotation sheet")
     kind = path.suffix.lower()
     if kind not in {*WORKBOOKS, ".xls", ".csv"}:
         raise ReleaseError(f"{path}: a sheet of kind {kind!r} cannot be read; save it as .xlsx or .csv")
