@@ -264,7 +264,7 @@ def read_params(path: Path = PARAMS_FILE) -> dict[str, Any]:
     if not path.is_file():
         raise ParamsError(f"{path} not found: run the command from the project's root folder")
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # a SafeLoader
+        content = _Loader(path.read_text(encoding="utf-8")).get_single_data()
     except RepeatedKeyError as error:
         raise ParamsError(f"{path}, {error}") from None
     except yaml.YAMLError as error:

@@ -85,7 +85,7 @@ def read_grids(path: Path) -> dict[str, Sheet]:
     if path.is_dir():
         raise ReleaseError(f"{path} is a folder; give the annotation sheet in it")
     if not path.is_file():
-        raise ReleaseError(f"{path}: no such file; expected an annotation sheet")
+        raise ReleaseError(f"{path}: annotation sheet not found, no such file")
     kind = path.suffix.lower()
     if kind not in {*WORKBOOKS, ".xls", ".csv"}:
         raise ReleaseError(f"{path}: a sheet of kind {kind!r} cannot be read; save it as .xlsx or .csv")
