@@ -183,7 +183,7 @@ def test_what_is_no_sheet(tmp_path: Path) -> None:
     (tmp_path / "sheet.txt").write_text("Subject")
     (tmp_path / "sheet.csv").write_bytes("Subject,Filename\nÄ,1\n".encode("utf-16"))
     (tmp_path / "sheet.xlsx").mkdir()
-    for name, text in (("sheet.txt", "save it as .xlsx"), ("sheet.csv", "not a readable"), ("sheet.xlsx", "is a folder; give")):
+    for name, text in (("sheet.txt", "save it as .xlsx"), ("sheet.csv", "not a readable"), ("sheet.xlsx", "a folder")):
         with pytest.raises(ReleaseError, match=text):
             read_annotations("casme2", tmp_path / name)
 
