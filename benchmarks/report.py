@@ -32,7 +32,7 @@ from prep import shards  # noqa: E402
 def write_runs(folder: Path, count: int) -> None:
     """Write a project of ``count`` runs: those of this one, again and again."""
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    known = list(params["runs"].items())
+    known = list((params["runs"] | params["feature_runs"]).items())
     runs = {}
     for kind in ("predictions", "curves", "provenance"):
         (folder / "artifacts" / kind).mkdir(parents=True)
@@ -46,7 +46,8 @@ def write_runs(folder: Path, count: int) -> None:
         for kind, suffix in (("curves", "csv"), ("provenance", "json")):
             source = ROOT / f"artifacts/{kind}/{name}.{suffix}"
             shutil.copyfile(source, folder / f"artifacts/{kind}/{run}.{suffix}")
-    (folder / "params.yaml").write_text(yaml.safe_dump(params | {"runs": runs}, sort_keys=False), encoding="utf-8")
+    content = params | {"runs": runs, "feature_runs": {}}  # a report asks for no features
+    (folder / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     (folder / "data").symlink_to(ROOT / "data")
 
 
@@ -54,7 +55,7 @@ def seconds(folder: Path, *arguments: str) -> tuple[float, float]:
     """Wall and processor time of a Python command in a folder."""
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     before, start = os.times(), time.monotonic()
-    subprocess.run([sys.executable, *arguments], cwd=folder, env=environment, check=True, capture_output=True)
+    subprocess.run([sys.executable, *arguments], cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
     after = os.times()
     used = after.children_user + after.children_system - before.children_user - before.children_system
     return time.monotonic() - start, used
