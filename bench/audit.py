@@ -102,18 +102,24 @@ def fold_means(
     return pooled, over_present, float((f1 * present).mean())
 
 
+def averages_of(score: Score) -> tuple[float, float, float]:
+    """UF1 of a run in the three ways of `fold_means`, mean over repetitions."""
+    classes = len(score.task.classes)
+    ways = [
+        fold_means(_column(part, "y_true"), _column(part, "y_pred"), [row["fold"] for row in part], classes)
+        for part in _repetitions(score)
+    ]
+    pooled, over_present, with_zeros = (fmean(values) for values in zip(*ways, strict=True))
+    return pooled, over_present, with_zeros
+
+
 def averaging_table(scores: Sequence[Score]) -> list[dict[str, str]]:
     """Rows of UF1 in three ways for every run that has no fault, mean over repetitions."""
     rows = []
     for score in scores:
         if not score.competes:
             continue
-        classes = len(score.task.classes)
-        ways = [
-            fold_means(_column(part, "y_true"), _column(part, "y_pred"), [row["fold"] for row in part], classes)
-            for part in _repetitions(score)
-        ]
-        pooled, over_present, with_zeros = (fmean(values) for values in zip(*ways, strict=True))
+        pooled, over_present, with_zeros = averages_of(score)
         rows.append(
             {
                 "run": score.run,

@@ -181,14 +181,13 @@ def _task_parts(
     info = group[0].task
     clips, subjects = max(score.clips for score in group), max(score.subjects for score in group)
     head = f"## {info.task}\n\n{clips} clips, {subjects} subjects, classes: {', '.join(info.classes)}."
-    parts, below = [f"{head} {rendered_note(info)}".rstrip()], ""
-    for name, members in tables_of(group).items():
+    parts = [f"{head} {rendered_note(info)}".rstrip()]
+    for number, (name, members) in enumerate(tables_of(group).items()):
         if name:
             parts.append(f"### {info.task}: {name}")
         parts.append(github(table_cells(members, intervals, tests[name], MARKDOWN)))
-        if not below:
-            below = _below(group, intervals)
-            parts.append(below)
+        if number == 0:
+            parts.append(_below(group, intervals))
     perceiving = [score for score in group if score.perception]
     if perceiving:
         parts += [f"### {info.task}: order of frames, and dynamic images drawn of held-out clips", _PERCEPTION_NOTE]

@@ -6,7 +6,7 @@ TOMM 2025): [paper] marks what its paper says, [code] what its released code doe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -28,6 +28,7 @@ __all__ = [
     "conv_bn_relu",
     "inception_stream",
     "input_shape",
+    "residual_stages",
     "round_width",
 ]
 
@@ -155,6 +156,25 @@ class BasicBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Residual sum, then ReLU."""
         return (self.second(self.first(x)) + self.shortcut(x)).relu()
+
+
+def residual_stages(width: int, strides: Sequence[int]) -> list[nn.Module]:
+    """Stages of ResNet18 (He et al., CVPR 2016), two blocks each: (B, width, H, W) to (B, width 2^(n - 1), ...).
+
+    Parameters
+    ----------
+    width
+        Channels that come in, and of the first stage; each that follows has twice as many.
+    strides
+        Of the first block of each of the n stages.
+    """
+    blocks: list[nn.Module] = []
+    inputs = width
+    for stage, stride in enumerate(strides):
+        outputs = width * 2**stage
+        blocks += [BasicBlock(inputs, outputs, stride), BasicBlock(outputs, outputs, 1)]
+        inputs = outputs
+    return blocks
 
 
 def round_width(width: float, divisor: int) -> int:

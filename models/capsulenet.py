@@ -17,6 +17,7 @@ does best on the test subject. Nothing of that is here, and frames are grey. The
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -24,14 +25,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from models.blocks import BasicBlock, Classifier, ModelOutput, input_shape
+from models.blocks import Classifier, ModelOutput, input_shape, residual_stages
 from models.registry import Count, register_model
 
 __all__ = ["PRESETS", "CapsuleNet", "CapsuleOutput", "Preset", "route", "squash"]
 
-STAGES = 3  # of ResNet18's four
-BLOCKS_PER_STAGE = 2
-STRIDE = 2 * 2 ** (STAGES - 1)  # of the trunk: the stem's, and that of each stage but the first
+STRIDES = (1, 2, 2)  # of the stages, three of ResNet18's four
+STRIDE = 2 * math.prod(STRIDES)  # of the trunk, the stem's included
 PRESENT, ABSENT = 0.99, 0.01  # [code] lengths beyond which a capsule costs nothing; 0.9 and 0.1 of Sabour et al.
 ABSENT_WEIGHT = 0.5
 WEIGHT_STD = 0.01  # [code] of the first weights between capsules
@@ -153,13 +153,8 @@ class CapsuleNet(Classifier):
             nn.BatchNorm2d(sizes.width),
             nn.ReLU(inplace=True),
         ]
-        inputs = sizes.width
-        for stage in range(STAGES):
-            outputs = sizes.width * 2**stage
-            for block in range(BLOCKS_PER_STAGE):
-                layers.append(BasicBlock(inputs, outputs, 2 if stage and not block else 1))
-                inputs = outputs
-        self.trunk = nn.Sequential(*layers)
+        self.trunk = nn.Sequential(*layers, *residual_stages(sizes.width, STRIDES))
+        inputs = sizes.width * 2 ** (len(STRIDES) - 1)
         self.convolve = nn.Sequential(nn.Conv2d(inputs, inputs, sizes.kernel), nn.ReLU(inplace=True))
         self.primary = nn.Conv2d(inputs, sizes.types * sizes.primary, sizes.kernel, stride=2)
         places = _places(height, sizes.kernel) * _places(breadth, sizes.kernel)

@@ -19,13 +19,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.blocks import BasicBlock, Classifier, ModelOutput, conv_bn_relu, input_shape
+from models.blocks import Classifier, ModelOutput, conv_bn_relu, input_shape, residual_stages
 from models.registry import Count, Share, register_model
 
 __all__ = ["EMR", "EMROutput"]
 
 STRIDES = (1, 2, 2, 1)  # [choice] of the stages: 28 x 28 flow ends at 7 x 7, as 224 x 224 images did
-BLOCKS_PER_STAGE = 2  # ResNet18
 UPPER_ROWS = 3  # [code] of the 7 rows of the last map; the lower part has the other 4
 
 
@@ -88,14 +87,9 @@ class EMR(Classifier):
     ) -> None:
         super().__init__()
         input_shape(shapes, "flow", "C h w", C=(3, 3), h=(28, 28), w=(28, 28))
-        blocks: list[nn.Module] = [conv_bn_relu(3, width)]  # [choice] for 7x7, stride 2, and pooling
-        inputs = width
-        for stage, stride in enumerate(STRIDES):
-            outputs = width * 2**stage
-            for block in range(BLOCKS_PER_STAGE):
-                blocks.append(BasicBlock(inputs, outputs, 1 if block else stride))
-                inputs = outputs
-        self.trunk = nn.Sequential(*blocks)
+        stem = conv_bn_relu(3, width)  # [choice] for 7x7, stride 2, and pooling
+        self.trunk = nn.Sequential(stem, *residual_stages(width, STRIDES))
+        inputs = width * 2 ** (len(STRIDES) - 1)
         self.upper, self.lower = _part(inputs, features, dropout), _part(inputs, features, dropout)
         self.classify = nn.Linear(2 * features, num_classes)
         self.classify_upper, self.classify_lower = (nn.Linear(features, num_classes) for _ in range(2))

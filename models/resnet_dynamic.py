@@ -13,13 +13,12 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from models.blocks import BasicBlock, Classifier, ModelOutput, conv_bn_relu, input_shape
+from models.blocks import Classifier, ModelOutput, conv_bn_relu, input_shape, residual_stages
 from models.registry import Count, Share, register_model
 
 __all__ = ["ResNetDynamic"]
 
-STAGES = 4
-BLOCKS_PER_STAGE = 2
+STRIDES = (1, 2, 2, 2)  # of the stages
 
 
 @register_model(inputs=("dynamic_image",), paper="He et al., CVPR 2016, on Bilen et al., CVPR 2016")
@@ -49,16 +48,9 @@ class ResNetDynamic(Classifier):
         super().__init__()
         channels, _, _ = input_shape(shapes, "dynamic_image", "C H W", H=(32, None), W=(32, None))
         self.stem = nn.Sequential(conv_bn_relu(channels, width, stride=2), nn.MaxPool2d(2))
-        blocks: list[nn.Module] = []
-        inputs = width
-        for stage in range(STAGES):
-            outputs = width * 2**stage
-            for block in range(BLOCKS_PER_STAGE):
-                stride = 2 if stage > 0 and block == 0 else 1
-                blocks.append(BasicBlock(inputs, outputs, stride))
-                inputs = outputs
-        self.blocks = nn.Sequential(*blocks)
-        self.classify = nn.Sequential(nn.Dropout(dropout), nn.Linear(inputs, num_classes))
+        self.blocks = nn.Sequential(*residual_stages(width, STRIDES))
+        features = width * 2 ** (len(STRIDES) - 1)
+        self.classify = nn.Sequential(nn.Dropout(dropout), nn.Linear(features, num_classes))
 
     def forward(self, dynamic_image: Tensor) -> ModelOutput:
         """Classify dynamic images (B, C, H, W)."""

@@ -69,8 +69,7 @@ def check_task(name: str, task: TaskParams) -> Report:
     check.rejections(folder)
     check.description(folder / "task.json", name, task)
     pictures = _picture_hashes(name) if task.sampling is not None else None
-    flows = _flow_hashes(task) if task.flow is not None else None
-    apexes = _apex_hashes(task) if task.apex else None
+    flows, apexes = _flow_hashes(task)
     check.run(folder / "clips.parquet", TASK, partial(_task_faults, task, pictures, flows, apexes), due)
     return check.report
 
@@ -279,23 +278,21 @@ def _picture_hash(row: Row) -> str:
     return contents.content_hash(pa.Table.from_pylist([row], schema=columns))
 
 
-def _flow_hashes(task: TaskParams) -> dict[str, str]:
-    """Hash each clip's flow as the task is to hold it."""
-    assert task.flow is not None
-    hashes = {}
-    for release in task.releases:
-        for row in _readable_rows(paths.flow(release) / "flow.parquet", FLOW):
-            try:
-                hashes[row["clip_id"]] = _flow_hash(network_flow(row, task.flow))
-            except (TypeError, ValueError):  # values that are none: `check_flow` names them
-                continue
-    return hashes
-
-
-def _apex_hashes(task: TaskParams) -> dict[str, str]:
-    """Hash each clip's apex frame."""
-    rows = (row for release in task.releases for row in _readable_rows(paths.flow(release) / "flow.parquet", FLOW))
-    return {row["clip_id"]: _hash(row["apex_image"]) for row in rows if row["apex_image"] is not None}
+def _flow_hashes(task: TaskParams) -> tuple[dict[str, str] | None, dict[str, str] | None]:
+    """Hash each clip's flow, as the task is to hold it, and its apex frame; None for what the task does not hold."""
+    flows: dict[str, str] = {}
+    apexes: dict[str, str] = {}
+    if task.flow is not None or task.apex:
+        for release in task.releases:
+            for row in _readable_rows(paths.flow(release) / "flow.parquet", FLOW):
+                if row["apex_image"] is not None:
+                    apexes[row["clip_id"]] = _hash(row["apex_image"])
+                if task.flow is not None:
+                    try:
+                        flows[row["clip_id"]] = _flow_hash(network_flow(row, task.flow))
+                    except (TypeError, ValueError):  # values that are none: `check_flow` names them
+                        continue
+    return flows if task.flow is not None else None, apexes if task.apex else None
 
 
 def _flow_hash(values: Any) -> str:

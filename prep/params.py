@@ -263,14 +263,25 @@ def read_params(path: Path = PARAMS_FILE) -> dict[str, Any]:
     """
     if not path.is_file():
         raise ParamsError(f"{path} not found: run the command from the project's root folder")
+    content: dict[str, Any] = read_yaml(path)
+    check_params(content, path)
+    return content
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file of plain values.
+
+    Raises
+    ------
+    ParamsError
+        If it is not YAML, or a key stands twice in it.
+    """
     try:
-        content = _Loader(path.read_text(encoding="utf-8")).get_single_data()
+        return _Loader(path.read_text(encoding="utf-8")).get_single_data()
     except RepeatedKeyError as error:
         raise ParamsError(f"{path}, {error}") from None
     except yaml.YAMLError as error:
         raise ParamsError(f"{path} is not valid YAML: {error}") from error
-    check_params(content, path)
-    return content
 
 
 def check_params(content: Any, path: Path = PARAMS_FILE) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from prep.params import ParamsError, read_params
+from prep.params import ParamsError, read_params, read_yaml
 
 __all__ = ["laid_over"]
 
@@ -33,6 +33,7 @@ def laid_over(profile: Path, params: Path) -> str:
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 120
+    read_yaml(profile)  # an error that names the file and the line
     changed = yaml.load(profile.read_text(encoding="utf-8"))
     content = yaml.load(params.read_text(encoding="utf-8"))
     for section in changed or {}:

@@ -107,6 +107,9 @@ def test_a_profile_with_an_unknown_section_or_no_file_is_refused(tmp_path: Path)
     profile = tmp_path / "params.mine.yaml"
     with pytest.raises(ParamsError, match="params.mine.yaml not found"):
         laid_over(profile, ROOT / "params.yaml")
+    profile.write_text("runs: {}\nruns: {}\n", encoding="utf-8")
+    with pytest.raises(ParamsError, match="params.mine.yaml, line 2: the key 'runs' stands twice"):
+        laid_over(profile, ROOT / "params.yaml")
     profile.write_text("run: {}\n", encoding="utf-8")
     with pytest.raises(ParamsError, match="unknown section 'run'"):
         laid_over(profile, ROOT / "params.yaml")

@@ -167,7 +167,6 @@ def _run_page(facts: RunFacts, out: Path) -> dict[str, Any]:
         "stage": "fit" if artifacts.features.as_posix() in provenance["data"] else "train",
         "curves_file": artifacts.curves.as_posix(),
         "gallery": gallery_of(facts, paths.task(facts.score.task.task), out),
-        "task_folder": paths.task(facts.score.task.task).as_posix(),
         "provenance": provenance,
         "code_hash": digest.hexdigest(),
         "params": yaml.safe_dump(params, sort_keys=False, default_flow_style=False),

@@ -13,7 +13,6 @@ from statistics import fmean, stdev
 from types import MappingProxyType
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bench.chance import CHANCE, chance_levels
 from bench.scores import Score
@@ -22,7 +21,7 @@ from bench.stats import (
     FIGURES,
     Figure,
     StatsError,
-    interval,
+    intervals,
 )
 from bench.tables import FIGURES as LABELS
 from bench.tables import PERCEPTION, tables_of
@@ -104,25 +103,25 @@ class RunFacts:
         return [ALL, *self.score.by_dataset]
 
     @cached_property
-    def confusions(self) -> dict[str, NDArray[np.int64]]:
-        """For each part the confusion matrices of repetitions and subjects, (R, S, C, C)."""
-        return {part: self.score.confusions(None if part == ALL else part) for part in self.parts}
-
-    @cached_property
     def estimates(self) -> dict[str, dict[Figure, Estimate]]:
         """For each part, each figure with its interval: those that `python -m bench score` prints."""
-        return {part: {figure: self._estimate(part, figure) for figure in FIGURES} for part in self.parts}
+        return {part: self._estimates(part) for part in self.parts}
 
-    def _estimate(self, part: str, figure: Figure) -> Estimate:
-        value = self.score.mean(figure, None if part == ALL else part)
-        place = {"dataset": part, "repetition": MEAN}
-        number = self.number(value, figure, place)
+    def _estimates(self, part: str) -> dict[Figure, Estimate]:
+        dataset, place = None if part == ALL else part, {"dataset": part, "repetition": MEAN}
+        values = {figure: self.number(self.score.mean(figure, dataset), figure, place) for figure in FIGURES}
         try:
-            found = interval(self.confusions[part], figure, level=LEVEL, resamples=RESAMPLES)
+            found = intervals(self.score.confusions(dataset), level=LEVEL, resamples=RESAMPLES)
         except StatsError as error:
-            return Estimate(number, why_not=str(error))
-        low, high = (self.number(getattr(found, end), f"{figure}_{end}", place) for end in ("low", "high"))
-        return Estimate(number, low, high)
+            return {figure: Estimate(value, why_not=str(error)) for figure, value in values.items()}
+        return {
+            figure: Estimate(
+                value,
+                self.number(found[figure].low, f"{figure}_low", place),
+                self.number(found[figure].high, f"{figure}_high", place),
+            )
+            for figure, value in values.items()
+        }
 
     def of_repetitions(self, figure: str, part: str = ALL) -> list[Number]:
         """A figure of each repetition, and its standard deviation; empty where there is one repetition."""

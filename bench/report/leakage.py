@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 
-import numpy as np
-
-from bench.audit import audit_effects, fold_means
+from bench.audit import audit_effects, averages_of
 from bench.report.charts import ticks
 from bench.report.facts import ALL, MEAN, Estimate, Number, Row, RunFacts
 
@@ -67,14 +64,9 @@ def averages(facts: Mapping[str, RunFacts]) -> list[tuple[RunFacts, Row]]:
     for one in facts.values():
         if not one.score.competes:
             continue
-        each = []
-        for repetition in range(one.repetitions):
-            part = [row for row in one.score.rows if row["repetition"] == repetition]
-            true, said = (np.array([row[name] for row in part], dtype=np.int64) for name in ("y_true", "y_pred"))
-            each.append(fold_means(true, said, [row["fold"] for row in part], len(one.classes)))
         numbers = [
-            one.number(fmean(values), figure, {"dataset": ALL, "repetition": MEAN})
-            for figure, values in zip(WAYS, zip(*each, strict=True), strict=True)
+            one.number(value, figure, {"dataset": ALL, "repetition": MEAN})
+            for figure, value in zip(WAYS, averages_of(one.score), strict=True)
         ]
         rows.append((one, Row(one.run, numbers)))
     return rows
