@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from torch import Tensor, nn
+from torch import Tensor
 
 __all__ = ["released_tensors"]
 
@@ -16,24 +16,27 @@ MOST_NAMED = 5
 
 
 def released_tensors(
-    model: nn.Module, state_dict: Mapping[str, Tensor], hint: str, may_miss: Callable[[str], bool] = lambda key: False
+    wanted: Mapping[str, Tensor],
+    state_dict: Mapping[str, Tensor],
+    hint: str,
+    may_miss: Callable[[str], bool] = lambda key: False,
 ) -> dict[str, Tensor]:
     """Hold a released checkpoint against a model, name by name and shape by shape.
 
     Parameters
     ----------
-    model
-        The model that is to take the weights.
+    wanted
+        Tensors of the model that is to take the weights, under the checkpoint's names.
     state_dict
         Tensors by name; all names may begin with ``module.``.
     hint
         How the model must be built to fit, for the message.
     may_miss
-        Says of a name of the model's whether the checkpoint may lack it.
+        Says of a name whether the checkpoint may lack it.
 
     Returns
     -------
-    The tensors, under the model's names.
+    The tensors, under these names.
 
     Raises
     ------
@@ -47,7 +50,6 @@ def released_tensors(
     for key, value in found.items():
         if not isinstance(value, Tensor):
             raise TypeError(f"{key!r} is {type(value).__name__}, expected a tensor: pass the state_dict itself")
-    wanted = model.state_dict()
     faults = [f"{key!r} is missing" for key in wanted if key not in found and not may_miss(key)]
     faults += [f"{key!r} is unexpected" for key in found if key not in wanted]
     faults += [

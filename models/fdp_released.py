@@ -329,4 +329,4 @@ def load_released_state_dict(model: FDPReleased, state_dict: Mapping[str, Tensor
         If a tensor is missing, unexpected or of another shape. The message names it; nothing is loaded.
     """
     hint = "Build the model with preset='released' and the checkpoint's number of classes."
-    model.load_state_dict(released_tensors(model, state_dict, hint))
+    model.load_state_dict(released_tensors(model.state_dict(), state_dict, hint))

@@ -2,7 +2,9 @@
 
 Liong et al., "Shallow Triple Stream Three-dimensional CNN (STSTNet) for Micro-expression Recognition",
 FG 2019. The paper leaves the padding open; as in the public PyTorch port each convolution pads by 2,
-which gives 5 x 5 x 16 = 400 features, and parts carry that port's names.
+which gives 5 x 5 x 16 = 400 features. The three streams see the same flow, and no layer before the last one mixes
+their channels: here they are one, whose first 3 channels are the first stream, the next 5 the second and the last 8
+the third. That is the same network, and twice as quick.
 """
 
 from __future__ import annotations
@@ -13,11 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from models._checkpoints import released_tensors
+from models._layout import channels_last
 from models.blocks import Classifier, ModelOutput, input_shape
 from models.registry import Share, register_model
 
 __all__ = ["STSTNet", "load_released_state_dict"]
 
+STREAMS = (3, 5, 8)  # filters of each stream
 COUNTER = "num_batches_tracked"
 
 
@@ -38,25 +42,21 @@ class STSTNet(Classifier):
     def __init__(self, num_classes: int, *, shapes: Mapping[str, tuple[int, ...]], dropout: Share = 0.5) -> None:
         super().__init__()
         input_shape(shapes, "flow", "C h w", C=(3, 3), h=(28, 28), w=(28, 28))
-        self.conv1 = nn.Conv2d(3, 3, kernel_size=3, padding=2)
-        self.conv2 = nn.Conv2d(3, 5, kernel_size=3, padding=2)
-        self.conv3 = nn.Conv2d(3, 8, kernel_size=3, padding=2)
-        self.bn1 = nn.BatchNorm2d(3)
-        self.bn2 = nn.BatchNorm2d(5)
-        self.bn3 = nn.BatchNorm2d(8)
+        filters = sum(STREAMS)
+        self.conv = nn.Conv2d(3, filters, kernel_size=3, padding=2)
+        self.bn = nn.BatchNorm2d(filters)
         self.max_pool = nn.MaxPool2d(kernel_size=3, stride=3, padding=1)
         self.dropout = nn.Dropout(dropout)
         self.average_pool = nn.AvgPool2d(kernel_size=2)
-        self.fc = nn.Linear(16 * 5 * 5, num_classes)
+        self.fc = nn.Linear(filters * 5 * 5, num_classes)
+        channels_last(self)
 
     def forward(self, flow: Tensor) -> ModelOutput:
         """Classify flow (B, 3, 28, 28)."""
-        streams = []
-        for conv, norm in ((self.conv1, self.bn1), (self.conv2, self.bn2), (self.conv3, self.bn3)):
-            stream = norm(conv(flow).relu())  # (B, 3 | 5 | 8, 30, 30)
-            streams.append(self.dropout(self.max_pool(stream)))  # (B, 3 | 5 | 8, 10, 10)
-        pooled = self.average_pool(torch.cat(streams, dim=1))  # (B, 16, 5, 5)
-        return ModelOutput(logits=self.fc(pooled.flatten(1)))
+        x = self.bn(self.conv(flow).relu())  # (B, 16, 30, 30)
+        x = self.dropout(self.max_pool(x))  # (B, 16, 10, 10)
+        x = self.average_pool(x)  # (B, 16, 5, 5)
+        return ModelOutput(logits=self.fc(x.flatten(1)))
 
 
 def load_released_state_dict(model: STSTNet, state_dict: Mapping[str, Tensor]) -> None:
@@ -85,5 +85,32 @@ def load_released_state_dict(model: STSTNet, state_dict: Mapping[str, Tensor]) -
         If a tensor is missing, unexpected or of another shape. The message names it; nothing is loaded.
     """
     hint = "Build the model with the checkpoint's number of classes."
-    found = released_tensors(model, state_dict, hint, may_miss=lambda key: key.endswith(COUNTER))
-    model.load_state_dict(model.state_dict() | found)
+    own = model.state_dict()
+    found = released_tensors(_apart(own), state_dict, hint, may_miss=lambda key: key.endswith(COUNTER))
+    model.load_state_dict(own | _joined(found))
+
+
+def _apart(own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of this model, stream by stream, under the port's names."""
+    parts: dict[str, Tensor] = {}
+    for key, value in own.items():
+        layer, _, name = key.partition(".")
+        if layer == "fc":
+            parts[key] = value
+        else:
+            each = [value] * len(STREAMS) if name == COUNTER else value.split(STREAMS)
+            parts |= {f"{layer}{stream}.{name}": part for stream, part in enumerate(each, start=1)}
+    return parts
+
+
+def _joined(parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors under the port's names as this model has them; of the counters the first stream's."""
+    own: dict[str, Tensor] = {}
+    for key, value in parts.items():
+        layer, _, name = key.partition(".")
+        if layer == "fc":
+            own[key] = value
+        elif layer.endswith("1"):
+            streams = [parts[f"{layer[:-1]}{stream}.{name}"] for stream in (1, 2, 3) if name != COUNTER]
+            own[f"{layer[:-1]}.{name}"] = torch.cat(streams) if streams else value
+    return own

@@ -54,16 +54,51 @@ def test_weights_of_the_port_give_its_output(prefix: str, counters: bool) -> Non
     flow = 255 * torch.rand(4, 3, 28, 28, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
         torch.testing.assert_close(model(flow=flow).logits, computed(state, flow))
-    assert all(torch.equal(model.state_dict()[key], value) for key, value in state.items())
+    own = model.state_dict()
+    for name in ("conv.weight", "conv.bias", "bn.weight", "bn.bias", "bn.running_mean", "bn.running_var"):
+        layer, part = name.split(".")
+        assert torch.equal(own[name], torch.cat([state[f"{layer}{stream}.{part}"] for stream in CONVOLUTIONS]))
+    assert own["bn.num_batches_tracked"] == (800 if counters else 0)
 
 
-def test_round_trip_through_safetensors(tmp_path: Path) -> None:
-    model, other = build(seed=0), build(seed=1)
-    with torch.no_grad():
-        model.train()(flow=torch.randn(8, 3, 28, 28))  # statistics of BN
-    safetensors.torch.save_file(model.state_dict(), tmp_path / "ststnet.safetensors")
+def test_weights_of_the_port_come_through_safetensors(tmp_path: Path) -> None:
+    one, other = build(seed=0), build(seed=1)
+    load_released_state_dict(one, checkpoint())
+    safetensors.torch.save_file(checkpoint(), tmp_path / "ststnet.safetensors")
     load_released_state_dict(other, safetensors.torch.load_file(tmp_path / "ststnet.safetensors"))
-    assert all(torch.equal(value, other.state_dict()[key]) for key, value in model.state_dict().items())
+    assert all(torch.equal(value, other.state_dict()[key]) for key, value in one.state_dict().items())
+
+
+def test_training_is_that_of_three_streams() -> None:
+    """Batch statistics, gradients and running statistics, against the port's network in training, dropout off."""
+    torch.manual_seed(0)
+    model = create_model("ststnet", 3, shapes={"flow": (3, 28, 28)}, dropout=0.0).double().train()
+    state = {k: v.double() for k, v in checkpoint().items()}
+    load_released_state_dict(model, state)
+    flow, labels = torch.rand(7, 3, 28, 28, dtype=torch.float64), torch.tensor([0, 1, 2, 0, 1, 2, 0])
+    weights = {
+        key: value.clone().requires_grad_() for key, value in state.items() if "running" not in key and "num" not in key
+    }
+    statistics = {key: value.clone() for key, value in state.items() if "running" in key}
+    streams = []
+    for k in CONVOLUTIONS:
+        x = F.conv2d(flow, weights[f"conv{k}.weight"], weights[f"conv{k}.bias"], padding=2).relu()
+        mean, var = statistics[f"bn{k}.running_mean"], statistics[f"bn{k}.running_var"]
+        x = F.batch_norm(x, mean, var, weights[f"bn{k}.weight"], weights[f"bn{k}.bias"], training=True)
+        streams.append(F.max_pool2d(x, 3, padding=1))
+    x = F.avg_pool2d(torch.cat(streams, dim=1), 2).flatten(1)
+    F.cross_entropy(F.linear(x, weights["fc.weight"], weights["fc.bias"]), labels).backward()
+    F.cross_entropy(model(flow=flow).logits, labels).backward()
+    for name, parameter in model.named_parameters():
+        layer, part = name.split(".")
+        wanted = [
+            weights[key].grad for key in ([name] if layer == "fc" else [f"{layer}{k}.{part}" for k in CONVOLUTIONS])
+        ]
+        torch.testing.assert_close(parameter.grad, torch.cat(wanted), rtol=1e-9, atol=1e-12)
+    for part in ("running_mean", "running_var"):
+        torch.testing.assert_close(
+            getattr(model.bn, part), torch.cat([statistics[f"bn{k}.{part}"] for k in CONVOLUTIONS])
+        )
 
 
 @pytest.mark.parametrize(
