@@ -42,6 +42,7 @@ COMMON_CODE = (
     "bench/seeds.py",
     "bench/step.py",
     "models/_checkpoints.py",
+    "models/_layout.py",
     "models/_estimators.py",
     "models/_stacked.py",
     "models/_stacked_layers.py",

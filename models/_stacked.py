@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from models._layout import is_channels_last
 from models._stacked_layers import STACKED, Batch, StackedBatchNorm2d, StackedDropout
 from models.blocks import Classifier
 
@@ -67,6 +68,7 @@ class Stack:
         if reason:
             raise TypeError(f"{type(models[0]).__name__} cannot be stacked: {reason}")
         self.models, self.generators, self.batch = list(models), list(generators), Batch()
+        self.batch.channels_last = any(is_channels_last(module) for module in models[0].modules())
         self._template = copy.deepcopy(models[0]).train()
         for module in self._template.modules():
             form = STACKED.get(type(module))

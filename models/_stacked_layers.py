@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models._layout import ChannelsLastBatchNorm2d
+
 __all__ = [
     "STACKED",
     "Batch",
@@ -256,9 +258,15 @@ class StackedDropout(nn.Dropout):
 
     def stacked(self, x: Tensor) -> Tensor:
         """(F, B, ...) -> the same. As torch on the CPU does it for each fold alone, draw for draw."""
-        kept = torch.ones(x.shape, dtype=x.dtype, device=x.device)
-        for mask, clips, generator in zip(kept, self.batch.sizes, self.batch.generators, strict=False):
-            mask[:clips].bernoulli_(1 - self.p, generator=generator)
+        folds, clips, *inner = x.shape
+        if self.batch.channels_last and len(inner) == 3:  # a mask is drawn in the order of memory
+            channels, height, width = inner
+            kept = torch.ones(folds, clips, height, width, channels, dtype=x.dtype, device=x.device)
+            kept = kept.permute(0, 1, 4, 2, 3)
+        else:
+            kept = torch.ones(x.shape, dtype=x.dtype, device=x.device)
+        for mask, size, generator in zip(kept, self.batch.sizes, self.batch.generators, strict=False):
+            mask[:size].bernoulli_(1 - self.p, generator=generator)
         return x * torch.empty_like(x).copy_(kept.div_(1 - self.p))  # in the layout of x, which it meets twice
 
 
@@ -299,6 +307,7 @@ class StackedAvgPool2d(nn.AvgPool2d):
 STACKED: Mapping[type[nn.Module], type[nn.Module] | None] = {
     nn.Conv2d: StackedConv2d,
     nn.BatchNorm2d: StackedBatchNorm2d,
+    ChannelsLastBatchNorm2d: StackedBatchNorm2d,
     nn.Dropout: StackedDropout,
     nn.MaxPool2d: StackedMaxPool2d,
     nn.AvgPool2d: StackedAvgPool2d,
@@ -317,3 +326,4 @@ class Batch:
     counts: Tensor  # (F,), clips of each fold that are no padding
     sizes: Sequence[int]  # the same numbers, known without asking the device
     generators: Sequence[torch.Generator]
+    channels_last: bool  # whether the models alone lay the channels of an image innermost (`models._layout`)

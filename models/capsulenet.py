@@ -25,6 +25,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from models._layout import channels_last
 from models.blocks import Classifier, ModelOutput, input_shape, residual_stages
 from models.registry import Count, register_model
 
@@ -162,6 +163,7 @@ class CapsuleNet(Classifier):
         self.weight = nn.Parameter(
             WEIGHT_STD * torch.randn(places * sizes.types, num_classes, sizes.final, sizes.primary)
         )
+        channels_last(self)
 
     def forward(self, apex: Tensor) -> CapsuleOutput:
         """Classify apex frames (B, C, H, W)."""

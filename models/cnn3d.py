@@ -15,6 +15,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
+from models._layout import channels_last
 from models.blocks import Classifier, ModelOutput, input_shape
 from models.registry import Count, Share, register_model
 
@@ -75,6 +76,7 @@ class CNN3D(Classifier):
             nn.Dropout(dropout),
             nn.Linear(hidden, num_classes),
         )
+        channels_last(self)
 
     def forward(self, frames: Tensor) -> ModelOutput:
         """Classify clips (B, T, C, H, W)."""

@@ -26,6 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models._layout import channels_last
 from models.blocks import Classifier, ModelOutput, conv_bn_relu, input_shape
 from models.registry import Count, Share, register_model
 
@@ -96,6 +97,7 @@ class ELRCN(Classifier):
         )
         self.recall = nn.LSTM(features, memory, batch_first=True)
         self.classify = nn.Sequential(nn.Linear(memory, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, num_classes))
+        channels_last(self)
 
     def forward(self, frames: Tensor) -> ModelOutput:
         """Classify clips (B, T, C, H, W)."""

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models._layout import channels_last
 from models.blocks import Classifier, ModelOutput, conv_bn_relu, input_shape, residual_stages
 from models.registry import Count, Share, register_model
 
@@ -93,6 +94,7 @@ class EMR(Classifier):
         self.upper, self.lower = _part(inputs, features, dropout), _part(inputs, features, dropout)
         self.classify = nn.Linear(2 * features, num_classes)
         self.classify_upper, self.classify_lower = (nn.Linear(features, num_classes) for _ in range(2))
+        channels_last(self)
 
     def forward(self, flow: Tensor) -> EMROutput:
         """Classify flow (B, 3, 28, 28)."""

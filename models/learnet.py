@@ -24,6 +24,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from models._layout import channels_last
 from models.blocks import Classifier, ModelOutput, input_shape
 from models.registry import Share, register_model
 
@@ -97,6 +98,7 @@ class LEARNet(Classifier):
             nn.Dropout(dropout),
             nn.Linear(HIDDEN, num_classes),
         )
+        channels_last(self)
 
     def forward(self, dynamic_image: Tensor) -> ModelOutput:
         """Classify dynamic images (B, C, H, W)."""

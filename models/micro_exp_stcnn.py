@@ -22,6 +22,7 @@ from collections.abc import Mapping
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models._layout import channels_last
 from models.blocks import Classifier, ModelOutput, input_shape
 from models.registry import Count, Share, register_model
 
@@ -84,6 +85,7 @@ class MicroExpSTCNN(Classifier):
             if isinstance(layer, nn.Linear):
                 nn.init.normal_(layer.weight, std=STD)
                 nn.init.zeros_(layer.bias)
+        channels_last(self)
 
     def forward(self, frames: Tensor) -> ModelOutput:
         """Classify clips (B, T, C, H, W)."""

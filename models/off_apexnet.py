@@ -14,6 +14,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from models._layout import channels_last
 from models.blocks import Classifier, ModelOutput, input_shape
 from models.registry import Count, Share, register_model
 
@@ -78,6 +79,7 @@ class OFFApexNet(Classifier):
             nn.Dropout(dropout),
             nn.Linear(hidden, num_classes),
         )
+        channels_last(self)
 
     def forward(self, flow: Tensor) -> ModelOutput:
         """Classify flow (B, 3, 28, 28)."""

@@ -35,6 +35,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models._layout import channels_last
 from models.blocks import Classifier, ModelOutput, input_shape
 from models.registry import Count, ModelOptionError, Share, register_model
 
@@ -199,6 +200,7 @@ class RCN(Classifier):
             elif isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, std=0.01)
                 nn.init.zeros_(module.bias)
+        channels_last(self)
 
     def forward(self, flow: Tensor) -> ModelOutput:
         """Classify flow (B, 3, h, w)."""

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
+from models._layout import channels_last
 from models.blocks import Classifier, ModelOutput, conv_bn_relu, input_shape, residual_stages
 from models.registry import Count, Share, register_model
 
@@ -51,6 +52,7 @@ class ResNetDynamic(Classifier):
         self.blocks = nn.Sequential(*residual_stages(width, STRIDES))
         features = width * 2 ** (len(STRIDES) - 1)
         self.classify = nn.Sequential(nn.Dropout(dropout), nn.Linear(features, num_classes))
+        channels_last(self)
 
     def forward(self, dynamic_image: Tensor) -> ModelOutput:
         """Classify dynamic images (B, C, H, W)."""

@@ -44,12 +44,14 @@ def unchanged_torch() -> Iterator[None]:
         yield
 
 
-def noisy_rows(strange: str | None = None, subjects: Sequence[str] = SUBJECTS) -> list[dict[str, Any]]:
+def noisy_rows(
+    strange: str | None = None, subjects: Sequence[str] = SUBJECTS, noise: float = 1
+) -> list[dict[str, Any]]:
     """Clips whose flow is mostly noise, so that accuracy wanders; of a ``strange`` subject all else is noise too."""
     rng = np.random.default_rng(3)
     rows = task_rows(subjects=subjects, length=2)
     for row in rows:
-        row["flow"] = (np.array(row["flow"]) + rng.normal(0, 1, len(row["flow"]))).astype(np.float32).tolist()
+        row["flow"] = (np.array(row["flow"]) + rng.normal(0, noise, len(row["flow"]))).astype(np.float32).tolist()
     for number, row in enumerate(rows):
         if row["subject"] == strange:
             row["flow"] = rng.normal(2, 3, len(row["flow"])).astype(np.float32).tolist()
@@ -248,10 +250,13 @@ def oracle(curve: list[dict[str, float]]) -> int:
     return int(min(row["epoch"] for row in left if row["watched_cross_entropy"] == least))
 
 
-def test_the_chosen_epoch_is_what_its_predictions_say(task: Path, tmp_path: Path, test_clips: ClipSet) -> None:
+def test_the_chosen_epoch_is_what_its_predictions_say(tmp_path: Path) -> None:
+    write_task(tmp_path / "task", noisy_rows(noise=2))
     chosen = []
     for repetition in range(4):
-        files = train_fold(noisy_run("test_selected"), task, tmp_path / str(repetition), HELD_OUT, repetition)
+        files = train_fold(
+            noisy_run("test_selected"), tmp_path / "task", tmp_path / str(repetition), HELD_OUT, repetition
+        )
         curve = json.loads(files["curve.json"])
         rows = read_predictions(tmp_path / str(repetition) / "predictions.parquet")
         assert [row["epoch"] for row in curve] == list(range(1, EPOCHS + 1))
