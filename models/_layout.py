@@ -20,11 +20,11 @@ def channels_last(module: nn.Module) -> None:
     on a CPU; a model asks for it where that was measured. Its batch norms become those of this file. Files want
     ``contiguous()`` weights, as `bench.fit_module` writes them.
     """
-    for part in module.modules():
+    for part in module.modules():  # clone, not contiguous: of one channel that would keep the strides as they are
         if isinstance(part, nn.Conv2d):
-            part.weight.data = part.weight.data.contiguous(memory_format=torch.channels_last)
+            part.weight.data = part.weight.data.clone(memory_format=torch.channels_last)
         elif isinstance(part, nn.Conv3d):
-            part.weight.data = part.weight.data.contiguous(memory_format=torch.channels_last_3d)
+            part.weight.data = part.weight.data.clone(memory_format=torch.channels_last_3d)
         elif type(part) is nn.BatchNorm2d:
             part.__class__ = ChannelsLastBatchNorm2d
         elif type(part) is nn.BatchNorm3d:

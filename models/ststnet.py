@@ -86,31 +86,24 @@ def load_released_state_dict(model: STSTNet, state_dict: Mapping[str, Tensor]) -
     """
     hint = "Build the model with the checkpoint's number of classes."
     own = model.state_dict()
-    found = released_tensors(_apart(own), state_dict, hint, may_miss=lambda key: key.endswith(COUNTER))
-    model.load_state_dict(own | _joined(found))
+    names = {key: _names_of_the_port(key) for key in own}
+    wanted = {
+        name: part for key in own for name, part in zip(names[key], _streams(own[key], len(names[key])), strict=True)
+    }
+    found = released_tensors(wanted, state_dict, hint, may_miss=lambda name: name.endswith(COUNTER))
+    for key in own:
+        parts = [found[name] for name in names[key] if name in found]
+        if parts:
+            own[key] = torch.cat(parts) if own[key].ndim else parts[0]
+    model.load_state_dict(own)
 
 
-def _apart(own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors of this model, stream by stream, under the port's names."""
-    parts: dict[str, Tensor] = {}
-    for key, value in own.items():
-        layer, _, name = key.partition(".")
-        if layer == "fc":
-            parts[key] = value
-        else:
-            each = [value] * len(STREAMS) if name == COUNTER else value.split(STREAMS)
-            parts |= {f"{layer}{stream}.{name}": part for stream, part in enumerate(each, start=1)}
-    return parts
+def _names_of_the_port(key: str) -> list[str]:
+    """What the port calls a tensor of this model: ``conv.weight`` is its conv1.weight, conv2.weight, conv3.weight."""
+    layer, name = key.split(".")
+    return [key] if layer == "fc" else [f"{layer}{stream}.{name}" for stream, _ in enumerate(STREAMS, start=1)]
 
 
-def _joined(parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors under the port's names as this model has them; of the counters the first stream's."""
-    own: dict[str, Tensor] = {}
-    for key, value in parts.items():
-        layer, _, name = key.partition(".")
-        if layer == "fc":
-            own[key] = value
-        elif layer.endswith("1"):
-            streams = [parts[f"{layer[:-1]}{stream}.{name}"] for stream in (1, 2, 3) if name != COUNTER]
-            own[f"{layer[:-1]}.{name}"] = torch.cat(streams) if streams else value
-    return own
+def _streams(value: Tensor, count: int) -> list[Tensor]:
+    """A tensor of all streams as one of each; a counter is the same in each."""
+    return list(value.split(STREAMS)) if value.ndim and count > 1 else [value] * count

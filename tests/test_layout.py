@@ -84,3 +84,13 @@ def test_a_network_says_the_same_in_either_layout(axes: int) -> None:
     for _ in range(2):
         torch.testing.assert_close(other(x), plain(x))
     assert other.state_dict().keys() == plain.state_dict().keys()
+
+
+@pytest.mark.parametrize(("convolution", "axes"), [(nn.Conv2d, 2), (nn.Conv3d, 3)])
+def test_a_kernel_of_one_channel_is_laid_too(convolution: type[nn.Conv2d] | type[nn.Conv3d], axes: int) -> None:
+    """Of one channel every layout counts as contiguous; torch tells them by their strides."""
+    layer = convolution(1, 5, 3)
+    channels_last(layer)
+    x = torch.rand(2, 1, *[9] * axes)
+    assert layer.weight.stride() == torch.empty_like(layer.weight, memory_format=FORMATS[axes]).stride()
+    assert layer(x).is_contiguous(memory_format=FORMATS[axes])
