@@ -1,4 +1,4 @@
-"""Training the folds of a run together: one model for each fold, stacked, in steps that all of them share.
+"""Training the folds of a run together: one model for each fold, stacked (`models._stacked`), in common steps.
 
 Each fold has the seed, first weights, shuffles, batches and dropout masks that it has when it is trained alone
 (`bench.fit_module`), and its own statistics, loss and optimiser state; only sums are rounded in another order.
@@ -65,7 +65,7 @@ class StackStep:
         self.run, self.stack, self.device = run, stack, device
         self.tensors = {name: to_device(clips.inputs[name], device) for name in run.model.inputs}
         self.labels = to_device(clips.labels, device)
-        self.dtype = next(iter(stack.parameters.values())).dtype
+        self.dtype = next(stack.models[0].parameters()).dtype
         self.mean, self.scale = (
             {name: torch.stack([of[name] for of in statistics]).to(self.dtype)[:, None] for name in run.model.inputs}
             for statistics in ([one.mean for one in standardisers], [one.scale for one in standardisers])
@@ -104,8 +104,7 @@ class StackStep:
             logits = self.stack.logits(inputs, sizes, counts)  # (F, B, classes)
             each = F.cross_entropy(logits.flatten(0, 1), self.labels[batch].flatten(), reduction="none")
         losses = (each.view_as(valid) * valid).sum(dim=1) / counts
-        for parameter in self.stack.parameters.values():
-            parameter.grad = None
+        self.stack.clear_gradients()
         losses.sum().backward()
         self.stack.gradients_to_models(folds)
         self.optimizer.step()

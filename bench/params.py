@@ -59,7 +59,9 @@ class ModelSettings(Section):
         default=None, ge=0, allow_inf_nan=False, description="with group_dro alone: step size of the subjects' weights"
     )
     stack: int | None = Field(
-        default=None, ge=2, description="folds trained together, in order of subject; absent: each alone"
+        default=None,
+        ge=2,
+        description="folds trained together, in order of subject, on a GPU as one network; absent: each alone",
     )
     model: dict[str, Any] = Field(default_factory=dict, description="the model's own options")
 

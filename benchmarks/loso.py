@@ -1,19 +1,21 @@
-"""Seconds of a leave-one-subject-out run: a plain loop over a DataLoader, our folds one by one, our folds stacked.
+"""Seconds of a leave-one-subject-out run: plain loops over a DataLoader, our folds one by one, our folds stacked.
 
     python benchmarks/loso.py [--task data/task/megc2019 | --images DIR] [--model ststnet] [--folds 8] [--epochs 4]
 
 `--task` is a task's folder, `--images` a folder of MEGC2019 flow images as `prep link megc2019_flow` takes it; without
-either the clips are noise in the same number and shape. The reference is what code of this field does: a Dataset that
+either the clips are noise in the same number and shape. The references are what code of this field does: a Dataset that
 gives clip by clip, a shuffling DataLoader, and for each fold a model trained with torch's default threads, one fold
-after the other. Our two ways run as `bench train` runs them, a worker process of one thread for each processor; the
-start of the workers is not counted, loading is no part of any. All are measured in turns, and the ratios are medians
-over the rounds.
+after the other; once with our network and, of ststnet, once with that of its public PyTorch port: three streams of
+torch's layers in torch's default layout. Our two ways run as `bench train` runs them, a worker process of one thread
+for each processor; the start of the workers is not counted, loading is no part of any. All are measured in turns, and
+the ratios are medians over the rounds.
 
 Beside the ratios stand the largest difference between the losses of an epoch, one by one and stacked, and the share of
-test clips for which the two predict the same class. The reference shuffles otherwise: its losses are not compared.
+test clips for which the two predict the same class. The references shuffle otherwise: their losses are not compared.
 
-On a GPU a step of one such network is nothing but the time it takes to launch its kernels; a stack launches about as
-many for all of its folds, so that a stack of all folds should take little longer than one fold. That has not been run.
+On a CPU the models of a stack compute in turn. On a GPU they are one network: a step of one such model is nothing but
+the time it takes to launch its kernels, and a stack launches about as many for all of its folds, so that a stack of all
+folds should take little longer than one fold. That has not been run.
 
 The last line is one JSON object of the ratios.
 """
@@ -37,6 +39,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 from tabulate import tabulate  # noqa: E402
+from torch import nn  # noqa: E402
 from torch.utils.data import DataLoader, TensorDataset  # noqa: E402
 
 from bench.data import ClipSet, load_clips  # noqa: E402
@@ -45,6 +48,7 @@ from bench.fit_stack import FoldTraining, fit_stack  # noqa: E402
 from bench.params import ModelSettings, Run, RunEntry, TrainParams  # noqa: E402
 from bench.seeds import seed_of  # noqa: E402
 from bench.step import Standardiser  # noqa: E402
+from models.blocks import ModelOutput  # noqa: E402
 from models.registry import create_model, list_models, model_info  # noqa: E402
 from prep import images  # noqa: E402
 from prep.params import TaskParams  # noqa: E402
@@ -89,8 +93,31 @@ def run_of(options: argparse.Namespace) -> Run:
     return Run("loso", "loso", task, entry, model_info(options.model), settings, train)
 
 
-def plain(run: Run, clips: ClipSet, folds: list[FoldTraining]) -> None:
-    """The reference: fold after fold, clip by clip from a Dataset."""
+class Port(nn.Module):
+    """STSTNet as its public PyTorch port computes it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.streams = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(3, filters, 3, padding=2),
+                nn.ReLU(),
+                nn.BatchNorm2d(filters),
+                nn.MaxPool2d(3, 3, 1),
+                nn.Dropout(),
+            )
+            for filters in (3, 5, 8)
+        )
+        self.average_pool, self.fc = nn.AvgPool2d(2), nn.Linear(16 * 5 * 5, len(CLASSES))
+
+    def forward(self, flow: torch.Tensor) -> ModelOutput:
+        """Classify flow (B, 3, 28, 28)."""
+        x = self.average_pool(torch.cat([stream(flow) for stream in self.streams], dim=1))
+        return ModelOutput(logits=self.fc(x.flatten(1)))
+
+
+def plain(run: Run, clips: ClipSet, folds: list[FoldTraining], port: bool = False) -> None:
+    """A reference: fold after fold, clip by clip from a Dataset."""
     settings = run.settings
     assert settings.epochs and settings.lr
     for fold in folds:
@@ -98,7 +125,7 @@ def plain(run: Run, clips: ClipSet, folds: list[FoldTraining]) -> None:
         standardiser = Standardiser.of(train, ("flow",), torch.device("cpu"))
         flow = standardiser({"flow": torch.from_numpy(train.inputs["flow"])})["flow"]
         torch.manual_seed(fold.seed)
-        model = create_model(run.model.name, len(CLASSES), shapes=train.shapes)
+        model = Port() if port else create_model(run.model.name, len(CLASSES), shapes=train.shapes)
         adam = torch.optim.Adam(model.parameters(), lr=settings.lr)
         loader = DataLoader(
             TensorDataset(flow, torch.from_numpy(train.labels)), batch_size=settings.batch_size, shuffle=True
@@ -169,7 +196,6 @@ def main() -> None:
     stacks = [folds[k : k + options.stack] for k in range(0, len(folds), options.stack)]
     print(f"{len(clips)} clips, {len(folds)} folds, {options.epochs} epochs; {threads} threads, {workers} workers")
 
-    seconds: dict[str, list[float]] = {"plain": [], "one by one": [], "stacked": []}
     said: dict[str, Said] = {}
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
         brief = run_of(argparse.Namespace(**vars(options) | {"epochs": 1}))
@@ -180,6 +206,9 @@ def main() -> None:
             "one by one": lambda: in_workers(pool, one_by_one, run, clips, single),
             "stacked": lambda: in_workers(pool, stacked, run, clips, stacks),
         }
+        if options.model == "ststnet":
+            ways = {"the port's network, plain": lambda: plain(run, clips, folds, port=True)} | ways
+        seconds: dict[str, list[float]] = {name: [] for name in ways}
         for _ in range(options.rounds):
             for name, measured in ways.items():
                 start = time.perf_counter()
@@ -189,16 +218,23 @@ def main() -> None:
     one, other = said["one by one"], said["stacked"]
     difference = max(abs(a - b) for name in one for a, b in zip(one[name][0], other[name][0], strict=True))
     same = [a == b for name in one for a, b in zip(one[name][1], other[name][1], strict=True)]
+    references = [name for name in seconds if name.endswith("plain")]
     ratio = {
-        name: statistics.median(a / b for a, b in zip(seconds["plain"], times, strict=True))
-        for name, times in seconds.items()
+        reference: {
+            name: round(statistics.median(a / b for a, b in zip(seconds[reference], times, strict=True)), 3)
+            for name, times in seconds.items()
+        }
+        for reference in references
     }
-    rows = [(name, f"{statistics.median(times):.2f}", f"{ratio[name]:.2f}") for name, times in seconds.items()]
-    print(tabulate(rows, headers=["folds", "seconds", "times as fast as plain"], disable_numparse=True))
+    rows = [
+        (name, f"{statistics.median(times):.2f}", *(f"{ratio[reference][name]:.2f}" for reference in references))
+        for name, times in seconds.items()
+    ]
+    headers = ["folds", "seconds", *(f"times as fast as {reference}" for reference in references)]
+    print(tabulate(rows, headers=headers, disable_numparse=True))
     print(f"stacked against one by one: largest difference of an epoch's loss {difference:.1e}")
     print(f"the same class predicted for {sum(same)} of {len(same)} test clips")
-    result = {name.replace(" ", "_"): round(value, 3) for name, value in ratio.items()}
-    print(json.dumps(result | {"loss_difference": difference, "agreement": sum(same) / len(same)}))
+    print(json.dumps({"times_as_fast_as": ratio} | {"loss_difference": difference, "agreement": sum(same) / len(same)}))
 
 
 if __name__ == "__main__":

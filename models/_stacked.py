@@ -1,11 +1,14 @@
-"""Small networks of one form, trained together: each layer computes all of them, each with its own weights.
+"""Small networks of one form, trained together.
 
-`Stack` lays the weights of F models one behind the other and runs the first model's code under ``torch.func.vmap``,
-which gives every tensor an axis of folds: what the code between the layers does is right by construction. Layers
-whose stacked form needs care, or would be slow, are replaced by those of `models._stacked_layers`. Batches may
-differ in size: each fold's clips come first, padding after them, and the layers keep padding out of batch norm's
-statistics and of the gradients. Dropout draws for each fold from that fold's generator, in the shapes that the fold
-has alone.
+As one network, each layer computes all models, each with its own weights: `Stack` lays the weights of F models one
+behind the other and runs the first model's code under ``torch.func.vmap``, which gives every tensor an axis of folds,
+so that what the code does is right by construction. Layers that need care are replaced by those of
+`models._stacked_layers`. Batches may differ in size: each fold's clips come first, padding after them, and the layers
+keep padding out of batch norm's statistics and of the gradients. Dropout draws for each fold from that fold's
+generator, in the shapes that the fold has alone. That is for devices whose time goes into launching kernels.
+
+On a CPU, where it goes into the kernels and those of F groups are slower, the models compute one after the other,
+each on its own clips alone.
 
 A model can be stacked if it is built of the layers in `STACKED` and of code that keeps the clips of a batch apart.
 """
@@ -16,6 +19,7 @@ import copy
 from collections.abc import Mapping, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
@@ -52,10 +56,12 @@ class Stack:
     Parameters
     ----------
     models
-        Of one class and one set of options, on one device, in training mode. Their parameters and running statistics
-        become views of this stack's: what trains the stack trains them.
+        Of one class and one set of options, on one device, in training mode. As one network, their parameters and
+        running statistics become views of this stack's: what trains the stack trains them.
     generators
         Of each model, for its dropout; on the models' device.
+    as_one
+        Whether the models compute as one network; if not they must be on a CPU. By default they do on other devices.
 
     Raises
     ------
@@ -63,11 +69,23 @@ class Stack:
         If the models cannot be stacked (`refusal`).
     """
 
-    def __init__(self, models: Sequence[Classifier], generators: Sequence[torch.Generator]) -> None:
+    def __init__(
+        self, models: Sequence[Classifier], generators: Sequence[torch.Generator], as_one: bool | None = None
+    ) -> None:
         reason = refusal(models[0])
         if reason:
             raise TypeError(f"{type(models[0]).__name__} cannot be stacked: {reason}")
         self.models, self.generators, self.batch = list(models), list(generators), Batch()
+        device = next(models[0].parameters()).device
+        self.as_one = device.type != "cpu" if as_one is None else as_one
+        self.parameters: dict[str, Tensor] = {}
+        self.buffers: dict[str, Tensor] = {}
+        if self.as_one:
+            self._join()
+
+    def _join(self) -> None:
+        """Lay the models' tensors one behind the other, and make a network of stacked layers for them."""
+        models = self.models
         self.batch.channels_last = any(is_channels_last(module) for module in models[0].modules())
         self._template = copy.deepcopy(models[0]).train()
         for module in self._template.modules():
@@ -110,6 +128,8 @@ class Stack:
         Tensor
             (F, B, num_classes). Those of padding mean nothing and must not enter the loss.
         """
+        if not self.as_one:
+            return self._in_turn(inputs, sizes)
         folds = len(sizes)
         self.batch.counts, self.batch.sizes, self.batch.generators = counts, sizes, self.generators
         state = self.parameters | self.buffers
@@ -121,8 +141,27 @@ class Stack:
 
         return vmap(one)(state, dict(inputs))
 
+    def _in_turn(self, inputs: Mapping[str, Tensor], sizes: Sequence[int]) -> Tensor:
+        """The same, model after model, each drawing from torch's generator in the state of its own."""
+        logits, before = [], torch.get_rng_state()
+        clips = next(iter(inputs.values())).shape[1]
+        for k, size in enumerate(sizes):
+            torch.set_rng_state(self.generators[k].get_state())
+            own = self.models[k](**{name: x[k, :size] for name, x in inputs.items()}).logits
+            self.generators[k].set_state(torch.get_rng_state())
+            logits.append(F.pad(own, (0, 0, 0, clips - size)))
+        torch.set_rng_state(before)
+        return torch.stack(logits)
+
+    def clear_gradients(self) -> None:
+        """Forget all gradients, the models' own among them."""
+        for parameter in [*self.parameters.values(), *(p for model in self.models for p in model.parameters())]:
+            parameter.grad = None
+
     def gradients_to_models(self, folds: int) -> None:
         """Give the first ``folds`` models their part of the stack's gradients, and the others none."""
+        if not self.as_one:
+            return  # they have theirs
         for k, model in enumerate(self.models):
             for name, parameter in model.named_parameters():
                 gradient = self.parameters[name].grad

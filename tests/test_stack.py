@@ -14,7 +14,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from rich.console import Console
-from torch import Tensor, nn
+from torch import nn
 
 import bench.progress
 from bench.artifacts import Artifacts
@@ -25,7 +25,7 @@ from bench.predictions import read_predictions
 from bench.run import train_run
 from bench.step import set_up_torch
 from models._stacked import Stack, refusal
-from models._stacked_layers import StackedConv2d, convolution_in_groups
+from models._stacked_layers import Batch, StackedBatchNorm2d
 from models.registry import create_model, list_models, model_info
 from prep.params import ParamsError
 from prep.scratch import Scratch
@@ -65,6 +65,7 @@ def noise(seed: int = 0) -> ClipSet:
     return ClipSet(names, subjects, rng.integers(0, CLASSES, len(names)), {"flow": flow})
 
 
+AS_ONE = [pytest.param(True, id="as one network"), pytest.param(False, id="in turn")]  # on a CPU the latter
 FOLDS = [FoldTraining(f"r/s{k}", 40 + k) for k in range(len(SIZES))]
 
 
@@ -92,13 +93,15 @@ def alone(run: Run, clips: ClipSet, fold: FoldTraining, dtype: torch.dtype, epoc
     return losses, model
 
 
-def together(run: Run, clips: ClipSet, dtype: torch.dtype, epochs: int) -> tuple[list[list[float]], list[Any]]:
+def together(
+    run: Run, clips: ClipSet, dtype: torch.dtype, epochs: int, as_one: bool
+) -> tuple[list[list[float]], list[Any]]:
     """The same of all folds, stacked."""
     learners = [_Learner.of(run, clips, fold, CLASSES, CPU) for fold in FOLDS]
     for learner in learners:
         learner.fitted.model.to(dtype)
     at_work = sorted(learners, key=lambda learner: -learner.batches)
-    stack = Stack([one.fitted.model for one in at_work], [one.dropout for one in at_work])
+    stack = Stack([one.fitted.model for one in at_work], [one.dropout for one in at_work], as_one)
     step = StackStep(run, stack, clips, [one.fitted.standardiser for one in at_work], CPU)
     losses: dict[str, list[float]] = {one.subject: [] for one in at_work}
     for _ in range(epochs):
@@ -110,11 +113,14 @@ def together(run: Run, clips: ClipSet, dtype: torch.dtype, epochs: int) -> tuple
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-8)])
+@pytest.mark.parametrize("as_one", AS_ONE)
 @pytest.mark.parametrize("name", STACKABLE)
-def test_twenty_steps_are_those_of_each_fold_alone(name: str, dtype: torch.dtype, tolerance: float) -> None:
+def test_twenty_steps_are_those_of_each_fold_alone(
+    name: str, as_one: bool, dtype: torch.dtype, tolerance: float
+) -> None:
     """Unequal folds and batches, and a fold with fewer steps; first weights, shuffles and dropout are the same."""
     run, clips, epochs = stack_run(name), noise(), 7
-    found, models = together(run, clips, dtype, epochs)
+    found, models = together(run, clips, dtype, epochs, as_one)
     for fold, losses, model in zip(FOLDS, found, models, strict=True):
         wanted, expected = alone(run, clips, fold, dtype, epochs)
         assert len(losses) == len(wanted) and max(abs(a - b) for a, b in zip(losses, wanted, strict=True)) < tolerance
@@ -128,19 +134,20 @@ def test_twenty_steps_are_those_of_each_fold_alone(name: str, dtype: torch.dtype
 def test_all_variants_of_rcn(variant: str) -> None:
     """Strides, dilations, shortcuts, and code between the layers that uses a layer's weights."""
     run, clips = stack_run("rcn", variant=variant, width=8), noise()
-    found, _ = together(run, clips, torch.float64, 2)
+    found, _ = together(run, clips, torch.float64, 2, as_one=True)
     for fold, losses in zip(FOLDS, found, strict=True):
         assert losses == pytest.approx(alone(run, clips, fold, torch.float64, 2)[0], abs=1e-8)
 
 
-def test_padding_changes_nothing() -> None:
+@pytest.mark.parametrize("as_one", AS_ONE)
+def test_padding_changes_nothing(as_one: bool) -> None:
     """A batch of its own size, and the same filled up with a clip that would change every sum."""
     run, clips = stack_run("ststnet"), noise()
     clips.inputs["flow"][13] *= 50
     results = []
     for filler in ([], [13, 13, 13]):
         learner = _Learner.of(run, clips, FOLDS[0], CLASSES, CPU)
-        stack = Stack([learner.fitted.model], [learner.dropout])
+        stack = Stack([learner.fitted.model], [learner.dropout], as_one)
         step = StackStep(run, stack, clips, [learner.fitted.standardiser], CPU)
         batch = torch.tensor([[3, 4, 6, 8, *filler]])
         loss = step(batch, [4], (torch.arange(batch.shape[1]) < 4).float()[None], torch.tensor([4.0]))
@@ -172,35 +179,58 @@ def test_the_number_of_the_fold_in_its_stack_does_not_matter() -> None:
     assert [row["loss"] for row in one[2].curve] == pytest.approx([row["loss"] for row in two.curve], abs=1e-5)
 
 
-@pytest.mark.parametrize(
-    "options", [{}, {"stride": 2}, {"dilation": 2, "padding": 2}, {"kernel_size": 1}, {"bias": False}]
-)
-def test_convolutions_are_torchs(options: dict[str, Any]) -> None:
-    """On the CPU and in groups, forward and backward, against one call for each fold."""
-    layer = StackedConv2d(3, 4, **{"kernel_size": 3, "padding": 1} | options).double()
+def test_one_network_of_a_trained_stack_goes_on_where_its_models_are() -> None:
+    """Weights and running statistics are the models' own, in the order of the stack."""
+    run, clips = stack_run("ststnet"), noise()
+    _, models = together(run, clips, torch.float64, 1, as_one=True)
+    stack = Stack(models, [torch.Generator() for _ in models], as_one=True)
+    for key, tensor in (stack.parameters | stack.buffers).items():
+        for k, model in enumerate(models):
+            assert torch.equal(model.state_dict()[key], tensor[k])
+            assert model.state_dict()[key].data_ptr() == tensor[k].data_ptr(), key
+
+
+def test_batch_norm_of_folds_is_torchs_of_each() -> None:
+    """Forward, backward and running statistics, with padding in one fold and without in the other."""
     torch.manual_seed(0)
-    shapes = [(2, 5, 3, 9, 8), (2, *layer.weight.shape)] + ([(2, 4)] if layer.bias is not None else [])
-    tensors = [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
-    x, weight, bias = (*tensors, None)[:3]
-    assert x is not None and weight is not None
-    how = (layer.stride, layer.padding, layer.dilation)
-    wanted = torch.stack(
-        [F.conv2d(x[k], weight[k], None if bias is None else bias[k], *how) for k in range(2)]  # type: ignore[arg-type]
-    )
-    above = torch.randn_like(wanted)
-    gradients = torch.autograd.grad(wanted, tensors, above)
-    for found in (layer.stacked(x, weight, bias), convolution_in_groups(x, weight, bias, layer)):
-        torch.testing.assert_close(found, wanted)
-        for one, other in zip(torch.autograd.grad(found, tensors, above), gradients, strict=True):
-            torch.testing.assert_close(one, other)
+    sizes, shape = (3, 5), (2, 5, 4, 6, 6)
+    x, above = (torch.randn(shape, dtype=torch.float64) for _ in range(2))
+    layer = StackedBatchNorm2d(4).double()
+    layer.batch = Batch()
+    layer.batch.counts = torch.tensor(sizes).double()
+    tensors = [torch.rand(2, 4, dtype=torch.float64) for _ in range(4)]
+    state = dict(zip(("weight", "bias", "running_mean", "running_var"), tensors, strict=True))
+    alone = []
+    for k, size in enumerate(sizes):
+        norm, own = nn.BatchNorm2d(4).double(), x[k, :size].clone().requires_grad_()
+        norm.load_state_dict({name: tensor[k] for name, tensor in state.items()}, strict=False)
+        y = norm(own)
+        y.backward(above[k, :size])
+        alone.append((y, own, norm))
+    x.requires_grad_()
+    for name in ("weight", "bias"):
+        state[name].requires_grad_()
+    statistics = state["running_mean"], state["running_var"], torch.zeros(2, dtype=torch.long)
+    y = layer.stacked(x, state["weight"], state["bias"], *statistics)
+    above[0, sizes[0] :] = 0  # the loss leaves padding out
+    y.backward(above)
+    assert x.grad is not None and not x.grad[0, sizes[0] :].any()
+    for k, (wanted, own, norm) in enumerate(alone):
+        torch.testing.assert_close(y[k, : sizes[k]], wanted)
+        torch.testing.assert_close(x.grad[k, : sizes[k]], own.grad)
+        for name in ("weight", "bias"):
+            torch.testing.assert_close(state[name].grad[k], getattr(norm, name).grad)  # type: ignore[index]
+        for name in ("running_mean", "running_var"):
+            torch.testing.assert_close(state[name][k], getattr(norm, name))
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("as_one", AS_ONE)
 @pytest.mark.parametrize("name", STACKABLE)
-def test_a_step_never_waits(name: str, precision: str) -> None:
+def test_a_step_never_waits(name: str, as_one: bool, precision: str) -> None:
     run, clips = stack_run(name, precision=precision), noise()
     learners = [_Learner.of(run, clips, fold, CLASSES, CPU) for fold in FOLDS]
-    stack = Stack([one.fitted.model for one in learners], [one.dropout for one in learners])
+    stack = Stack([one.fitted.model for one in learners], [one.dropout for one in learners], as_one)
     step = StackStep(run, stack, clips, [one.fitted.standardiser for one in learners], CPU)
     batch, sizes, valid = _batches([one.shuffled() for one in learners])[0]
     given = torch.from_numpy(batch), sizes, torch.from_numpy(valid), torch.tensor(sizes).float()
@@ -321,10 +351,3 @@ def test_grouped_convolutions_and_bare_batch_norm_are_refused() -> None:
     for layer, word in layers:
         model.extra = layer
         assert word in str(refusal(model))
-
-
-def test_a_layers_tensors_have_an_axis_of_folds() -> None:
-    x: Tensor = torch.randn(2, 3, 3, 8, 8)
-    layer = StackedConv2d(3, 4, 3)
-    found = torch.func.vmap(layer)(x)  # shared weights
-    torch.testing.assert_close(found, torch.stack([F.conv2d(one, layer.weight, layer.bias) for one in x]))

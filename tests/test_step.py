@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import platform
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -301,6 +304,34 @@ def test_set_up_torch(deterministic: bool) -> None:
     assert not torch.is_deterministic_algorithms_warn_only_enabled()  # on the CPU every operation has such a form
     assert torch.backends.cudnn.benchmark is not deterministic
     assert float(torch.tensor(1e-40) * 1) == 0, "denormals are flushed"
+
+
+KEPT = """
+import sys, torch
+from bench.step import set_up_torch
+if sys.argv[1] == "set up":
+    set_up_torch(torch.device("cpu"), True)
+
+def pages():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1])
+
+before = pages()
+held = [torch.ones(6 * 2**20) for _ in range(8)]  # 24 MiB each
+filled = pages()
+del held
+print((pages() - before) / (filled - before))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="tells glibc's malloc to keep memory")
+def test_a_step_works_in_the_memory_of_the_one_before() -> None:
+    """Share of a step's memory that the process still has after it."""
+    kept = {
+        how: float(subprocess.run([sys.executable, "-c", KEPT, how], check=True, capture_output=True, text=True).stdout)
+        for how in ("set up", "not")
+    }
+    assert kept["set up"] > 0.9 and kept["not"] < 0.5
 
 
 def test_set_up_torch_for_cuda_warns_only() -> None:
