@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,15 @@ from numpy.typing import NDArray
 
 from prep import images, shards
 from prep.schema import TASK
+from prep.scratch import hash_file
 
 __all__ = [
     "FEATURES",
     "ClipSet",
     "TaskInfo",
+    "check_features",
     "check_finite",
+    "features_source",
     "load_clips",
     "load_features",
     "load_index",
@@ -142,6 +145,36 @@ def load_clips(folder: Path, inputs: Sequence[str], keep: Callable[[str], bool] 
         check_finite(clip_ids, name, array)
     labels = table.column("label").to_numpy().astype(np.int64)
     return ClipSet(tuple(clip_ids), tuple(table.column("subject").to_pylist()), labels, arrays)
+
+
+def features_source(model: str, options: Mapping[str, Any], folder: Path) -> dict[str, str]:
+    """What features are computed of: the model and its options, and the task's clips. Lies in the file of features."""
+    return {
+        "model": model,
+        "options": json.dumps(options, sort_keys=True),
+        "clips": hash_file(folder / "clips.parquet"),
+    }
+
+
+def check_features(path: Path, source: Mapping[str, str], run: str) -> None:
+    """See to it that a file of features was computed of what a run asks for; DVC does so too, `bench train` does not.
+
+    Raises
+    ------
+    ValueError
+        If it was computed of something else, or is missing or damaged.
+    """
+    _, group = next(shards.read_groups(path, FEATURES), (None, FEATURES.empty_table()))
+    if isinstance(group, shards.ShardError):
+        raise group
+    noted = group.schema.metadata or {}
+    for key, wanted in source.items():
+        found = noted.get(key.encode(), b"nothing").decode()
+        if found != wanted:
+            raise ValueError(
+                f"{path}: computed of other {key} than run {run} asks for ({found[:60]}, not {wanted[:60]}); "
+                f"`python -m bench features {run}` computes it anew"
+            )
 
 
 def load_features(path: Path, folder: Path, keep: Callable[[str], bool] = lambda subject: True) -> ClipSet:

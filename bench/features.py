@@ -14,12 +14,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from bench.data import FEATURES, check_finite, load_clips, load_task_info
+from bench.data import FEATURES, check_finite, features_source, load_clips, load_task_info
 from bench.params import ParamsError, Run
 from models.registry import create_model
 from prep import shards
 from prep.progress import track
-from prep.scratch import hash_code, hash_file, key_of, open_scratch, versions
+from prep.scratch import hash_code, key_of, open_scratch, versions
 from prep.workers import Context, Unit, run_units
 
 __all__ = ["CODE", "PACKAGES", "features_of_run", "features_of_subject"]
@@ -64,10 +64,9 @@ def features_of_run(run: Run, task: Path, out: Path, jobs: int) -> None:
         raise ParamsError(f"run {run.name}: {run.model.name} computes no features; python -m bench train {run.name}")
     clips = task / "clips.parquet"
     subjects = shards.subjects_of(clips)
+    source = features_source(run.model.name, run.settings.model, task)
     key = key_of(
-        model=run.model.name,
-        options=run.settings.model,
-        data=hash_file(clips),
+        source=source,
         code=hash_code(*CODE, f"models/{run.model.name}.py"),
         versions=versions(*PACKAGES),
     )
@@ -79,7 +78,8 @@ def features_of_run(run: Run, task: Path, out: Path, jobs: int) -> None:
         for _ in track(finished, f"features {run.name}", len(subjects), done, "subjects"):
             pass
         tables = (shards.read_table(scratch.unit(subject) / "features.parquet", FEATURES) for subject in subjects)
-        scratch.publish({out: lambda path: _publish(path, tables)})
+        schema = FEATURES.with_metadata(source)
+        scratch.publish({out: lambda path: _publish(path, schema, tables)})
 
 
 def features_of_subject(run: Run, task: Path, subject: str) -> pa.Table:
@@ -106,8 +106,8 @@ def _write_subject(payload: tuple[Run, Path, str], context: Context) -> None:
     shards.write_table(features_of_subject(*payload), context.folder / "features.parquet")
 
 
-def _publish(path: Path, tables: Any) -> None:
-    shards.write_subjects(path, FEATURES, tables)
+def _publish(path: Path, schema: pa.Schema, tables: Any) -> None:
+    shards.write_subjects(path, schema, tables)
 
 
 def _as_float(inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError
 from bench.layout import github
 from bench.scores import Score
 from bench.standings import Intervals
-from prep.class_maps import CLASS_MAPS
+from prep.class_maps import CLASS_MAPS, COMPOSITE
 from prep.params import Section, TaskParams
 
 __all__ = [
@@ -190,6 +190,12 @@ def published_text(task: str, group: Sequence[Score], published: Sequence[Publis
             f"{', '.join(sorted({*missing, *counts}))};\nhere were {here} alone. Figures over all clips have nothing "
             f"beside them."
         )
+    whole = COMPOSITE if published[0].task == "megc2019" else {}
+    partial = [
+        f"{name} ({counts[name]} of {whole[name]})" for name in sorted(whole) if counts[name] not in (0, whole[name])
+    ]
+    if partial:
+        notes.append(f"**Not all clips**: {', '.join(partial)}. Published figures are of all.")
     rows = _rows(published, pairs, sources)
     numbered = "\n".join(f"{number}. {source}" for number, source in enumerate(sources, start=1))
     return "\n\n".join([f"### {task}: published figures", *notes, github(rows), numbered])

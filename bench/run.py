@@ -13,7 +13,15 @@ import pandas as pd
 import pyarrow as pa
 
 from bench.artifacts import Artifacts
-from bench.data import ClipSet, load_clips, load_features, load_index, load_task_info
+from bench.data import (
+    ClipSet,
+    check_features,
+    features_source,
+    load_clips,
+    load_features,
+    load_index,
+    load_task_info,
+)
 from bench.fit import Fitted, fit
 from bench.folds import leave_one_subject_out
 from bench.params import Run
@@ -123,6 +131,8 @@ def train_run(run: Run, task: Path, artifacts: Artifacts, jobs: int, folds_per_d
     tested = expected_clips(run.name, run.entry.faults.untested_subjects, clips)
     device, devices, precision = _hardware(run)
     features = artifacts.features if run.model.hand_crafted else None
+    if features is not None:
+        check_features(features, features_source(run.model.name, run.settings.model, task), run.name)
     trainings = {
         training.name: training
         for repetition in range(run.train.repetitions)

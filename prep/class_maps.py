@@ -12,7 +12,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["CLASS_MAPS", "KNOWN_COUNTS", "ClassMap", "KnownCounts", "class_counts", "compare_counts", "maps_of"]
+__all__ = [
+    "CLASS_MAPS",
+    "COMPOSITE",
+    "KNOWN_COUNTS",
+    "ClassMap",
+    "KnownCounts",
+    "class_counts",
+    "compare_counts",
+    "maps_of",
+]
 
 
 @dataclass(frozen=True)
@@ -91,6 +100,9 @@ CLASS_MAPS = {
         ClassMap("megc2019", ("megc2019", "megc2019_flow"), _THREE),
     )
 }
+
+# Clips of each data set of the MEGC2019 composite when complete (See et al., MEGC 2019).
+COMPOSITE = {"casme2": 145, "samm": 133, "smic": 164}
 
 _CASME2 = {"disgust": 63, "fear": 2, "happiness": 32, "others": 99, "repression": 27}
 

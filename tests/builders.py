@@ -16,7 +16,7 @@ import pyarrow as pa
 import yaml
 from numpy.typing import NDArray
 
-from bench.data import FEATURES
+from bench.data import FEATURES, features_source
 from bench.params import Run, load_run
 from bench.predictions import PREDICTIONS
 from models.registry import ModelOptionError, check_options, model_info
@@ -193,7 +193,8 @@ def write_features(run: Run, task: Path, path: Path) -> Path:
     from bench.features import features_of_subject
 
     subjects = shards.subjects_of(task / "clips.parquet")
-    shards.write_subjects(path, FEATURES, (features_of_subject(run, task, subject) for subject in subjects))
+    schema = FEATURES.with_metadata(features_source(run.model.name, run.settings.model, task))
+    shards.write_subjects(path, schema, (features_of_subject(run, task, subject) for subject in subjects))
     return path
 
 

@@ -22,6 +22,7 @@ from models.flow_histogram import FlowHistogram
 from models.registry import create_model, list_models, model_info
 from prep import paths, shards
 from prep.scratch import Scratch
+from prep.shards import ShardError
 from prep.workers import Unit, UnitError
 from tests.builders import params, run_of, task_rows, train_fold, write_features, write_task
 from tests.units import run_here
@@ -124,6 +125,21 @@ def test_what_was_finished_is_not_done_again(task: Path, here: list[str], monkey
     write_task(task, task_rows(seed=1, side=24, length=6))
     features_of_run(run_with("flow_histogram", bins=4), task, OUT, 1)
     assert len(here) == 3
+
+
+def test_features_of_other_options_or_clips_are_not_trained_on(task: Path) -> None:
+    """By hand: DVC would have computed them anew."""
+    features_of_run(run_of("flow_histogram"), task, OUT, 1)
+    with pytest.raises(ValueError, match=r"other options than run it .*bins.*`python -m bench features it`"):
+        train_run(run_with("flow_histogram", bins=4), task, Artifacts("it"), 1, 1)
+    write_task(task, task_rows(seed=1, side=24, length=6))
+    with pytest.raises(ValueError, match="other clips than run it"):
+        train_run(run_of("flow_histogram"), task, Artifacts("it"), 1, 1)
+    features_of_run(run_of("flow_histogram"), task, OUT, 1)
+    train_run(run_of("flow_histogram"), task, Artifacts("it"), 1, 1)
+    OUT.write_bytes(b"PAR1")
+    with pytest.raises(ShardError, match="damaged"):
+        train_run(run_of("flow_histogram"), task, Artifacts("it"), 1, 1)
 
 
 def test_a_changed_clip_changes_its_own_features_alone(task: Path) -> None:

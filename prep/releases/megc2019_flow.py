@@ -25,12 +25,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from prep.class_maps import COMPOSITE
 from prep.releases.base import Annotation, Annotations, Listing
 from prep.releases.names import named_subject
 from prep.releases.sheets import ReleaseError, read_grids, read_sheet
 from prep.schema import Reason
 
-__all__ = ["COMPLETE", "EMOTIONS", "OFFICIAL", "Key", "annotations_of", "composite_key", "official_labels", "read"]
+__all__ = ["EMOTIONS", "OFFICIAL", "Key", "annotations_of", "composite_key", "official_labels", "read"]
 
 WHOLE = "STSNet_whole_norm_u_v_os"
 THREE = "three_norm_u_v_os"
@@ -38,9 +39,6 @@ SHEET = "combined_3_class2_for_optical_flow.csv"
 OFFICIAL = "combined_3class_gt.csv"
 
 EMOTIONS = {"0": "negative", "1": "positive", "2": "surprise"}
-
-# Clips of each data set when complete (See et al., MEGC 2019).
-COMPLETE = {"casme2": 145, "samm": 133, "smic": 164}
 
 # The data set of a subject, from the way it is written.
 SUBJECTS = {"casme2": re.compile(r"sub(\d+)"), "smic": re.compile(r"s(\d+)"), "samm": re.compile(r"(\d+)")}
@@ -97,7 +95,7 @@ def read(root: Path, release: str = "megc2019_flow") -> Listing:
             dataset, subject, clip = key
             listing.add(subject, clip, dataset=dataset, emotion=EMOTIONS[labels[key]], frames=[images[key]])
     found = Counter(row["dataset"] for row in listing.clips)
-    parts = ", ".join(f"{dataset} {found[dataset]} of {count}" for dataset, count in COMPLETE.items())
+    parts = ", ".join(f"{dataset} {found[dataset]} of {count}" for dataset, count in COMPOSITE.items())
     listing.notes.append(f"clips of the composite found: {parts}")
     return listing
 
