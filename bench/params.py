@@ -178,6 +178,11 @@ def load_runs(params: dict[str, Any] | None = None) -> list[Run]:
     for model in params["options"]:
         if model not in list_models():
             raise ParamsError(f"params.yaml: options.{model}: no such model; known models: {', '.join(list_models())}")
+    if not params["releases"]:
+        raise ParamsError(
+            "params.yaml: releases: none is named, and DVC's stages need one with image frames; `synthetic`, the "
+            "embedded one, needs no licence, and the stage `gallery` draws it"
+        )
     runs = [load_run(name, params) for name in run_names(params)]
     listed = [*params["releases"], *params["flow_releases"]]
     for run in runs:

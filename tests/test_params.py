@@ -371,9 +371,14 @@ def test_task_that_cannot_give_the_target() -> None:
         load_run("it", run_with(model="fdp", task="tiny_flow"))
 
 
+def test_no_release_with_frames() -> None:
+    with pytest.raises(ParamsError, match="releases: none is named.*`synthetic`, the embedded one"):
+        load_runs(params(releases=[], flow_releases=["megc2019_flow"]))
+
+
 def test_release_that_no_stage_prepares() -> None:
     with pytest.raises(ParamsError, match=r"runs\.tiny-majority.*release 'synthetic'"):
-        load_runs(params(releases=[]))
+        load_runs(params(releases=["casme2"]))
 
 
 def test_model_without_options_section() -> None:
