@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from models.registry import ModelInfo
 from prep import images, shards
 from prep.schema import TASK
 from prep.scratch import hash_file
@@ -147,12 +148,23 @@ def load_clips(folder: Path, inputs: Sequence[str], keep: Callable[[str], bool] 
     return ClipSet(tuple(clip_ids), tuple(table.column("subject").to_pylist()), labels, arrays)
 
 
-def features_source(model: str, options: Mapping[str, Any], folder: Path) -> dict[str, str]:
-    """What features are computed of: the model and its options, and the task's clips. Lies in the file of features."""
+def features_source(model: ModelInfo, options: Mapping[str, Any], folder: Path) -> dict[str, str]:
+    """What features are computed of, as text by name: their file holds it.
+
+    Parameters
+    ----------
+    model
+        The model.
+    options
+        Those of its options that are set; the others have their defaults.
+    folder
+        The task's folder.
+    """
+    effective = {**model.options, **options}
     return {
-        "model": model,
-        "options": json.dumps(options, sort_keys=True),
-        "clips": hash_file(folder / "clips.parquet"),
+        "model": model.name,
+        **{f"option {name}": json.dumps(effective[name], sort_keys=True) for name in sorted(effective)},
+        "clips": hash_file(folder / "clips.parquet")[:16],
     }
 
 
@@ -164,17 +176,13 @@ def check_features(path: Path, source: Mapping[str, str], run: str) -> None:
     ValueError
         If it was computed of something else, or is missing or damaged.
     """
-    _, group = next(shards.read_groups(path, FEATURES), (None, FEATURES.empty_table()))
-    if isinstance(group, shards.ShardError):
-        raise group
-    noted = group.schema.metadata or {}
-    for key, wanted in source.items():
-        found = noted.get(key.encode(), b"nothing").decode()
+    noted, cure = shards.read_notes(path), f"`python -m bench features {run}` computes it anew"
+    if "model" not in noted:
+        raise ValueError(f"{path}: does not say what it was computed of; {cure}")
+    for key in sorted({*source, *noted}):
+        found, wanted = noted.get(key, "none"), source.get(key, "none")
         if found != wanted:
-            raise ValueError(
-                f"{path}: computed of other {key} than run {run} asks for ({found[:60]}, not {wanted[:60]}); "
-                f"`python -m bench features {run}` computes it anew"
-            )
+            raise ValueError(f"{path}: computed with {key} {found}, run {run} has {wanted}; {cure}")
 
 
 def load_features(path: Path, folder: Path, keep: Callable[[str], bool] = lambda subject: True) -> ClipSet:

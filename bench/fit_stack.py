@@ -1,7 +1,8 @@
 """Training the folds of a run together: one model for each fold, stacked (`models._stacked`), in common steps.
 
 Each fold has the seed, first weights, shuffles, batches and dropout masks that it has when it is trained alone
-(`bench.fit_module`), and its own statistics, loss and optimiser state; only sums are rounded in another order.
+(`bench.fit_module`), and its own statistics, loss and optimiser state; only sums are rounded in another order, on the
+CPU those of torch's fused Adam alone.
 On CUDA dropout draws its masks by another kernel than torch's own layer, so that they are other masks there.
 
 The training clips of one fold are the test clips of another, so that a stack holds all clips of the task. A fold's
@@ -103,7 +104,7 @@ class StackStep:
         with autocast(self.run, self.device):
             logits = self.stack.logits(inputs, sizes, counts)  # (F, B, classes)
             each = F.cross_entropy(logits.flatten(0, 1), self.labels[batch].flatten(), reduction="none")
-        losses = (each.view_as(valid) * valid).sum(dim=1) / counts
+        losses = each.view_as(valid).where(valid > 0, 0).sum(dim=1) / counts
         self.stack.clear_gradients()
         losses.sum().backward()
         self.stack.gradients_to_models(folds)
@@ -144,7 +145,6 @@ def fit_stack(
     settings, place = run.settings, torch.device(device)
     assert settings.epochs and settings.batch_size
     set_up_torch(place, run.train.deterministic)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # nothing here reads it
     learners = [_Learner.of(run, clips, fold, classes, place) for fold in folds]
     # those with most batches first, so that the folds at work are always the first ones
     at_work = sorted(learners, key=lambda learner: -learner.batches)

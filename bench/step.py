@@ -75,6 +75,7 @@ def set_up_torch(device: torch.device, deterministic: bool) -> None:
     torch.set_flush_denormal(True)
     _keep_freed_memory()
     torch.use_deterministic_algorithms(deterministic, warn_only=device.type != "cpu")
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # nothing reads it
     torch.backends.cudnn.benchmark = not deterministic
 
 

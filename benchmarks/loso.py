@@ -173,7 +173,9 @@ def in_workers(
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description="Seconds of a leave-one-subject-out run, three ways.")
+    parser = argparse.ArgumentParser(
+        description="Seconds of a leave-one-subject-out run: plain loops, our folds one by one, our folds stacked."
+    )
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--task", type=Path, help="folder of a task with flow and these classes: " + ", ".join(CLASSES))
     where.add_argument("--images", type=Path, help="folder of MEGC2019 flow images")

@@ -51,7 +51,7 @@ def refusal(model: nn.Module) -> str | None:
 
 
 class Stack:
-    """F models of one form as one.
+    """F models of one form, trained together.
 
     Parameters
     ----------
@@ -67,6 +67,8 @@ class Stack:
     ------
     TypeError
         If the models cannot be stacked (`refusal`).
+    ValueError
+        If models on another device than the CPU are to compute in turn.
     """
 
     def __init__(
@@ -78,6 +80,10 @@ class Stack:
         self.models, self.generators, self.batch = list(models), list(generators), Batch()
         device = next(models[0].parameters()).device
         self.as_one = device.type != "cpu" if as_one is None else as_one
+        if not self.as_one and device.type != "cpu":
+            raise ValueError(
+                f"models on {device} compute as one network: the masks of those in turn are drawn on the CPU"
+            )
         self.parameters: dict[str, Tensor] = {}
         self.buffers: dict[str, Tensor] = {}
         if self.as_one:

@@ -1,7 +1,8 @@
-"""The layers of stacked models (`models._stacked`) that vmap alone would get wrong.
+"""The layers of stacked models (`models._stacked`) that vmap alone would get wrong, each computing all folds at once.
 
-Batch norm, whose sums must leave padding out, and dropout, whose masks each fold draws from its own generator. The
-others vmap turns into one operation for all folds: a convolution of F models is one of F groups.
+Batch norm, whose sums must leave padding out; dropout, whose masks each fold draws from its own generator; and layers
+with a bias, which vmap would add by an operation of its own, in float32 under autocast. A convolution of F models is
+one of F groups.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models._layout import ChannelsLastBatchNorm2d
 
-__all__ = ["STACKED", "Batch", "StackedBatchNorm2d", "StackedDropout"]
+__all__ = ["STACKED", "Batch", "StackedBatchNorm2d", "StackedConv2d", "StackedDropout", "StackedLinear"]
 
 
 class _Layer(torch.autograd.Function):
@@ -42,6 +44,36 @@ class _Layer(torch.autograd.Function):
         return layer.stacked(*whole), 0
 
 
+class StackedConv2d(nn.Conv2d):
+    """A convolution's stacked form."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) of each fold."""
+        return _Layer.apply(self, x, self.weight, self.bias)
+
+    def stacked(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """(F, B, C, H, W) -> (F, B, outputs, h, w)."""
+        joined = x.transpose(0, 1).flatten(1, 2)  # (B, F C, H, W)
+        biases = None if bias is None else bias.flatten()
+        how = (self.stride, self.padding, self.dilation)
+        y = F.conv2d(joined, weight.flatten(0, 1), biases, *how, groups=len(weight))  # type: ignore[arg-type]
+        return y.unflatten(1, (len(weight), -1)).transpose(0, 1)
+
+
+class StackedLinear(nn.Linear):
+    """A linear layer's stacked form."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, ..., inputs) of each fold."""
+        return _Layer.apply(self, x, self.weight, self.bias)
+
+    def stacked(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """(F, B, ..., inputs) -> (F, B, ..., outputs)."""
+        rows = x.flatten(1, -2)
+        y = torch.bmm(rows, weight.mT) if bias is None else torch.baddbmm(bias[:, None], rows, weight.mT)
+        return y.view(*x.shape[:-1], -1)
+
+
 class StackedBatchNorm2d(nn.BatchNorm2d):
     """Batch norm's stacked form, in training: padding enters neither the batch's statistics nor the running ones.
 
@@ -65,10 +97,10 @@ class StackedBatchNorm2d(nn.BatchNorm2d):
         wide = x if x.dtype == torch.float64 else x.float()
         counts = self.batch.counts.to(wide.dtype)[:, None]  # (F, 1)
         clips = torch.arange(x.shape[1], device=x.device)
-        valid = (clips < counts).to(wide.dtype)[:, :, None, None, None]  # (F, B, 1, 1, 1)
+        valid = (clips < counts)[:, :, None, None, None]  # (F, B, 1, 1, 1)
         values = counts * (x.shape[3] * x.shape[4])  # in a channel
-        mean = (wide * valid).sum((1, 3, 4)) / values  # (F, C)
-        centred = (wide - _spread(mean)) * valid
+        mean = wide.where(valid, 0).sum((1, 3, 4)) / values  # (F, C)
+        centred = (wide - _spread(mean)).where(valid, 0)
         variance = centred.square().sum((1, 3, 4)) / values
         y = centred * _spread(weight * (variance + self.eps).rsqrt()) + _spread(bias)
         with torch.no_grad():
@@ -111,10 +143,10 @@ STACKED: Mapping[type[nn.Module], type[nn.Module] | None] = {
     nn.BatchNorm2d: StackedBatchNorm2d,
     ChannelsLastBatchNorm2d: StackedBatchNorm2d,
     nn.Dropout: StackedDropout,
-    nn.Conv2d: None,
+    nn.Conv2d: StackedConv2d,
+    nn.Linear: StackedLinear,
     nn.MaxPool2d: None,
     nn.AvgPool2d: None,
-    nn.Linear: None,
     nn.ReLU: None,
     nn.Flatten: None,
     nn.Identity: None,

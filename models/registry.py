@@ -88,7 +88,7 @@ class ModelInfo:
         Whether it computes features of each clip by itself (its method ``features``), which it is then fitted
         to: they are computed once for all folds.
     stackable
-        Whether the models of several folds can be trained as one (`models._stacked`): it is built of the layers
+        Whether the models of several folds can be trained together (`models._stacked`): it is built of the layers
         listed there, its loss is the cross-entropy alone, and its code keeps the clips of a batch apart.
     """
 

@@ -19,6 +19,7 @@ __all__ = [
     "ShardError",
     "frame_shards",
     "read_groups",
+    "read_notes",
     "read_rows",
     "read_subjects",
     "read_table",
@@ -91,6 +92,18 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
     with _open(path) as file:
         _guard(path, _check_schema, path, file, schema)
         return _guard(path, _validated, file.read)
+
+
+def read_notes(path: Path) -> dict[str, str]:
+    """Read what the writer of a file noted in its schema; no row is read.
+
+    Raises
+    ------
+    ShardError
+        If the file is missing or is no Parquet file.
+    """
+    with _open(path) as file:
+        return {key.decode(): value.decode() for key, value in (file.schema_arrow.metadata or {}).items()}
 
 
 def frame_shards(folder: Path) -> list[Path]:

@@ -193,7 +193,7 @@ def write_features(run: Run, task: Path, path: Path) -> Path:
     from bench.features import features_of_subject
 
     subjects = shards.subjects_of(task / "clips.parquet")
-    schema = FEATURES.with_metadata(features_source(run.model.name, run.settings.model, task))
+    schema = FEATURES.with_metadata(features_source(run.model, run.settings.model, task))
     shards.write_subjects(path, schema, (features_of_subject(run, task, subject) for subject in subjects))
     return path
 
@@ -212,7 +212,10 @@ def train_fold(run: Run, task: Path, out: Path, fold: str, repetition: int = 0) 
 
 @contextmanager
 def torch_as_it_was() -> Iterator[None]:
-    """Training sets torch's global state for its worker process; here other tests share the process."""
+    """Training sets torch's global state for its worker process; here other tests share the process.
+
+    That malloc keeps freed memory cannot be taken back; it changes no value.
+    """
     import torch
 
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()

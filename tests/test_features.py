@@ -129,17 +129,26 @@ def test_what_was_finished_is_not_done_again(task: Path, here: list[str], monkey
 
 def test_features_of_other_options_or_clips_are_not_trained_on(task: Path) -> None:
     """By hand: DVC would have computed them anew."""
-    features_of_run(run_of("flow_histogram"), task, OUT, 1)
-    with pytest.raises(ValueError, match=r"other options than run it .*bins.*`python -m bench features it`"):
-        train_run(run_with("flow_histogram", bins=4), task, Artifacts("it"), 1, 1)
+
+    def train(run: Run) -> None:
+        train_run(run, task, Artifacts("it"), 1, 1)
+
+    plain = run_of("flow_histogram")
+    features_of_run(plain, task, OUT, 1)
+    with pytest.raises(ValueError, match="computed with option bins 8, run it has 4; `python -m bench features it`"):
+        train(run_with("flow_histogram", bins=4))
+    train(run_with("flow_histogram", bins=8))  # the default, written out
     write_task(task, task_rows(seed=1, side=24, length=6))
-    with pytest.raises(ValueError, match="other clips than run it"):
-        train_run(run_of("flow_histogram"), task, Artifacts("it"), 1, 1)
-    features_of_run(run_of("flow_histogram"), task, OUT, 1)
-    train_run(run_of("flow_histogram"), task, Artifacts("it"), 1, 1)
+    with pytest.raises(ValueError, match=r"computed with clips \w{16}, run it has \w{16};"):
+        train(plain)
+    features_of_run(plain, task, OUT, 1)
+    train(plain)
+    shards.write_table(FEATURES.empty_table(), OUT)
+    with pytest.raises(ValueError, match="does not say what it was computed of"):
+        train(plain)
     OUT.write_bytes(b"PAR1")
     with pytest.raises(ShardError, match="damaged"):
-        train_run(run_of("flow_histogram"), task, Artifacts("it"), 1, 1)
+        train(plain)
 
 
 def test_a_changed_clip_changes_its_own_features_alone(task: Path) -> None:

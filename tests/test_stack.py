@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch.nn.functional as F
 from rich.console import Console
 from torch import nn
 
+import bench.fit_stack
 import bench.progress
 from bench.artifacts import Artifacts
 from bench.data import ClipSet
@@ -25,7 +27,7 @@ from bench.predictions import read_predictions
 from bench.run import train_run
 from bench.step import set_up_torch
 from models._stacked import Stack, refusal
-from models._stacked_layers import Batch, StackedBatchNorm2d
+from models._stacked_layers import Batch, StackedBatchNorm2d, StackedConv2d, StackedDropout, StackedLinear
 from models.registry import create_model, list_models, model_info
 from prep.params import ParamsError
 from prep.scratch import Scratch
@@ -140,13 +142,14 @@ def test_all_variants_of_rcn(variant: str) -> None:
 
 
 @pytest.mark.parametrize("as_one", AS_ONE)
-def test_padding_changes_nothing(as_one: bool) -> None:
+@pytest.mark.parametrize("strange", [50, 1e18])
+def test_padding_changes_nothing(strange: float, as_one: bool) -> None:
     """A batch of its own size, and the same filled up with a clip that would change every sum."""
     run, clips = stack_run("ststnet"), noise()
-    clips.inputs["flow"][13] *= 50
+    clips.inputs["flow"][13] *= strange
     results = []
     for filler in ([], [13, 13, 13]):
-        learner = _Learner.of(run, clips, FOLDS[0], CLASSES, CPU)
+        learner = _Learner.of(run, noise(), FOLDS[0], CLASSES, CPU)
         stack = Stack([learner.fitted.model], [learner.dropout], as_one)
         step = StackStep(run, stack, clips, [learner.fitted.standardiser], CPU)
         batch = torch.tensor([[3, 4, 6, 8, *filler]])
@@ -158,6 +161,14 @@ def test_padding_changes_nothing(as_one: bool) -> None:
         torch.testing.assert_close(weights[key], others[key], rtol=1e-4, atol=1e-5, msg=key)
 
 
+@pytest.fixture
+def stacking(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have `fit_stack` compute as one network, or in turn."""
+    monkeypatch.setattr(bench.fit_stack, "Stack", functools.partial(Stack, as_one=request.param))
+
+
+@pytest.mark.parametrize("stacking", AS_ONE, indirect=True)
+@pytest.mark.usefixtures("stacking")
 def test_the_test_subject_changes_no_weight() -> None:
     """Its clips lie in memory as the other folds' training clips: its own fold must not see them."""
     run, clips, strange = stack_run("ststnet", epochs=2), noise(), noise()
@@ -172,6 +183,8 @@ def test_the_test_subject_changes_no_weight() -> None:
         assert (one.curve == other.curve) is (k == 1)
 
 
+@pytest.mark.parametrize("stacking", AS_ONE, indirect=True)
+@pytest.mark.usefixtures("stacking")
 def test_the_number_of_the_fold_in_its_stack_does_not_matter() -> None:
     run, clips = stack_run("rcn", epochs=2), noise()
     one = fit_stack(run, clips, FOLDS, CLASSES, "cpu", lambda message: None)
@@ -179,15 +192,54 @@ def test_the_number_of_the_fold_in_its_stack_does_not_matter() -> None:
     assert [row["loss"] for row in one[2].curve] == pytest.approx([row["loss"] for row in two.curve], abs=1e-5)
 
 
-def test_one_network_of_a_trained_stack_goes_on_where_its_models_are() -> None:
-    """Weights and running statistics are the models' own, in the order of the stack."""
+def test_the_models_of_one_network_hold_what_it_learnt() -> None:
+    """After steps of the stack, not of the models: weights and running statistics."""
     run, clips = stack_run("ststnet"), noise()
-    _, models = together(run, clips, torch.float64, 1, as_one=True)
-    stack = Stack(models, [torch.Generator() for _ in models], as_one=True)
+    learners = [_Learner.of(run, clips, fold, CLASSES, CPU) for fold in FOLDS]
+    models = [one.fitted.model for one in learners]
+    stack = Stack(models, [one.dropout for one in learners], as_one=True)
+    step = StackStep(run, stack, clips, [one.fitted.standardiser for one in learners], CPU)
+    before = {name: tensor.detach().clone() for name, tensor in (stack.parameters | stack.buffers).items()}
+    for batch, sizes, valid in _batches([one.shuffled() for one in learners])[:2]:
+        step(torch.from_numpy(batch), sizes, torch.from_numpy(valid), torch.tensor(sizes).float())
+    assert set(before) == set(models[0].state_dict())
     for key, tensor in (stack.parameters | stack.buffers).items():
+        assert all(not torch.equal(one, other) for one, other in zip(tensor, before[key], strict=True)), key
         for k, model in enumerate(models):
-            assert torch.equal(model.state_dict()[key], tensor[k])
-            assert model.state_dict()[key].data_ptr() == tensor[k].data_ptr(), key
+            assert torch.equal(model.state_dict()[key], tensor[k]), key
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"stride": 2}, {"dilation": 2, "padding": 2}, {"kernel_size": 1}, {"bias": False}]
+)
+def test_convolutions_of_folds_are_torchs(options: dict[str, Any]) -> None:
+    layer = StackedConv2d(3, 4, **{"kernel_size": 3, "padding": 1} | options).double()
+    how = (layer.stride, layer.padding, layer.dilation)
+    forms_agree(layer, (2, 5, 3, 9, 8), lambda x, weight, bias: F.conv2d(x, weight, bias, *how))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("inner", [(), (3, 2)])
+def test_linear_layers_of_folds_are_torchs(bias: bool, inner: tuple[int, ...]) -> None:
+    forms_agree(StackedLinear(6, 4, bias=bias).double(), (2, 5, *inner, 6), F.linear)
+
+
+def forms_agree(layer: Any, shape: tuple[int, ...], alone: Callable[..., torch.Tensor]) -> None:
+    """Hold a stacked layer, forward and backward, against one call for each fold; and one under vmap."""
+    torch.manual_seed(0)
+    shapes = [shape, (2, *layer.weight.shape), *([(2, 4)] if layer.bias is not None else [])]
+    tensors = [torch.randn(size, dtype=torch.float64, requires_grad=True) for size in shapes]
+    x, weight, bias = (*tensors, None)[:3]
+    assert x is not None and weight is not None
+    wanted = torch.stack([alone(x[k], weight[k], None if bias is None else bias[k]) for k in range(2)])
+    found = layer.stacked(x, weight, bias)
+    torch.testing.assert_close(found, wanted)
+    above = torch.randn_like(wanted)
+    gradients = torch.autograd.grad(wanted, tensors, above)
+    for one, other in zip(torch.autograd.grad(found, tensors, above), gradients, strict=True):
+        torch.testing.assert_close(one, other)
+    shared = torch.stack([alone(one, layer.weight, layer.bias) for one in x])
+    torch.testing.assert_close(torch.func.vmap(layer)(x), shared)
 
 
 def test_batch_norm_of_folds_is_torchs_of_each() -> None:
@@ -237,6 +289,58 @@ def test_a_step_never_waits(name: str, as_one: bool, precision: str) -> None:
     with NothingWaits():
         losses = step(*given)
     assert losses.shape == (3,) and bool(losses.isfinite().all()) and losses.dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", STACKABLE)
+def test_one_network_in_mixed_precision_rounds_as_its_models_do(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the layers is bfloat16, as alone: vmap's own rules would add biases in float32."""
+    run, clips, seen = stack_run(name, precision="bfloat16"), noise(), []
+
+    def spied(layer: StackedDropout, x: torch.Tensor) -> torch.Tensor:
+        seen.append(x.dtype)
+        return plain(layer, x)
+
+    plain = StackedDropout.stacked
+    monkeypatch.setattr(StackedDropout, "stacked", spied)
+    logits = []
+    for as_one in (True, False):
+        learners = [_Learner.of(run, clips, fold, CLASSES, CPU) for fold in FOLDS]
+        stack = Stack([one.fitted.model for one in learners], [one.dropout for one in learners], as_one)
+        flow = torch.from_numpy(clips.inputs["flow"][:12]).view(3, 4, 3, 28, 28)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits.append(stack.logits({"flow": flow}, [4, 4, 4], torch.full((3,), 4.0)))
+    assert seen and set(seen) == {torch.bfloat16} and {one.dtype for one in logits} == {torch.bfloat16}
+    torch.testing.assert_close(*logits, rtol=0.05, atol=0.05)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", STACKABLE)
+def test_a_step_on_cuda(name: str, precision: str) -> None:
+    """Nothing synchronises, by torch's own check, and what dropout sees is of the precision asked for."""
+    cuda = torch.device("cuda")
+    set_up_torch(cuda, False)
+    run, clips = stack_run(name, precision=precision), noise()
+    learners = [_Learner.of(run, clips, fold, CLASSES, cuda) for fold in FOLDS]
+    stack = Stack([one.fitted.model for one in learners], [one.dropout for one in learners])
+    assert stack.as_one
+    step = StackStep(run, stack, clips, [one.fitted.standardiser for one in learners], cuda)
+    batch, sizes, valid = _batches([one.shuffled() for one in learners])[0]
+    given = (
+        torch.from_numpy(batch).to(cuda),
+        sizes,
+        torch.from_numpy(valid).to(cuda),
+        torch.tensor(sizes).float().to(cuda),
+    )
+    step(*given)  # what is set up once may wait
+    torch.cuda.synchronize()
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        losses = step(*given)
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
+    assert bool(losses.isfinite().all()) and losses.dtype == torch.float32
 
 
 # --- whole runs
