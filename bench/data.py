@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from models.registry import ModelInfo
 from prep import images, shards
 from prep.schema import TASK
 from prep.scratch import hash_file
@@ -148,22 +147,21 @@ def load_clips(folder: Path, inputs: Sequence[str], keep: Callable[[str], bool] 
     return ClipSet(tuple(clip_ids), tuple(table.column("subject").to_pylist()), labels, arrays)
 
 
-def features_source(model: ModelInfo, options: Mapping[str, Any], folder: Path) -> dict[str, str]:
+def features_source(model: str, options: Mapping[str, Any], folder: Path) -> dict[str, str]:
     """What features are computed of, as text by name: their file holds it.
 
     Parameters
     ----------
     model
-        The model.
+        Name of the model.
     options
-        Those of its options that are set; the others have their defaults.
+        All of its options, defaults included.
     folder
         The task's folder.
     """
-    effective = {**model.options, **options}
     return {
-        "model": model.name,
-        **{f"option {name}": json.dumps(effective[name], sort_keys=True) for name in sorted(effective)},
+        "model": model,
+        **{f"option {name}": json.dumps(options[name], sort_keys=True) for name in sorted(options)},
         "clips": hash_file(folder / "clips.parquet")[:16],
     }
 

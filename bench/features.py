@@ -64,7 +64,7 @@ def features_of_run(run: Run, task: Path, out: Path, jobs: int) -> None:
         raise ParamsError(f"run {run.name}: {run.model.name} computes no features; python -m bench train {run.name}")
     clips = task / "clips.parquet"
     subjects = shards.subjects_of(clips)
-    source = features_source(run.model, run.settings.model, task)
+    source = features_source(run.model.name, run.model_options, task)
     key = key_of(
         source=source,
         code=hash_code(*CODE, f"models/{run.model.name}.py"),

@@ -103,6 +103,11 @@ class Run:
     settings: ModelSettings
     train: TrainParams
 
+    @property
+    def model_options(self) -> dict[str, Any]:
+        """All options of the model: those that are set, and the others' defaults."""
+        return {**self.model.options, **self.settings.model}
+
 
 def load_tasks(params: dict[str, Any] | None = None) -> dict[str, TaskParams]:
     """All tasks of params.yaml."""

@@ -132,7 +132,7 @@ def train_run(run: Run, task: Path, artifacts: Artifacts, jobs: int, folds_per_d
     device, devices, precision = _hardware(run)
     features = artifacts.features if run.model.hand_crafted else None
     if features is not None:
-        check_features(features, features_source(run.model, run.settings.model, task), run.name)
+        check_features(features, features_source(run.model.name, run.model_options, task), run.name)
     trainings = {
         training.name: training
         for repetition in range(run.train.repetitions)

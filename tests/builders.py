@@ -193,7 +193,7 @@ def write_features(run: Run, task: Path, path: Path) -> Path:
     from bench.features import features_of_subject
 
     subjects = shards.subjects_of(task / "clips.parquet")
-    schema = FEATURES.with_metadata(features_source(run.model, run.settings.model, task))
+    schema = FEATURES.with_metadata(features_source(run.model.name, run.model_options, task))
     shards.write_subjects(path, schema, (features_of_subject(run, task, subject) for subject in subjects))
     return path
 
