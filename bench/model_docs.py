@@ -50,9 +50,10 @@ MEASURED = (
     "`results/full` or `results/tables`; the tables have intervals and all other runs. The task `synthetic` is made\n"
     "of rendered faces: its figures say nothing about real faces. Seconds of a fold: estimated from the time of a\n"
     "training step, one thread, on the machine that wrote `costs.csv` (`python -m bench costs`); another has others.\n"
-    "A dash: not measured. A model without a row has not been run: `make baselines` runs all. No recipe but that of\n"
-    "`fdp` was tuned (on another rendered release: `docs/fdp.md`), so a low figure may be the recipe's, not the\n"
-    "model's: most have the epochs that a laptop bears. Figures on real flow images: `docs/megc2019.md`."
+    "A dash: not measured. A model without a row has not been run: `make baselines` runs all. No recipe was tuned but\n"
+    "that of `fdp` (on another rendered release: `docs/fdp.md`) and that of `cnn3d` (on this one), so a low figure may\n"
+    "be the recipe's, not the model's: most have the epochs that a laptop bears. `adapters` is a random encoder here,\n"
+    "and `fdp_released` is `tiny`. Figures on real flow images: `docs/megc2019.md`."
 )
 
 
