@@ -51,7 +51,7 @@ MEASURED = (
     "of rendered faces: its figures say nothing about real faces. Seconds of a fold: estimated from the time of a\n"
     "training step, one thread, on the machine that wrote `costs.csv` (`python -m bench costs`); another has others.\n"
     "A dash: not measured. A model without a row has not been run: `make baselines` runs all. No recipe was tuned but\n"
-    "those of `fdp` (on another rendered release: `docs/fdp.md`) and `cnn3d` (on this one), so a low figure may be the\n"
+    "those of `fdp` (on another rendered release: `docs/fdp.md`) and `cnn3d` (on this one); a low figure may be the\n"
     "recipe's, not the model's: most have the epochs that a laptop bears. `adapters` is a random encoder here, and\n"
     "`fdp_released` is `tiny`. Figures on real flow images: `docs/megc2019.md`."
 )

@@ -26,10 +26,14 @@ def test_the_tables_in_the_readme_are_the_committed_ones() -> None:
     assert len(tables) == 2 and [table for table in tables if table not in committed("README.md")] == []
 
 
-def test_every_listed_run_is_in_the_committed_results() -> None:
-    params = yaml.safe_load(committed("params.yaml"))
+@pytest.mark.parametrize(
+    ("profile", "tables"),
+    [("params.yaml", "results/tables.md"), ("params.baselines.yaml", "results/baselines/tables.md")],
+)
+def test_every_listed_run_is_in_the_committed_results(profile: str, tables: str) -> None:
+    params = yaml.safe_load(committed(profile))
     runs = [*params["runs"], *params["feature_runs"]]
-    table = committed("results/tables.md")
+    table = committed(tables)
     assert [run for run in runs if f"| {run} " not in table] == []
 
 
