@@ -68,6 +68,7 @@ def pin_arithmetic() -> None:
             + f" before Python starts, or accept other bytes with {NATIVE}=1"
         )
     os.environ.update(pins)
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # else every process warns that it found IPP disabled
 
 
 def arithmetic() -> str:
