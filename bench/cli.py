@@ -353,6 +353,28 @@ def costs(
 
 
 @app.command()
+def verify(
+    against: Annotated[
+        str, typer.Option(help="A git revision, or a file like dvc.lock, whose outputs are expected.")
+    ] = "HEAD",
+) -> None:
+    """Compare what this machine made with the committed results: identical, or which stage differs first.
+
+    Looks at the hashes that dvc.lock records of every output, and at results/metrics.json; run it after `dvc repro`
+    (`make verify` does both). The exit code is 1 if an output differs or is missing.
+    """
+    from bench.verify import verify as run
+    from bench.verify import verify_lines
+
+    with command("bench verify"):
+        found = run(against)
+        for line in verify_lines(found, against):
+            output.out(line)
+        if not found.identical:
+            raise typer.Exit(1)
+
+
+@app.command()
 def docs() -> None:
     """Write docs/models.md: every model with its paper, inputs, parameters, multiply-adds, time and figures.
 
