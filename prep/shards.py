@@ -23,6 +23,7 @@ __all__ = [
     "read_rows",
     "read_subjects",
     "read_table",
+    "size_of",
     "subjects_of",
     "write_subjects",
     "write_table",
@@ -104,6 +105,24 @@ def read_notes(path: Path) -> dict[str, str]:
     """
     with _open(path) as file:
         return {key.decode(): value.decode() for key, value in (file.schema_arrow.metadata or {}).items()}
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    """Tell how large a table is, by its footer; no row is read.
+
+    Returns
+    -------
+    int, int
+        Rows, and bytes of its columns when unpacked.
+
+    Raises
+    ------
+    ShardError
+        If the file is missing or is no Parquet file.
+    """
+    with _open(path) as file:
+        groups = [file.metadata.row_group(index) for index in range(file.metadata.num_row_groups)]
+        return file.metadata.num_rows, sum(group.total_byte_size for group in groups)
 
 
 def frame_shards(folder: Path) -> list[Path]:
