@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
+from bench.escape import markdown_text
 from bench.layout import github
 from bench.scores import Score
 from bench.standings import Intervals
@@ -198,10 +199,10 @@ def published_text(task: str, group: Sequence[Score], published: Sequence[Publis
         "comments beside the figure."
     ]
     if missing:
-        here = ", ".join(f"{name} ({count} clips)" for name, count in sorted(counts.items()))
+        here = ", ".join(f"{markdown_text(name)} ({count} clips)" for name, count in sorted(counts.items()))
         notes.append(
             f"**Not the published protocol**: a published figure of one data set comes from a model trained on all of "
-            f"{', '.join(sorted({*missing, *counts}))};\nhere were {here} alone. Figures over all clips have nothing "
+            f"{', '.join(map(markdown_text, sorted({*missing, *counts})))};\nhere were {here} alone. Figures over all clips have nothing "
             f"beside them."
         )
     whole = COMPOSITE if published[0].task == "megc2019" else {}
@@ -211,7 +212,7 @@ def published_text(task: str, group: Sequence[Score], published: Sequence[Publis
     if partial:
         notes.append(f"**Not all clips**: {', '.join(partial)}. Published figures are of all.")
     rows = _rows(published, pairs, sources)
-    numbered = "\n".join(f"{number}. {source}" for number, source in enumerate(sources, start=1))
+    numbered = "\n".join(f"{number}. {markdown_text(source)}" for number, source in enumerate(sources, start=1))
     return "\n\n".join([f"### {task}: published figures", *notes, github(rows), numbered])
 
 
@@ -220,8 +221,8 @@ def _rows(published: Sequence[Published], pairs: Sequence[Beside], sources: list
     for pair in pairs:
         line = pair.published
         key = (line.model, line.source, line.protocol, pair.run, line.part)
-        row = rows.setdefault(key, _head(line, sources) | {"run": pair.run} | _columns())
-        row["its protocol"] = pair.protocol
+        row = rows.setdefault(key, _head(line, sources) | {"run": markdown_text(pair.run)} | _columns())
+        row["its protocol"] = markdown_text(pair.protocol)
         name = "UF1" if line.metric == "uf1" else "UAR"
         row[f"published {name}"] = f"{line.value:.4f}"
         ends = "" if pair.low is None or pair.high is None else f" [{pair.low:+.3f}, {pair.high:+.3f}]"
