@@ -137,7 +137,7 @@ def tables() -> None:
         console.print(f"tables: {len(scores)} runs in {RESULTS / 'tables.md'}")
 
 
-File = Annotated[Path, typer.Argument(help="Predictions: our Parquet, a CSV file, or a log of released code; told by content.")]
+File = Annotated[Path, typer.Argument(help="Predictions: our Parquet, a CSV file, or a log of released code.")]
 TaskOption = Annotated[
     str | None, typer.Option("--task", help="A task of params.yaml whose clips are predicted (data/task/TASK).")
 ]

@@ -119,7 +119,8 @@ def measured_rows(results: Path) -> list[dict[str, str]]:
                     (path.stem, str(row["model"])),
                     {
                         "model": f"`{row['model']}`",
-                        "task": markdown_text(path.stem) + (" (rendered)" if str(row.get("rendered")) == "True" else ""),
+                        "task": markdown_text(path.stem)
+                        + (" (rendered)" if str(row.get("rendered")) == "True" else ""),
                         "run": markdown_text(csv_name(str(row["run"]))),
                         "UF1": f"{float(row['uf1']):.3f}",
                         "UAR": f"{float(row['uar']):.3f}",

@@ -12,9 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from bench.data import load_index, load_task_info
 from bench.outside_csv import csv_rows, first_line_splits, looks_like_csv
 from bench.outside_join import Known, Said, join
@@ -94,8 +91,10 @@ def write_megc_log(said: Said, repetition: int, path: Path) -> None:
     Raises
     ------
     OutsideError
-        If the clips are not those of MEGC2019's data sets, or there is no such repetition.
+        If the clips are not named, or not those of MEGC2019's data sets, or there is no such repetition.
     """
+    if not said.named:
+        raise OutsideError(f"{said.name}: the file does not name its clips: no log of them can be written")
     if not 0 <= repetition < len(said.y_pred):
         raise OutsideError(f"{said.name} has repetitions 0 to {len(said.y_pred) - 1}, not {repetition}")
     lines: list[str] = []
@@ -129,7 +128,9 @@ def _own(path: Path, known: Known | None) -> Said:
         check_row(f"{path}, repetition {row['repetition']}, clip {row['clip_id']}", row, count)
         clip = row["dataset"], row["subject"], row["y_true"]
         if clips.setdefault(row["clip_id"], clip) != clip:
-            raise OutsideError(f"{path}: {row['clip_id']} is {clip} and {clips[row['clip_id']]} (data set, subject, label)")
+            raise OutsideError(
+                f"{path}: {row['clip_id']} is {clip} and {clips[row['clip_id']]} (data set, subject, label)"
+            )
     if known is None:
         known = Known(path.name, tuple(f"class {k}" for k in range(count)), clips)
     parts: dict[int, list[Row]] = {row["repetition"]: [] for row in sorted(rows, key=lambda row: row["repetition"])}
@@ -163,7 +164,7 @@ def _order_of(path: Path, logged: Sequence[LoggedClip], known: Known | None) -> 
     labels = [
         (str(known.clips[clip][2]), one.columns)
         for one in logged
-        if (clip := finder.clip(one.dataset, one.subject, one.clip)) is not None
+        if (clip := finder.clip(one.dataset, one.subject, one.clip, f"{path}, {one.where}")) is not None
     ]
     wrong = {
         "gt-pred": sum(label != columns[0] for label, columns in labels),

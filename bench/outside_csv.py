@@ -147,7 +147,8 @@ def _place(path: Path, header: Sequence[str], role: str) -> int | None:
     if len(places) > 1:
         names = " and ".join(_shown(header[place]) for place in places[:3])
         raise OutsideError(
-            f"{path}: the columns {names} mean the same ({role}): which one is to be read? Leave one, or rename the others"
+            f"{path}: the columns {names} mean the same ({role}): leave the one that is to be read, or "
+            "rename the others"
         )
     return places[0] if places else None
 

@@ -89,7 +89,8 @@ def join(
     first = repetitions[0]
     if known is None and any(row.true is None for row in first):
         raise OutsideError(
-            f"{path}: it has no labels (column y_true): say what its clips are: --task NAME, or --official LIST for MEGC2019"
+            f"{path}: it has no labels (column y_true): say what its clips are: --task NAME, or --official LIST for "
+            "MEGC2019"
         )
     if first[0].clip is None:
         return _over_subjects(path, first, known, notes)
@@ -151,7 +152,11 @@ def _over_subjects(path: Path, rows: Sequence[Row], known: Known | None, notes: 
         )
     if known is not None:
         finder = _finder(known)
-        names = {one: found for one in written if (found := finder.subject(*one)) is not None}
+        names = {
+            one: found
+            for one, where in written.items()
+            if (found := finder.subject(*one, f"{path}, {where}")) is not None
+        }
         lost = next((one for one in written if one not in names), None)
         if names and lost is not None:
             raise OutsideError(f"{path}, {written[lost]}: subject {_subject(*lost)!r} is none of {known.name}")
@@ -218,7 +223,8 @@ def _same_labels(path: Path, triples: Iterable[tuple[str, int, int]], known: Kno
     for subject in sorted(ours):
         if theirs[subject] != ours[subject]:
             raise OutsideError(
-                f"{path}: subject {subject} has {shown(theirs[subject])} as labels, in {known.name} {shown(ours[subject])}"
+                f"{path}: subject {subject} has {shown(theirs[subject])} as labels, "
+                f"in {known.name} {shown(ours[subject])}"
             )
 
 
@@ -247,7 +253,7 @@ def _locate(path: Path, known: Known, finder: Finder, row: Row) -> str:
         raise OutsideError(f"{path}, {row.where}: {written!r} has more parts than dataset/subject/clip")
     key = (dataset or "", row.subject or "", parts[-1])
     key = key if len(parts) == 1 else (key[0] if len(parts) == 2 else parts[0], parts[-2], parts[-1])
-    found = finder.clip(*key)
+    found = finder.clip(*key, f"{path}, {row.where}")
     if found is None:
         raise OutsideError(f"{path}, {row.where}: {'/'.join(key)!r} is no clip of {known.name}")
     return found
@@ -298,8 +304,8 @@ def _classes_of(path: Path, rows: Sequence[Row], notes: list[str]) -> tuple[str,
     names = [text for text in texts if numbers[text] is None]
     if found and names:
         raise OutsideError(
-            f"{path}: classes are written as numbers ({min(found)}) and as names ({names[0][:40]!r}); write them in one "
-            "way, or say what its clips are (--task, --official)"
+            f"{path}: classes are written as numbers ({min(found)}) and as names ({names[0][:40]!r}); write them in "
+            "one way, or say what its clips are (--task, --official)"
         )
     folded = {name.casefold(): name for name in reversed(names)}
     classes = tuple(str(number) for number in sorted(found)) or tuple(folded[key] for key in sorted(folded))

@@ -35,7 +35,7 @@ class Finder:
         self._exact = _grouped((name, key) for _, name, key in pairs)
         self._alone = _grouped((_without_zeros(name), key) for _, name, key in pairs)
 
-    def clip(self, dataset: str, subject: str, clip: str) -> str | None:
+    def clip(self, dataset: str, subject: str, clip: str, where: str) -> str | None:
         """The known clip's id; None if there is none.
 
         Raises
@@ -46,9 +46,10 @@ class Finder:
         written = f"{dataset}/{subject}/{clip}"
         if written in self._clips:
             return written
-        return _only(self._folded.get((_fold_dataset(dataset), _fold_subject(subject), _without_zeros(clip)), ()), written)
+        found = self._folded.get((_fold_dataset(dataset), _fold_subject(subject), _without_zeros(clip)), ())
+        return _only(found, written, where)
 
-    def subject(self, dataset: str | None, subject: str) -> str | None:
+    def subject(self, dataset: str | None, subject: str, where: str) -> str | None:
         """The known subject, as ``dataset/subject``; None if there is none.
 
         Raises
@@ -64,10 +65,10 @@ class Finder:
         if dataset is None and len(self.datasets) == 1:
             dataset = self.datasets[0]
         if dataset is not None:
-            return _only(self._in_dataset.get((_fold_dataset(dataset), _fold_subject(subject)), ()), written)
+            return _only(self._in_dataset.get((_fold_dataset(dataset), _fold_subject(subject)), ()), written, where)
         # without a data set what stands before the number tells it: sub06, s06 and 006 are three people
         found = self._exact.get(subject) or self._alone.get(_without_zeros(subject), ())
-        return _only(found, written)
+        return _only(found, written, where)
 
 
 def _fold_clip(subject: str, clip: str) -> tuple[str, str, str]:
@@ -98,7 +99,7 @@ def _grouped(pairs: Iterable[tuple[object, str]]) -> dict[object, list[str]]:
     return dict(groups)
 
 
-def _only(found: Sequence[str], written: str) -> str | None:
+def _only(found: Sequence[str], written: str, where: str) -> str | None:
     if len(found) > 1:
-        raise OutsideError(f"{written!r} may be {' or '.join(found[:3])}; write it as one of them")
+        raise OutsideError(f"{where}: {written!r} may be {' or '.join(found[:3])}; write it as one of them")
     return found[0] if found else None

@@ -23,7 +23,13 @@ from pathlib import Path
 from bench.outside_text import MAX_ROWS, MAX_SUBJECTS, OutsideError, Row, check_count
 from prep.releases.megc2019_flow import EMOTIONS, composite_key
 
-__all__ = ["LoggedClip", "clip_log", "composite_subject", "looks_like_clip_log", "looks_like_subject_log", "subject_log"]
+__all__ = [
+    "LoggedClip",
+    "clip_log",
+    "looks_like_clip_log",
+    "looks_like_subject_log",
+    "subject_log",
+]
 
 HEAD = re.compile(r"(casme2|smic|samm)[ \t]+(\S+)", re.IGNORECASE)
 SUBJECT = re.compile(r"subject\s*:\s*(\S.*)", re.IGNORECASE)
@@ -95,7 +101,7 @@ def clip_log(path: Path, text: str) -> list[LoggedClip]:
     return found
 
 
-def composite_subject(subject: str) -> str | None:
+def _composite_subject(subject: str) -> str | None:
     """Data set of MEGC2019 whose subjects are spelt so: ``sub01``, ``s01``, ``006``; None of no one's."""
     return next((name for name, spelling in SPELLINGS.items() if spelling.fullmatch(subject)), None)
 
@@ -124,16 +130,18 @@ def subject_log(path: Path, text: str, notes: list[str]) -> list[Row]:
         Naming line and subject, if a subject comes twice, lacks a list, or its lists differ in length.
     """
     subjects = _subjects(path, text)
-    last = all("predicted" in lists for _, _, lists in subjects)
-    wanted = "predicted" if last else "best predicted"
-    spelt = {name: composite_subject(name) for _, name, _ in subjects}
+    best = all("best predicted" in lists and "predicted" not in lists for _, _, lists in subjects)
+    wanted = "best predicted" if best else "predicted"
+    spelt = {name: _composite_subject(name) for _, name, _ in subjects}
     composite = None not in spelt.values() and len(set(spelt.values())) > 1
     rows: list[Row] = []
     for where, name, lists in subjects:
         for kind in (wanted, "ground truth"):
             if kind not in lists:
-                shown = kind.title() if last or kind == "ground truth" else "Predicted"
-                raise OutsideError(f"{path}, {where}: subject {name} has no list '{shown}: [...]'; is the log cut short?")
+                shown = kind.title()
+                raise OutsideError(
+                    f"{path}, {where}: subject {name} has no list '{shown}: [...]'; is the log cut short?"
+                )
         predicted, true = lists[wanted], lists["ground truth"]
         if len(predicted) != len(true):
             raise OutsideError(f"{path}, {where}: subject {name} has {len(predicted)} predictions, {len(true)} labels")

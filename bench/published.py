@@ -202,8 +202,8 @@ def published_text(task: str, group: Sequence[Score], published: Sequence[Publis
         here = ", ".join(f"{markdown_text(name)} ({count} clips)" for name, count in sorted(counts.items()))
         notes.append(
             f"**Not the published protocol**: a published figure of one data set comes from a model trained on all of "
-            f"{', '.join(map(markdown_text, sorted({*missing, *counts})))};\nhere were {here} alone. Figures over all clips have nothing "
-            f"beside them."
+            f"{markdown_text(', '.join(sorted({*missing, *counts})))};\nhere were {here} alone. Figures over all clips "
+            "have nothing beside them."
         )
     whole = COMPOSITE if published[0].task == "megc2019" else {}
     partial = [
@@ -231,7 +231,9 @@ def _rows(published: Sequence[Published], pairs: Sequence[Beside], sources: list
     compared = {(pair.published.model, pair.published.part) for pair in pairs}
     for line in published:
         if not line.part and (line.model, line.part) not in compared:
-            row = rows.setdefault((line.model, line.source, line.protocol), _head(line, sources) | {"run": "-"} | _columns())
+            row = rows.setdefault(
+                (line.model, line.source, line.protocol), _head(line, sources) | {"run": "-"} | _columns()
+            )
             row["published UF1" if line.metric == "uf1" else "published UAR"] = f"{line.value:.4f}"
     return list(rows.values())
 

@@ -114,7 +114,9 @@ def write_tables(
     write_csv(_confusion(scores), tables / "confusion.csv")
     write_csv(_chance(by_task), tables / "chance.csv")
     if any(tests.values()):
-        write_csv([_test_row(*key, test) for key, found in tests.items() for test in found], tables / "against_best.csv")
+        write_csv(
+            [_test_row(*key, test) for key, found in tests.items() for test in found], tables / "against_best.csv"
+        )
     if any(pairs.values()):
         write_csv([row for name in tasks for row in beside_numbers(name, pairs[name])], tables / "published.csv")
     if any(score.perception for score in scores):
@@ -180,7 +182,9 @@ def _task_parts(
     """Paragraphs and tables of one task."""
     info = group[0].task
     clips, subjects = max(score.clips for score in group), max(score.subjects for score in group)
-    head = f"## {info.task}\n\n{clips} clips, {subjects} subjects, classes: {', '.join(map(markdown_text, info.classes))}."
+    head = (
+        f"## {info.task}\n\n{clips} clips, {subjects} subjects, classes: {', '.join(map(markdown_text, info.classes))}."
+    )
     parts = [f"{head} {rendered_note(info)}".rstrip()]
     for number, (name, members) in enumerate(tables_of(group).items()):
         if name:
@@ -216,7 +220,9 @@ def _below(group: list[Score], intervals: Mapping[str, Intervals]) -> str:
     if most.by_dataset:
         found = Counter(row["dataset"] for row in most.rows if row["repetition"] == 0)
         people = {name: len({row["subject"] for row in most.rows if row["dataset"] == name}) for name in found}
-        each = (f"{markdown_text(name)} {count} clips of {people[name]} subjects" for name, count in sorted(found.items()))
+        each = (
+            f"{markdown_text(name)} {count} clips of {people[name]} subjects" for name, count in sorted(found.items())
+        )
         lines.append(f"Data sets: {', '.join(each)}.")
     redrawn = max((one.redrawn for score in group for one in intervals[score.run].values()), default=0)
     if redrawn:
@@ -242,7 +248,8 @@ def _perception_cells(group: list[Score]) -> list[dict[str, str]]:
 
 def _ranks_text(ranks: Ranks, rendered: list[str]) -> str:
     rows = [
-        {"model": markdown_text(model), "mean rank": f"{rank:.2f}"} for model, rank in zip(ranks.models, ranks.mean_ranks, strict=True)
+        {"model": markdown_text(model), "mean rank": f"{rank:.2f}"}
+        for model, rank in zip(ranks.models, ranks.mean_ranks, strict=True)
     ]
     note = (
         f"Models that were run on each of {', '.join(ranks.tasks)}, ranked by UF1 on each (1 is the best). Friedman's "

@@ -48,7 +48,9 @@ def test_the_committed_file_holds_what_the_field_compares_with() -> None:
 
 def test_recall_of_ststnet_is_recall_and_what_the_paper_prints_is_named() -> None:
     """The paper's UAR is the mean precision of the authors' log; both numbers are traceable."""
-    lines = [line for line in read_published(FILE) if (line.task, line.model, line.metric) == ("megc2019", "ststnet", "uar")]
+    lines = [
+        line for line in read_published(FILE) if (line.task, line.model, line.metric) == ("megc2019", "ststnet", "uar")
+    ]
     papers = {line.part: line for line in lines if "FG 2019" in line.source}
     assert {part: line.value for part, line in papers.items()} == {
         "": 0.7186, "casme2": 0.8190, "samm": 0.6415, "smic": 0.6703,
@@ -218,7 +220,9 @@ def test_one_data_set_of_a_composite_is_its_own_figure(project: Path) -> None:
 def test_two_protocols_of_one_source_stand_in_two_rows(project: Path) -> None:
     scores = scores_of(project, ("casme2", "samm", "smic"))
     both = [
-        Published.model_validate(published(value).model_dump() | {"protocol": protocol, "protocol_known_by": "comments"})
+        Published.model_validate(
+            published(value).model_dump() | {"protocol": protocol, "protocol_known_by": "comments"}
+        )
         for value, protocol in ((0.45, "honest"), (0.55, "test_selected"))
     ]
     pairs = beside(scores, all_intervals(scores), both)
