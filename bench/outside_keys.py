@@ -67,8 +67,8 @@ class Finder:
         if dataset is not None:
             return _only(self._in_dataset.get((_fold_dataset(dataset), _fold_subject(subject)), ()), written, where)
         # without a data set what stands before the number tells it: sub06, s06 and 006 are three people
-        found = self._exact.get(subject) or self._alone.get(_without_zeros(subject), ())
-        return _only(found, written, where)
+        found = self._exact.get(subject, ())
+        return _only(found or self._alone.get(_without_zeros(subject), ()), written, where)
 
 
 def _fold_clip(subject: str, clip: str) -> tuple[str, str, str]:
@@ -92,7 +92,7 @@ def _without_zeros(name: str) -> str:
     return re.sub(r"(?<![0-9])0+(?=[0-9])", "", name.strip().casefold())
 
 
-def _grouped(pairs: Iterable[tuple[object, str]]) -> dict[object, list[str]]:
+def _grouped(pairs: Iterable[tuple[object, str]]) -> Mapping[object, Sequence[str]]:
     groups: dict[object, list[str]] = defaultdict(list)
     for key, value in pairs:
         groups[key].append(value)

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.outside_text import MAX_ROWS, MAX_SUBJECTS, OutsideError, Row, check_count
+from bench.outside_text import MAX_FIELD, MAX_ROWS, MAX_SUBJECTS, OutsideError, Row, check_count
 from prep.releases.megc2019_flow import EMOTIONS, composite_key
 
 __all__ = [
@@ -82,7 +82,9 @@ def clip_log(path: Path, text: str) -> list[LoggedClip]:
     found: list[LoggedClip] = []
     head: tuple[str, str] | None = None
     for number, line in _lines(text):
-        where, words, match = f"line {number}", line.split(), HEAD.fullmatch(line)
+        where = f"line {number}"
+        _check_length(path, where, line)
+        words, match = line.split(), HEAD.fullmatch(line)
         if match:
             head = (match.group(1).lower(), match.group(2))
         elif len(words) == 3 and head is not None and all(word in EMOTIONS for word in words[1:]):
@@ -165,6 +167,7 @@ def _subjects(path: Path, text: str) -> list[tuple[str, str, dict[str, list[str]
         where, head, match = f"line {number}", SUBJECT.fullmatch(line), LIST.match(line)
         if head:
             name = head.group(1)
+            _check_length(path, where, name)
             if name in names:
                 raise OutsideError(f"{path}, {where}: subject {name[:80]} comes twice; a log holds one run")
             names.add(name)
@@ -196,6 +199,11 @@ def _list(path: Path, where: str, text: str, lines: Iterator[tuple[int, str]]) -
     if not items:
         raise OutsideError(f"{path}, {where}: {text[:80]!r} is no list of classes such as [0, 1, 2]")
     return items
+
+
+def _check_length(path: Path, where: str, text: str) -> None:
+    if len(text) > MAX_FIELD:
+        raise OutsideError(f"{path}, {where}: {len(text):,} characters where a name is expected; at most {MAX_FIELD:,}")
 
 
 def _composite(dataset: str, subject: str, clip: str) -> tuple[str, str, str] | None:

@@ -283,9 +283,7 @@ def read_yaml(path: Path) -> Any:
     except yaml.YAMLError as error:
         raise ParamsError(f"{path} is not valid YAML: {error}") from error
     except RecursionError:
-        raise ParamsError(
-            f"{path}: lists or mappings nested too deeply; no section has more than a few levels"
-        ) from None
+        raise ParamsError(f"{path}: lists or mappings are nested too deeply; a section has a few levels") from None
 
 
 def check_params(content: Any, path: Path = PARAMS_FILE) -> None:

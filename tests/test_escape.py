@@ -7,6 +7,7 @@ import re
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -122,7 +123,7 @@ def test_every_output_is_escaped(project: Path) -> None:
     subjects = [f"{dataset}/+s{k}" for dataset in DATASETS for k in range(3)]
     rows = task_rows(subjects=subjects, classes=HOSTILE, length=2)
     write_task(paths.task("tiny"), rows, classes=HOSTILE)
-    entries = {
+    entries: dict[str, dict[str, Any]] = {
         "honest": {},
         "frozen": {"faults": {"frozen_batch_norm": True}},
         "set": {"table": "t", "set": {"lr": 0.5}},
@@ -163,7 +164,7 @@ def test_every_output_is_escaped(project: Path) -> None:
     for path in found[".md"]:
         text = path.read_text()
         assert not re.search(r"<[a-z/]", text) and "**c**" not in text, path
-        widths = {}
+        widths: dict[int, int] = {}
         for number, line_ in enumerate(text.splitlines()):
             if line_.startswith("|"):  # each table has as many cells in every line
                 previous = widths.get(number - 1)

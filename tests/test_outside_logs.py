@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 import bench.cli
 from bench.outside import Known, OutsideError, known_of_official_list, read_said, write_megc_log
-from bench.outside_text import MAX_SUBJECTS
+from bench.outside_text import MAX_FIELD, MAX_SUBJECTS
 
 OFFICIAL = """casme2,sub61,EP71_01f,1
 casme2,sub61,EP71_02,0
@@ -183,3 +183,20 @@ def test_a_log_with_lists_that_is_refused(tmp_path: Path, official: Known, old: 
 def test_too_many_subjects(tmp_path: Path) -> None:
     text = "".join(f"Subject: {k}\nPredicted: [0]\nGround Truth: [0]\n" for k in range(MAX_SUBJECTS + 1))
     assert f"more than {MAX_SUBJECTS:,} subjects" in refused(tmp_path, text)
+    for text in (LISTS.replace("061", "6" * 2_000_000), BARE.replace("EP71_02", "EP" * 2_000_000)):
+        message = refused(tmp_path, text)
+        assert f"at most {MAX_FIELD:,}" in message and len(message) < 500
+
+
+def test_the_real_list_checks_lists_for_each_subject(tmp_path: Path, shared_data: Path) -> None:
+    known = known_of_official_list(shared_data / "annotations/combined_3class_gt.csv")
+    labels: dict[str, list[int]] = {}
+    for _, subject, label in known.clips.values():
+        labels.setdefault(subject.partition("/")[2], []).append(label)
+    text = "".join(
+        f"Subject: {name} \nPredicted   : {[0] * len(mine)} \nGround Truth: {sorted(mine)} \n"
+        for name, mine in labels.items()
+    )
+    said = read_said(write(tmp_path, text), known)
+    assert (len(said.clip_ids), len(set(said.subjects)), len(set(said.datasets))) == (442, 68, 3)
+    assert said.notes == ("the file does not name its clips: scored over subjects",)
