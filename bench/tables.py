@@ -202,13 +202,12 @@ def _task_parts(
 def rendered_note(info: TaskInfo) -> str:
     """What to say of a task whose faces are rendered; empty for real ones."""
     if info.simulated:
-        return SIMULATED_NOTE.format(", ".join(map(markdown_text, info.simulated)))
+        return SIMULATED_NOTE.format(", ".join(info.simulated))
     return SYNTHETIC_NOTE if info.rendered else ""
 
 
 def _latex_note(info: TaskInfo) -> str:
-    note = SIMULATED_NOTE.format(", ".join(info.simulated)) if info.simulated else rendered_note(info)
-    return latex_text(note.replace("*", "").replace("`", ""))
+    return latex_text(rendered_note(info).replace("*", "").replace("`", ""))
 
 
 def _below(group: list[Score], intervals: Mapping[str, Intervals]) -> str:
