@@ -50,7 +50,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 # Keyword arguments of a constructor that the caller supplies: not options of the model.
 _SUPPLIED = {"module": "shapes", "estimator": "seed"}
 _SHARED_PARTS = {"registry", "blocks"}
-_STRICT = ConfigDict(strict=True)
+_STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 
 T = TypeVar("T", bound=type)
 

@@ -59,7 +59,7 @@ class ParamsError(ValueError):
 class Section(BaseModel):
     """A part of params.yaml: immutable, no unknown keys, no silent conversion of types."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class SynthParams(Section):
@@ -274,7 +274,7 @@ def read_yaml(path: Path) -> Any:
     Raises
     ------
     ParamsError
-        If it is not YAML, or a key stands twice in it.
+        If it is not YAML, is nested too deeply, or a key stands twice in it.
     """
     try:
         return _Loader(path.read_text(encoding="utf-8")).get_single_data()
@@ -282,6 +282,8 @@ def read_yaml(path: Path) -> Any:
         raise ParamsError(f"{path}, {error}") from None
     except yaml.YAMLError as error:
         raise ParamsError(f"{path} is not valid YAML: {error}") from error
+    except RecursionError:
+        raise ParamsError(f"{path}: lists or mappings are nested too deeply; a section has a few levels") from None
 
 
 def check_params(content: Any, path: Path = PARAMS_FILE) -> None:
