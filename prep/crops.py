@@ -35,6 +35,7 @@ CODE = (
     "prep/face_models/face_landmark.tflite",
     "prep/faces.py",
     "prep/faces_dlib.py",
+    "prep/image_checks.py",
     "prep/images.py",
     "prep/placing.py",
     "prep/schema.py",
