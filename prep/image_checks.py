@@ -256,7 +256,9 @@ def _check_jpeg(data: bytes) -> Structure:
 
 def _check_frame(data: bytes, position: int, marker: int) -> dict[int, bytearray]:
     """A frame header (B.2.2): what it claims against the file's length; the components that it names."""
-    depth, height, width, count = struct.unpack_from(">BHHB", data, position + 4)
+    length, depth, height, width, count = struct.unpack_from(">HBHHB", data, position + 2)
+    if length != 8 + 3 * count:
+        _damaged()
     if depth != 8:
         raise ImageFault(UNSUPPORTED_DEPTH)
     _check_size(width, height)
