@@ -56,6 +56,7 @@ COMMON_CODE = (
     "models/_stacked_layers.py",
     "models/blocks.py",
     "models/registry.py",
+    "prep/image_checks.py",
     "prep/images.py",
     "prep/rank_pooling.py",
     "prep/schema.py",

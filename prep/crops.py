@@ -35,6 +35,7 @@ CODE = (
     "prep/face_models/face_landmark.tflite",
     "prep/faces.py",
     "prep/faces_dlib.py",
+    "prep/image_checks.py",
     "prep/images.py",
     "prep/placing.py",
     "prep/schema.py",
@@ -74,7 +75,7 @@ def align_release(
         If landmarks of dlib are asked for and it is not installed.
     """
     rows = {row["clip_id"]: row for row in manifest}
-    packages = ["numpy", "opencv-python", "pyarrow"]
+    packages = ["numpy", "opencv-python", "pyarrow", "simplejpeg"]
     if params.landmarks == "dlib":
         require_dlib()
         packages += PACKAGES
