@@ -185,8 +185,7 @@ def train_run(run: Run, task: Path, artifacts: Artifacts, jobs: int, folds_per_d
 
 def _read_files(run: Run, task: Path, features: Path | None) -> list[Path]:
     """Files that a run reads: its task, its features, and what its model's options name, such as weights."""
-    named = [Path(value) for value in run.settings.model.values() if isinstance(value, str) and Path(value).is_file()]
-    return [task / "clips.parquet", task / "task.json", *([features] if features else []), *named]
+    return [task / "clips.parquet", task / "task.json", *([features] if features else []), *run.files]
 
 
 def _hardware(run: Run) -> tuple[str, int, str]:

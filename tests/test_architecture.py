@@ -16,7 +16,7 @@ import bench.features
 import bench.run
 import prep.crops
 import prep.synthesize
-from bench.params import load_runs
+from bench.check import load_runs
 from models.registry import list_models
 from prep.profile import laid_over
 
