@@ -37,12 +37,14 @@ __all__ = ["COMMON_CODE", "train_run"]
 
 # What every run's result depends on, beside models/<model>.py. dvc.yaml lists the same files.
 COMMON_CODE = (
+    "bench/artifacts.py",
     "bench/data.py",
     "bench/fit.py",
     "bench/fit_module.py",
     "bench/fit_stack.py",
     "bench/folds.py",
     "bench/objectives.py",
+    "bench/params.py",
     "bench/predictions.py",
     "bench/protocols.py",
     "bench/provenance.py",
@@ -50,16 +52,21 @@ COMMON_CODE = (
     "bench/seeds.py",
     "bench/step.py",
     "models/_checkpoints.py",
-    "models/_layout.py",
     "models/_estimators.py",
+    "models/_layout.py",
     "models/_stacked.py",
     "models/_stacked_layers.py",
     "models/blocks.py",
     "models/registry.py",
     "prep/images.py",
+    "prep/params.py",
+    "prep/paths.py",
+    "prep/plain_yaml.py",
     "prep/rank_pooling.py",
     "prep/schema.py",
+    "prep/scratch.py",
     "prep/shards.py",
+    "prep/workers.py",
 )
 
 PACKAGES = ("numpy", "opencv-python", "pyarrow", "safetensors", "scikit-learn", "scipy", "torch")

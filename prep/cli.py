@@ -163,7 +163,7 @@ def index(release: ReleaseName) -> None:
 def align(release: ReleaseName, jobs: Jobs = None) -> None:
     """Find faces, align each clip (section `align` of params.yaml), write Parquet shards to data/aligned/RELEASE."""
     from prep.crops import align_release
-    from prep.index import load_manifest
+    from prep.manifest import load_manifest
 
     with command("prep align"):
         release_info(release)
@@ -206,7 +206,7 @@ def check(
 @app.command()
 def flow(release: ReleaseName) -> None:
     """Compute onset-to-apex optical flow and strain from aligned frames into data/flow/RELEASE."""
-    from prep.index import load_manifest
+    from prep.manifest import load_manifest
     from prep.onset_apex import flow_of_release
 
     with command("prep flow"):

@@ -36,9 +36,15 @@ CODE = (
     "prep/faces.py",
     "prep/faces_dlib.py",
     "prep/images.py",
+    "prep/manifest.py",
+    "prep/params.py",
+    "prep/paths.py",
     "prep/placing.py",
+    "prep/plain_yaml.py",
     "prep/schema.py",
+    "prep/scratch.py",
     "prep/shards.py",
+    "prep/workers.py",
 )
 
 SUBJECTS_PER_SHARD = 8
