@@ -1,6 +1,10 @@
 """Entry of `python -m bench`."""
 
-from bench.cli import app
+from prep.arithmetic import pin_arithmetic
+
+pin_arithmetic()
+
+from bench.cli import app  # noqa: E402  # imports numpy
 
 if __name__ == "__main__":
     app(prog_name="python -m bench")

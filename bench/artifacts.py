@@ -31,8 +31,13 @@ class Artifacts:
 
     @property
     def provenance(self) -> Path:
-        """What the predictions were made of: data, code, settings, packages, machine."""
+        """What the predictions were made of: data, code, settings, packages, arithmetic."""
         return Path("artifacts/provenance") / f"{self.run}.json"
+
+    @property
+    def machine(self) -> Path:
+        """Which machine trained the run; no output of DVC, since results do not depend on it."""
+        return Path("artifacts/machine") / f"{self.run}.json"
 
     @property
     def checkpoints(self) -> Path:

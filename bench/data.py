@@ -175,6 +175,7 @@ def check_features(path: Path, source: Mapping[str, str], run: str) -> None:
         If it was computed of something else, or is missing or damaged.
     """
     noted, cure = shards.read_notes(path), f"`python -m bench features {run}` computes it anew"
+    noted.pop(shards.ARITHMETIC, None)  # of any arithmetic: what is made of it says so in turn
     if "model" not in noted:
         raise ValueError(f"{path}: does not say what it was computed of; {cure}")
     for key in sorted({*source, *noted}):

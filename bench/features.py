@@ -86,7 +86,7 @@ def features_of_run(run: Run, task: Path, out: Path, jobs: int) -> None:
         for _ in track(finished, f"features {run.name}", len(subjects), done, "subjects"):
             pass
         tables = (shards.read_table(scratch.unit(subject) / "features.parquet", FEATURES) for subject in subjects)
-        schema = FEATURES.with_metadata(source)
+        schema = shards.marked(FEATURES.with_metadata(source), clips)
         scratch.publish({out: lambda path: _publish(path, schema, tables)})
 
 

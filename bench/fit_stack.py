@@ -73,9 +73,7 @@ class StackStep:
         )  # (F, 1, C, 1, 1) each
         parameters = [parameter for model in stack.models for parameter in model.parameters()]
         # every tensor counts its own steps, and one without a gradient is left alone, decay and all
-        self.optimizer = torch.optim.Adam(
-            parameters, lr=settings.lr, weight_decay=settings.weight_decay, fused=device.type in ("cpu", "cuda")
-        )
+        self.optimizer = torch.optim.Adam(parameters, lr=settings.lr, weight_decay=settings.weight_decay, fused=True)
 
     def __call__(self, batch: Tensor, sizes: Sequence[int], valid: Tensor, counts: Tensor) -> Tensor:
         """Train the first folds, one for each entry of ``sizes``; the others stay as they are.

@@ -1,4 +1,4 @@
-"""What a run's predictions were made of, kept beside them: no clock and no names of places, so that it repeats.
+"""What a run's predictions were made of, kept beside them: no clock, no place, no machine, so that it repeats.
 
 The stage `train` writes it when a run is complete, the report prints it. What decides whether kept folds may
 be used again (`bench.run`) is written down as it is: task data, code, settings, packages, device.
@@ -9,17 +9,19 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-__all__ = ["machine", "read_provenance", "write_provenance"]
+from prep.arithmetic import PINS, arithmetic, processor
 
-CPU_INFO = Path("/proc/cpuinfo")
-KEYS = {"command", "run", "settings", "train", "data", "code", "versions", "hardware", "machine"}
+__all__ = ["machine", "read_provenance", "write_machine", "write_provenance"]
+
+KEYS = {"command", "run", "settings", "train", "data", "code", "versions", "hardware", "arithmetic"}
 
 
 def machine(device: str) -> dict[str, str]:
-    """What rounds a result: processor, architecture, system and Python; the card, where it trained.
+    """Which machine this is: processor, system, Python, build of torch; the card, where it trains on one.
 
     Parameters
     ----------
@@ -28,9 +30,10 @@ def machine(device: str) -> dict[str, str]:
     """
     libc = " ".join(platform.libc_ver()).strip()
     found = {
-        "processor": _processor(),
+        "processor": processor().get("model name") or platform.processor() or platform.machine(),
         "system": " ".join(filter(None, (platform.system(), platform.machine(), libc))),
         "python": platform.python_version(),
+        "torch": metadata.version("torch"),
     }
     if device == "cuda":
         import torch
@@ -39,17 +42,12 @@ def machine(device: str) -> dict[str, str]:
     return found
 
 
-def _processor() -> str:
-    """Name of the processor's model; Linux does not give it to `platform`."""
-    if CPU_INFO.is_file():
-        for line in CPU_INFO.read_text(encoding="utf-8", errors="replace").splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() == "model name":
-                return value.strip()
-    return platform.processor() or platform.machine()
+def write_machine(path: Path, device: str) -> None:
+    """Write which machine trained a run as JSON: beside its outputs, and none of them."""
+    path.write_text(json.dumps(machine(device), indent=2) + "\n", encoding="utf-8")
 
 
-def write_provenance(path: Path, run: str, device: str, made_of: Mapping[str, Any]) -> None:
+def write_provenance(path: Path, run: str, made_of: Mapping[str, Any]) -> None:
     """Write a run's provenance as JSON.
 
     Parameters
@@ -58,13 +56,12 @@ def write_provenance(path: Path, run: str, device: str, made_of: Mapping[str, An
         File to write.
     run
         Name of the run.
-    device
-        ``cpu`` or ``cuda``.
     made_of
         ``run``, ``settings``, ``train``, ``data`` (SHA-256 by file read), ``code`` (SHA-256 by file), ``versions``
         (by package) and ``hardware`` (device and precision).
     """
-    content = {"command": f"python -m bench train {run}", **made_of, "machine": machine(device)}
+    pins = PINS if arithmetic() == "pinned" else {}
+    content = {"command": f"python -m bench train {run}", **made_of, "arithmetic": {"mode": arithmetic(), **pins}}
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 

@@ -27,7 +27,7 @@ from bench.folds import leave_one_subject_out
 from bench.params import Run
 from bench.predictions import PREDICTIONS, check_predictions, expected_clips, prediction_rows, read_predictions
 from bench.progress import TrainingProgress
-from bench.provenance import write_provenance
+from bench.provenance import write_machine, write_provenance
 from bench.seeds import seed_of
 from prep import shards
 from prep.scratch import hash_code, hash_file, key_of, open_scratch, versions
@@ -179,13 +179,15 @@ def train_run(run: Run, task: Path, artifacts: Artifacts, jobs: int, folds_per_d
         }
         rows = _predictions(places)
         check_predictions(run.name, rows, tested, len(info.classes), run.train.repetitions)
-        table = pa.Table.from_pylist(rows, schema=PREDICTIONS)
+        read = [task / "clips.parquet", *([features] if features else [])]
+        table = pa.Table.from_pylist(rows, schema=shards.marked(PREDICTIONS, *read))
         scratch.publish(
             {
                 artifacts.predictions: lambda path: shards.write_table(table, path),
                 artifacts.curves: lambda path: _write_curves(places, trainings, path),
-                artifacts.provenance: lambda path: write_provenance(path, run.name, device, made_of),
+                artifacts.provenance: lambda path: write_provenance(path, run.name, made_of),
                 artifacts.checkpoints: lambda path: _copy_checkpoints(places, trainings, path),
+                artifacts.machine: lambda path: write_machine(path, device),
             }
         )
 

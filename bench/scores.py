@@ -19,7 +19,7 @@ from bench.params import RunEntry
 from bench.perception import Drawing, area_mean, mean_images, measure_drawing, order_accuracy
 from bench.predictions import check_predictions, expected_clips, read_predictions
 from bench.protocols import protocol_text
-from prep import images, paths
+from prep import images, paths, shards
 from prep.progress import console
 
 __all__ = ["Score", "changes_of", "clear_unlisted", "score_runs", "with_spread"]
@@ -31,7 +31,8 @@ class Score:
 
     ``by_dataset`` is empty for a task of one data set; a data set that lacks a class is left out of it.
     ``perception`` holds a row for each clip and repetition, with ``order_accuracy``, ``psnr`` and ``ssim``
-    as far as the model ranks frames and draws; it is empty for a model that does neither.
+    as far as the model ranks frames and draws; it is empty for a model that does neither. ``native``: made with
+    arithmetic that was not pinned (`prep.arithmetic`), so that another machine gives other bytes.
     """
 
     run: str
@@ -43,6 +44,7 @@ class Score:
     by_dataset: dict[str, list[Figures]]
     rows: list[dict[str, Any]]
     perception: list[dict[str, Any]] = field(default_factory=list)
+    native: bool = False
 
     @property
     def model(self) -> str:
@@ -176,6 +178,7 @@ def score_runs(runs: dict[str, RunEntry], repetitions: int) -> list[Score]:
                 by_dataset=_by_dataset(rows, datasets, repetitions, info) if len(datasets) > 1 else {},
                 rows=rows,
                 perception=_perception(rows, truths.get(entry.task)),
+                native=shards.is_native(Artifacts(name).predictions),
             )
         )
     return scores

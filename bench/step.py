@@ -170,8 +170,9 @@ class TrainStep:
         if settings.objective == "group_dro":
             assert settings.dro_step is not None
             self.group_dro = GroupDRO(train.subjects, settings.dro_step, device)
+        # fused: the plain one takes MKL's square roots, which differ between processors (`prep.arithmetic`)
         self.optimizer = torch.optim.Adam(
-            model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=device.type == "cuda"
+            model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=True
         )
 
     def __call__(self, batch: Tensor) -> dict[str, Tensor]:

@@ -30,6 +30,7 @@ __all__ = [
     "SYNTHETIC_NOTE",
     "github",
     "perception_text",
+    "native_note",
     "rendered_note",
     "tables_of",
     "write_tables",
@@ -41,6 +42,10 @@ RENDERED_NOTE = "This task is made of rendered faces: its scores say nothing abo
 SYNTHETIC_NOTE = (
     f"{RENDERED_NOTE} It is small, and its difficulty and the settings of cnn3d were chosen on it: differences below "
     "about 0.1 mean little."
+)
+NATIVE_NOTE = (
+    "Made with arithmetic that was not pinned (FDPBENCH_NATIVE, or a processor without AVX2), in part at least; other "
+    "machines will give other values: {}."
 )
 SIMULATED_NOTE = f"**Simulated ({{}}, written by `prep simulate`).** {RENDERED_NOTE}"
 
@@ -107,7 +112,8 @@ def write_tables(
         for table, members in named[name].items():
             suffix = f"-{table}" if table else ""
             cells = table_cells(members, intervals, tests[name, table], LATEX)
-            notes = " ".join(filter(None, (_LATEX_NOTES, rendered_note(tasks[name]).replace("*", "").replace("`", ""))))
+            said = (_LATEX_NOTES, rendered_note(tasks[name]).replace("*", "").replace("`", ""), native_note(members))
+            notes = " ".join(filter(None, said))
             (tables / f"{name}{suffix}.tex").write_text(latex(cells, notes), encoding="utf-8")
     _csv(_per_class(scores), tables / "per_class.csv")
     _csv(_per_subject(scores), tables / "per_subject.csv")
@@ -202,12 +208,18 @@ def rendered_note(info: TaskInfo) -> str:
     return SYNTHETIC_NOTE if info.rendered else ""
 
 
+def native_note(group: list[Score]) -> str:
+    """What to say of runs that other machines will not repeat; empty where there are none."""
+    runs = sorted(score.run for score in group if score.native)
+    return NATIVE_NOTE.format(", ".join(runs)) if runs else ""
+
+
 def _below(group: list[Score], intervals: Mapping[str, Intervals]) -> str:
     """What stands below a task's first table: chance, clips of each data set, resamples that were drawn anew."""
     most = max(group, key=lambda score: (score.clips, score.run))
     levels = chance_levels(most.predicted()[0], len(most.task.classes))
     guesses = (f"{CHANCE[way]}: UF1 {level['uf1']:.3f}, UAR {level['uar']:.3f}" for way, level in levels.items())
-    lines = [f"Chance: {'; '.join(guesses)}."]
+    lines = [f"Chance: {'; '.join(guesses)}.", *filter(None, [native_note(group)])]
     if most.by_dataset:
         found = Counter(row["dataset"] for row in most.rows if row["repetition"] == 0)
         people = {name: len({row["subject"] for row in most.rows if row["dataset"] == name}) for name in found}

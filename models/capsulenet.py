@@ -84,7 +84,7 @@ class CapsuleOutput(ModelOutput):
 def squash(vectors: Tensor) -> Tensor:
     """Keep the direction of vectors (..., D) and bring their length s to s^2 / (1 + s^2), below 1."""
     squares = vectors.square().sum(dim=-1, keepdim=True)
-    return vectors * (squares / (1 + squares) / (squares + EPSILON).sqrt())
+    return vectors * (squares / (1 + squares) * (squares + EPSILON).rsqrt())  # not sqrt: see `prep.arithmetic`
 
 
 def route(votes: Tensor, rounds: int) -> Tensor:
@@ -171,7 +171,7 @@ class CapsuleNet(Classifier):
         capsules = squash(x.permute(0, 2, 3, 1).reshape(len(x), -1, self.sizes.primary))  # (B, I, primary)
         votes = torch.einsum("ijde,bie->bijd", self.weight, capsules)  # (B, I, num_classes, final)
         squares = route(votes, self.routings).square().sum(dim=2)  # (B, num_classes)
-        lengths = (squares + EPSILON).sqrt()
+        lengths = (squares + EPSILON) * (squares + EPSILON).rsqrt()
         return CapsuleOutput(logits=lengths.log(), lengths=lengths)
 
     def loss(self, output: ModelOutput, labels: Tensor, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -95,7 +95,7 @@ class ELRCN(Classifier):
         self.encode = nn.Sequential(
             *stages, nn.Flatten(), nn.Linear(inputs * rows * columns, features), nn.ReLU(), nn.Dropout(dropout)
         )
-        self.recall = nn.LSTM(features, memory, batch_first=True)
+        self.recall = nn.LSTMCell(features, memory)  # nn.LSTM's layer differs between processors: `prep.arithmetic`
         self.classify = nn.Sequential(nn.Linear(memory, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, num_classes))
         channels_last(self)
 
@@ -104,5 +104,8 @@ class ELRCN(Classifier):
         x = enrich(frames, self.grey)  # (B, T, 3 C, H, W)
         x = F.avg_pool2d(x.flatten(0, 1), 2)  # (B T, 3 C, H / 2, W / 2)
         x = self.encode(x).unflatten(0, frames.shape[:2])  # (B, T, features)
-        states, _ = self.recall(x)  # (B, T, memory)
-        return ModelOutput(logits=self.classify(states[:, -1]))
+        state: tuple[Tensor, Tensor] | None = None
+        for features in x.unbind(dim=1):  # (B, features)
+            state = self.recall(features, state)  # twice (B, memory): what it gives, what it keeps
+        assert state is not None
+        return ModelOutput(logits=self.classify(state[0]))

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from prep.arithmetic import unpinned_notice
 from prep.progress import console
 from prep.workers import UnitError, available_cpus, end_with_parent
 
@@ -40,6 +41,8 @@ def command(name: str) -> Iterator[None]:
     fault of the program and shows its traceback.
     """
     end_with_parent(only_under_dvc=True)
+    if notice := unpinned_notice():
+        console.print(f"{name}: {notice}")
     try:
         yield
     except (ValueError, UnitError) as error:

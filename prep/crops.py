@@ -204,7 +204,7 @@ def _collect(release: str, scratch: Scratch, manifest: list[dict[str, Any]], out
     for start in range(0, len(subjects), SUBJECTS_PER_SHARD):
         path = out / f"frames-{start // SUBJECTS_PER_SHARD:03d}.parquet"
         group = subjects[start : start + SUBJECTS_PER_SHARD]
-        shards.write_subjects(path, FRAMES, (subject_table(subject, path.name) for subject in group))
+        shards.write_subjects(path, shards.marked(FRAMES), (subject_table(subject, path.name) for subject in group))
     contents.write_clips(records, out)
     shards.write_table(rejected_table(rejected), out / "rejected.parquet")
     contents.write_sums(out)

@@ -63,7 +63,9 @@ def dynamic_images(name: str, task: TaskParams, out: Path) -> None:
     rejected: list[dict[str, str]] = []
 
     def build(staging: Path) -> None:
-        count = shards.write_subjects(staging / "dynamic.parquet", DYNAMIC, _subjects(task, rejected))
+        places = [paths.aligned(release) for release in task.releases] if task.sampling else []
+        schema = shards.marked(DYNAMIC, *(shard for place in places for shard in shards.frame_shards(place)))
+        count = shards.write_subjects(staging / "dynamic.parquet", schema, _subjects(task, rejected))
         shards.write_table(rejected_table(rejected), staging / "rejected.parquet")
         contents.write_sums(staging)
         if task.sampling is None:

@@ -65,7 +65,7 @@ def flow_of_images(release: str, root: Path, manifest_out: Path, out: Path) -> N
 
     def write_flow(staging: Path) -> None:
         tables = (pa.Table.from_pylist(group, schema=FLOW) for group in rows.values())
-        shards.write_subjects(staging / "flow.parquet", FLOW, tables)
+        shards.write_subjects(staging / "flow.parquet", shards.marked(FLOW), tables)
         contents.write_sums(staging)
 
     with open_scratch(f"flow-images-{release}", "whole") as scratch:

@@ -67,7 +67,8 @@ def flow_of_release(release: str, manifest: list[dict[str, Any]], aligned: Path,
     def build(staging: Path) -> None:
         total = len({row["subject"] for row in manifest})
         tables = track(subjects(), f"flow {release}", total=total, what="subjects")
-        shards.write_subjects(staging / "flow.parquet", FLOW, tables)
+        schema = shards.marked(FLOW, *shards.frame_shards(aligned))
+        shards.write_subjects(staging / "flow.parquet", schema, tables)
         shards.write_table(rejected_table(rejected), staging / "rejected.parquet")
         contents.write_sums(staging)
         estimated = sources.count("estimated")

@@ -27,6 +27,8 @@ from urllib.parse import quote
 
 from filelock import FileLock, Timeout
 
+from prep.arithmetic import arithmetic
+
 __all__ = [
     "Scratch",
     "hash_code",
@@ -184,7 +186,12 @@ def _remove(path: Path) -> None:
 
 
 def key_of(**parts: object) -> str:
-    """Hash named parts (anything JSON can hold) into a short key, independent of their order."""
+    """Hash named parts (anything JSON can hold) into a short key, independent of their order.
+
+    Work under arithmetic that is not pinned has keys of its own.
+    """
+    if arithmetic() != "pinned":
+        parts["arithmetic"] = arithmetic()
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 
@@ -218,8 +225,8 @@ def hash_listing(files: Iterable[Path]) -> str:
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """Installed versions of packages, as part of a key."""
-    return {package: metadata.version(package) for package in packages}
+    """Installed versions of packages, as part of a key; builds of one version (``2.13.0+cpu``) count as the same."""
+    return {package: metadata.version(package).partition("+")[0] for package in packages}
 
 
 def link_tree(source: Path, target: Path) -> None:

@@ -15,9 +15,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from prep.arithmetic import arithmetic
+
 __all__ = [
     "ShardError",
     "frame_shards",
+    "is_native",
+    "marked",
     "read_groups",
     "read_notes",
     "read_rows",
@@ -30,6 +34,8 @@ __all__ = [
 
 # Images are compressed already; a fixed version and codec keep the bytes.
 WRITER: dict[str, Any] = {"version": "2.6", "compression": "zstd", "use_dictionary": False, "write_statistics": True}
+
+ARITHMETIC = "arithmetic"  # key of a note: see `marked`
 
 MAGIC = b"PAR1"  # begins and ends every Parquet file
 
@@ -104,6 +110,30 @@ def read_notes(path: Path) -> dict[str, str]:
     """
     with _open(path) as file:
         return {key.decode(): value.decode() for key, value in (file.schema_arrow.metadata or {}).items()}
+
+
+def is_native(path: Path) -> bool:
+    """Whether a file, or one that it was made of, was written with arithmetic that was not pinned."""
+    return read_notes(path).get(ARITHMETIC) == "native"
+
+
+def marked(schema: pa.Schema, *sources: Path) -> pa.Schema:
+    """Note in a schema that what is written under it is not the same bytes on every machine, where that is so.
+
+    Parameters
+    ----------
+    schema
+        Of the table to write.
+    sources
+        The Parquet files that it is made of: one that carries the note hands it on.
+
+    Returns
+    -------
+    The schema itself where this process and the sources are pinned (`prep.arithmetic`).
+    """
+    if arithmetic() == "pinned" and not any(is_native(path) for path in sources):
+        return schema
+    return schema.with_metadata({**(schema.metadata or {}), ARITHMETIC: "native"})
 
 
 def frame_shards(folder: Path) -> list[Path]:

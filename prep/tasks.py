@@ -68,6 +68,9 @@ def gather_task(name: str, task: TaskParams, out: Path) -> None:
     if task.flow is not None or task.apex:
         flows, apexes, estimated = _load_flows(task)
         inputs |= ({"flow": flows} if task.flow else {}) | ({"apex": apexes} if task.apex else {})
+    read = [paths.dynamic(name) / "dynamic.parquet"] if "frames" in inputs else []
+    if {"flow", "apex"} & set(inputs):
+        read += [paths.flow(release) / "flow.parquet" for release in task.releases]
     class_names = list(task.classes)
 
     def subject_tables() -> Iterator[pa.Table]:
@@ -91,7 +94,7 @@ def gather_task(name: str, task: TaskParams, out: Path) -> None:
             yield pa.Table.from_pylist(rows, schema=TASK)
 
     def build(staging: Path) -> None:
-        shards.write_subjects(staging / "clips.parquet", TASK, subject_tables())
+        shards.write_subjects(staging / "clips.parquet", shards.marked(TASK, *read), subject_tables())
         shards.write_table(rejected_table(rejected), staging / "rejected.parquet")
         kept = shards.read_table(staging / "clips.parquet", TASK).select(["clip_id", "class", "subject"]).to_pylist()
         counts = Counter(row["class"] for row in kept)

@@ -24,14 +24,10 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from prep.arithmetic import ONE_THREAD
 from prep.scratch import Scratch
 
 __all__ = ["Context", "Unit", "UnitError", "available_cpus", "end_with_parent", "run_units"]
-
-# One thread for each worker: one and two threads give different weights and different flow.
-ONE_THREAD = {
-    name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-}
 
 
 class UnitError(RuntimeError):

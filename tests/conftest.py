@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from prep.arithmetic import pin_arithmetic
+
+pin_arithmetic()  # before any import below brings numpy
+
+# ruff: noqa: E402
 import os
 from collections.abc import Callable
 from functools import cache

@@ -132,7 +132,7 @@ def _write_run(run: str, entry: dict[str, Any], rows: list[dict[str, Any]], numb
     }
     path = Artifacts(run).provenance
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_provenance(path, run, "cpu", made_of)
+    write_provenance(path, run, made_of)
 
 
 class Page(HTMLParser):

@@ -24,7 +24,7 @@ from bench.report.leakage import averages, effects, span
 from bench.report.pictures import gallery_of
 from bench.scores import Score
 from bench.standings import LEVEL, SIGNIFICANCE
-from bench.tables import rendered_note
+from bench.tables import native_note, rendered_note
 from prep import paths
 from prep.params import TaskParams
 from prep.scratch import hash_file
@@ -110,6 +110,7 @@ class _Board:
         self.parts = list(dict.fromkeys(part for one in facts for part in one.score.by_dataset))
         self.tables = standings(facts)
         self.chance = chance(facts)
+        self.native = native_note([one.score for one in facts])
 
 
 def _tasks(scores: Sequence[Score]) -> list[str]:
@@ -137,6 +138,7 @@ def _environment() -> Environment:
         "dot": lambda number, departs: _drawn(Estimate(number), departs),
         "drawn": _drawn,
         "level": round(100 * LEVEL),
+        "native_note": native_note,
         "rendered_note": rendered_note,
     }
     return environment
