@@ -26,6 +26,7 @@ __all__ = ["CODE", "PACKAGES", "features_of_run", "features_of_subject"]
 
 # What features depend on, beside models/<model>.py. dvc.yaml lists the same files.
 CODE = (
+    "bench/__main__.py",
     "bench/artifacts.py",
     "bench/data.py",
     "bench/features.py",
@@ -33,6 +34,7 @@ CODE = (
     "bench/protocols.py",
     "models/_estimators.py",
     "models/registry.py",
+    "prep/arithmetic.py",
     "prep/images.py",
     "prep/params.py",
     "prep/paths.py",

@@ -37,6 +37,7 @@ __all__ = ["COMMON_CODE", "train_run"]
 
 # What every run's result depends on, beside models/<model>.py. dvc.yaml lists the same files.
 COMMON_CODE = (
+    "bench/__main__.py",
     "bench/artifacts.py",
     "bench/data.py",
     "bench/fit.py",
@@ -58,6 +59,7 @@ COMMON_CODE = (
     "models/_stacked_layers.py",
     "models/blocks.py",
     "models/registry.py",
+    "prep/arithmetic.py",
     "prep/images.py",
     "prep/params.py",
     "prep/paths.py",

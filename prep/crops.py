@@ -27,7 +27,9 @@ from prep.workers import Context, Unit, run_units
 __all__ = ["CODE", "RejectedClip", "align_release", "aligned_clip"]
 
 CODE = (
+    "prep/__main__.py",
     "prep/align.py",
+    "prep/arithmetic.py",
     "prep/contents.py",
     "prep/crops.py",
     "prep/drift.py",

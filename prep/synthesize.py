@@ -16,6 +16,8 @@ __all__ = ["CODE", "synthesize"]
 
 _SYNTH = Path(__file__).parent / "synth"
 CODE = (
+    "prep/__main__.py",
+    "prep/arithmetic.py",
     "prep/params.py",
     "prep/paths.py",
     "prep/plain_yaml.py",

@@ -112,6 +112,7 @@ def command_imports(command: str) -> set[str]:
 def code_of(stage: dict[str, Any]) -> set[str]:
     """Files of the project that a stage's command imports, however indirectly."""
     starts = {file_of(dotted) for dotted in command_imports(stage["cmd"])} - {None}
+    starts.add(ROOT / stage["cmd"].split()[2] / "__main__.py")
     return set().union(*(closure(start) for start in starts if start is not None and name_of(start) not in PLUMBING))
 
 

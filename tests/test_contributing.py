@@ -69,7 +69,12 @@ def test_the_skeleton_passes_the_conformance_suite(added: Path, tmp_path: Path) 
             arguments["tmp_path"].mkdir()
         function(**arguments)
         ran.add(function.__name__)
-    assert {"test_declaration", "test_wrong_shapes_are_refused", "test_overfits_eight_clips", "test_save_and_load"} <= ran
+    assert {
+        "test_declaration",
+        "test_wrong_shapes_are_refused",
+        "test_overfits_eight_clips",
+        "test_save_and_load",
+    } <= ran
     assert len(ran) >= 10
 
 
