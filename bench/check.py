@@ -153,7 +153,7 @@ def _runs_of(params: dict[str, Any], problems: Problems, whole: bool = True) -> 
                 entries |= run_names({"runs": {}, "feature_runs": {}, key: {name: content}})
             except ParamsError:
                 continue
-    for name, entry in entries.items():
+    for name, entry in entries.items() if whole or (params["options"] and params["tasks"]) else ():
         problems.add(*errors_of_run(name, entry, tasks, params))
     if problems.found:
         return []
@@ -171,8 +171,9 @@ def _tasks(params: dict[str, Any], problems: Problems) -> dict[str, TaskParams]:
             continue
         _check_releases(name, tasks[name], params, problems)
         _check_emotions(name, tasks[name], problems)
-        with problems.gather():
-            check_task(name, tasks[name], section(AlignParams, params["align"], "align"))
+        if tasks[name].landmarks and params["align"]:
+            with problems.gather():
+                check_task(name, tasks[name], section(AlignParams, params["align"], "align"))
     return tasks
 
 
