@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import shutil
@@ -151,7 +152,7 @@ def activated(release: Release, params: Path, file: Path) -> tuple[str, list[str
         for key in needed:
             if key not in (parse_yaml(text, file) or {}):
                 text = append_section(text, section_text(base, key))
-    content = parse_yaml(text, file)
+    content = {key: copy.deepcopy(value) for key, value in parse_yaml(text, file).items()}  # shares nothing by aliases
     listed = "flow_releases" if release.kind == "flow" else "releases"
     if release.name not in content[listed]:
         text = append_to_list(text, listed, release.name)
