@@ -16,6 +16,7 @@ import numpy as np
 from bench.params import (
     ModelSettings,
     Run,
+    RunEntry,
     TrainParams,
     check_model_options,
     errors_of_run,
@@ -121,7 +122,7 @@ def write_weights(runs: list[Run], folder: Path) -> None:
 
 def _sound(content: dict[str, Any]) -> dict[str, Any]:
     """The sections, an empty one in place of each that is missing or of the wrong kind; without names that are none."""
-    sound = {}
+    sound: dict[str, Any] = {}
     for key, kind in SECTION_TYPES.items():
         sound[key] = content[key] if isinstance(content.get(key), kind) else kind()
     for key in NAMED:
@@ -146,7 +147,7 @@ def _runs_of(params: dict[str, Any], problems: Problems, whole: bool = True) -> 
     if params["runs"] or params["feature_runs"] or whole:
         with problems.gather():
             run_names(params)
-    entries = {}
+    entries: dict[str, RunEntry] = {}
     for key in ("runs", "feature_runs"):
         for name, content in params[key].items():  # each by itself: one that cannot be read hides no other
             try:

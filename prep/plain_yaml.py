@@ -83,7 +83,7 @@ class _TooManyValues(Exception):
     """The line in which the limit is passed."""
 
 
-class _Composer(Composer):  # type: ignore[misc]  # ruamel.yaml has no types
+class _Composer(Composer):
     """Stops at `MOST_VALUES`, before the rest of the file is read."""
 
     values = 0

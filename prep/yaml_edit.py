@@ -6,7 +6,7 @@ import io
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
+from ruamel.yaml.nodes import MappingNode, ScalarNode
 
 __all__ = ["append_section", "append_to_list", "append_to_mapping", "section_text"]
 
@@ -57,7 +57,7 @@ def _section(text: str, key: str) -> Any:
     return next(node for name, node in root.value if name.value == key)
 
 
-def _last_line(node: Node) -> int:
+def _last_line(node: Any) -> int:
     """Number of the line, from 0, in which a node's last value ends; block nodes themselves end at the next token."""
     if isinstance(node, ScalarNode) or node.flow_style or not node.value:
         return int(node.end_mark.line)

@@ -317,7 +317,8 @@ def test_every_stage_waits_for_the_check() -> None:
         return {built[path] for path in built for dep in deps if covered(path, [dep]) or covered(dep, [path])}
 
     for name in outs:
-        reached, queue = set(), [name]
+        reached: set[str] = set()
+        queue = [name]
         while queue:
             for earlier in before(queue.pop()) - reached:
                 reached.add(earlier)

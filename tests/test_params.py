@@ -38,7 +38,10 @@ def shipped(name: str) -> dict[str, Any]:
     return content
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in ROOT.glob("params*.yaml")))
+SHIPPED = ["params.yaml", "params.baselines.yaml", "params.full.yaml", "params.smoke.yaml"]  # a user's are others
+
+
+@pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_files_load_and_check(name: str) -> None:
     content = shipped(name)
     runs = load_runs(content)
