@@ -102,7 +102,7 @@ format: install ## let ruff mend what it can
 	ruff format .
 
 build: install ## wheel and source archive in dist/
-	python -m build
+	python -m build --no-isolation
 
 clean: ## remove what can be made again: data, artifacts, scratch, caches, build (not .venv, not results)
 	rm -rf data/manifest data/aligned data/flow data/dynamic data/task data/features data/raw/synthetic \

@@ -13,9 +13,9 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
+from bench.escape import markdown_text, write_csv
 from bench.scores import Score
 from bench.stats import Comparison, compare, figures_of, subject_confusions
 from bench.tables import github
@@ -122,9 +122,9 @@ def averaging_table(scores: Sequence[Score]) -> list[dict[str, str]]:
         pooled, over_present, with_zeros = averages_of(score)
         rows.append(
             {
-                "run": score.run,
-                "task": score.task.task,
-                "protocol": score.protocol,
+                "run": markdown_text(score.run),
+                "task": markdown_text(score.task.task),
+                "protocol": markdown_text(score.protocol),
                 "pooled (reported)": f"{pooled:.3f}",
                 "mean over folds": f"{over_present:.3f}",
                 "absent classes as 0": f"{with_zeros:.3f}",
@@ -175,8 +175,7 @@ def write_audit(scores: Sequence[Score], folder: Path) -> str:
     )
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "audit.md").write_text(text + "\n", encoding="utf-8")
-    frame = pd.DataFrame([_effect_numbers(effect) for effect in effects])
-    frame.to_csv(folder / "audit.csv", index=False, lineterminator="\n", float_format="%.6f")
+    write_csv([_effect_numbers(effect) for effect in effects], folder / "audit.csv")
     _draw(effects, folder / "audit.png")
     return text
 
@@ -210,10 +209,10 @@ def _effect_row(effect: Effect) -> dict[str, str]:
     if found is not None:
         difference += f" [{found.difference.low:+.3f}, {found.difference.high:+.3f}]"
     return {
-        "run": effect.run.run,
-        "departs by": effect.what,
+        "run": markdown_text(effect.run.run),
+        "departs by": markdown_text(effect.what),
         "UF1": f"{effect.figure:.3f}",
-        "honest run": effect.honest.run,
+        "honest run": markdown_text(effect.honest.run),
         "its UF1": f"{effect.figure - effect.inflation:.3f}",
         "difference": difference,
         "p": "other clips" if found is None else f"{found.p_value:.4f}",

@@ -151,7 +151,7 @@ def tables() -> None:
         console.print(f"tables: {len(scores)} runs in {RESULTS / 'tables.md'}")
 
 
-File = Annotated[Path, typer.Argument(help="Predictions: our .parquet, a .csv, or a log of the MEGC2019 challenge.")]
+File = Annotated[Path, typer.Argument(help="Predictions: our Parquet, a CSV file, or a log of released code.")]
 TaskOption = Annotated[
     str | None, typer.Option("--task", help="A task of params.yaml whose clips are predicted (data/task/TASK).")
 ]
@@ -188,11 +188,13 @@ def score(
 ) -> None:
     """Score predictions, ours or anybody's, with intervals over subjects.
 
-    A CSV file needs the columns clip_id (dataset/subject/clip) and y_pred (or pred, predicted, prediction), and may
-    have y_true; classes by name or index. Doubled, unknown, missing or differently labelled clips are refused by
-    name. Examples:
+    A CSV file (comma, semicolon or tab) has the columns clip_id (dataset/subject/clip; or dataset, subject, clip) and
+    y_pred, and may have y_true; classes by name or index. Columns subject, y_true, y_pred alone are enough, without
+    a project: subjects are resampled. Logs are those of the MEGC2019 challenge, or lists 'Predicted' and 'Ground
+    Truth' for each subject. Doubled, unknown, missing or differently labelled clips are refused by name. Examples:
 
         python -m bench score artifacts/predictions/synthetic-fdp.parquet
+        python -m bench score mine.csv
         python -m bench score mine.csv --task casme2_5
         python -m bench score their_log.txt --official combined_3class_gt.csv
     """
@@ -364,6 +366,28 @@ def costs(
         write_costs(measured, model_of, out.with_suffix(".csv"))
         print(text)
         console.print(f"costs: {out} and {out.with_suffix('.csv').name}")
+
+
+@app.command()
+def verify(
+    against: Annotated[
+        str, typer.Option(help="A git revision, or a file like dvc.lock, whose outputs are expected.")
+    ] = "HEAD",
+) -> None:
+    """Compare what this machine made with the committed results: identical, or which stage differs first.
+
+    Looks at the hashes that dvc.lock records of every output, and at results/metrics.json; run it after `dvc repro`
+    (`make verify` does both). The exit code is 1 if an output differs or is missing.
+    """
+    from bench.verify import verify as run
+    from bench.verify import verify_lines
+
+    with command("bench verify"):
+        found = run(against)
+        for line in verify_lines(found, against):
+            output.out(line)
+        if not found.identical:
+            raise typer.Exit(1)
 
 
 @app.command()

@@ -13,13 +13,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import pandas as pd
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.data import ClipSet, load_clips, load_index, load_task_info
+from bench.escape import markdown_text, write_csv
 from bench.params import Run
 from bench.scores import Score
 from bench.step import Standardiser, TrainStep, resolve_device, set_up_torch, to_device
@@ -175,7 +175,8 @@ def costs_table(scores: list[Score], costs: dict[str, Cost]) -> str:
     for score in scores:
         if score.run in costs:
             first.setdefault(score.task.task, costs[score.run])
-        row = {"run": score.run, "task": score.task.task, "sets": score.changes or "-", "protocol": score.protocol}
+        names = {"run": score.run, "task": score.task.task, "sets": score.changes or "-", "protocol": score.protocol}
+        row = {key: markdown_text(name) for key, name in names.items()}
         row |= {label: score.text(FIGURES[label]) for label in ("UF1", "UAR")}
         row |= {label: perception_text(score, label) for label in ("pairs in order", "PSNR, dB", "SSIM")}
         cost = costs.get(score.run)
@@ -207,4 +208,4 @@ def write_costs(costs: list[Cost], models: Mapping[str, str], path: Path) -> Non
         The file.
     """
     rows = [{"run": cost.run, "model": models[cost.run]} | asdict(cost) for cost in costs]
-    pd.DataFrame(rows).to_csv(path, index=False, lineterminator="\n", float_format="%.4f")
+    write_csv(rows, path, "%.4f")

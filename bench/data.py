@@ -88,12 +88,22 @@ class ClipSet:
 
 
 def load_task_info(folder: Path) -> TaskInfo:
-    """Read a task's description."""
+    """Read a task's description.
+
+    Raises
+    ------
+    prep.shards.ShardError
+        If it is missing, or is not what the stage `task` writes.
+    """
     path = folder / "task.json"
     if not path.is_file():
         raise shards.ShardError(f"{path} not found: the task stage has not run; run `dvc repro`")
-    content = json.loads(path.read_text(encoding="utf-8"))
-    return TaskInfo(**(content | {key: tuple(content.get(key, ())) for key in ("classes", "inputs", "simulated")}))
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return TaskInfo(**(content | {key: tuple(content.get(key, ())) for key in ("classes", "inputs", "simulated")}))
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise shards.ShardError(f"{path}: no description of a task ({what}); delete it and run `dvc repro`") from error
 
 
 def load_index(folder: Path) -> list[dict[str, Any]]:

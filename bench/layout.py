@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tabulate import tabulate
 
+from bench.escape import latex_text, markdown_text
 from bench.scores import Score, with_spread
 from bench.standings import AgainstBest, Intervals, best_runs, indistinct
 from bench.stats import Figure
@@ -43,30 +44,19 @@ class Style:
         Format of an interval's two ends, after the figure.
     test_selected
         What follows the name of a run whose epoch was chosen on the test subject.
-    special
-        What stands for characters that the format would take for its own; ``_`` and ``%`` are `latex`'s matter.
+    plain
+        Gives a text of which every character is printed as it is.
     """
 
     best: str
     indistinct: str
     interval: str
     test_selected: str
-    special: Mapping[str, str]
-
-    def plain(self, text: str) -> str:
-        """A text of which every character is printed as it is."""
-        return "".join(self.special.get(char, char) for char in text)
+    plain: Callable[[str], str]
 
 
-MARKDOWN = Style("**{}**", "\N{SUPERSCRIPT EQUALS SIGN}", " [{:.3f}, {:.3f}]", "", {"|": r"\|"})
-LATEX = Style(
-    r"\textbf{{{}}}",
-    "$^{=}$",
-    r" {{\scriptsize [{:.3f}, {:.3f}]}}",
-    r"$^{\dagger}$",
-    {char: "\\" + char for char in "&#${}"}
-    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
-)
+MARKDOWN = Style("**{}**", "\N{SUPERSCRIPT EQUALS SIGN}", " [{:.3f}, {:.3f}]", "", markdown_text)
+LATEX = Style(r"\textbf{{{}}}", "$^{=}$", r" {{\scriptsize [{:.3f}, {:.3f}]}}", r"$^{\dagger}$", latex_text)
 
 
 def table_cells(
@@ -87,11 +77,13 @@ def table_cells(
     """
     datasets = dict.fromkeys(dataset for score in group for dataset in score.by_dataset)
     columns: list[tuple[str, str, str | None]] = [(label, label, None) for label in FIGURES]
-    columns += [(f"{dataset} {label}", label, dataset) for dataset in datasets for label in ("UF1", "UAR")]
+    columns += [(f"{style.plain(dataset)} {label}", label, dataset) for dataset in datasets for label in ("UF1", "UAR")]
     rows = []
     for score in group:
         mark = style.test_selected if score.entry.protocol == "test_selected" else ""
-        rows.append({"run": score.run + mark, "model": style.plain(score.model_text), "protocol": score.protocol})
+        names = {"run": score.run, "model": score.model_text, "protocol": score.protocol}
+        rows.append({key: style.plain(name) for key, name in names.items()})
+        rows[-1]["run"] += mark
     for column, label, dataset in columns:
         figure = FIGURES[label]
         best = best_runs(group, figure, dataset)
@@ -117,19 +109,17 @@ def github(rows: list[dict[str, str]]) -> str:
 
 
 def latex(rows: list[dict[str, str]], notes: str = "") -> str:
-    """Rows of texts as a LaTeX table with booktabs' rules, and notes below it in small print."""
-    rows = [{key: _escaped(value) for key, value in row.items()} for row in rows]
-    headers = [_escaped(key) for key in rows[0]]
-    body = tabulate([list(row.values()) for row in rows], headers, tablefmt="latex_raw", disable_numparse=True)
+    """Rows of texts as a LaTeX table with booktabs' rules, and notes below it in small print.
+
+    Names in them are escaped already (`LATEX`); the sign between a mean and its spread is put into mathematics here.
+    """
+    cells = [[cell.replace(" ± ", r" $\pm$ ") for cell in row.values()] for row in rows]
+    body = tabulate(cells, list(rows[0]), tablefmt="latex_raw", disable_numparse=True)
     rules = iter([r"\toprule", r"\midrule", r"\bottomrule"])
     lines = [next(rules) if line == r"\hline" else line for line in body.splitlines()]
     if notes:
-        lines.append(rf"\par{{\footnotesize {_escaped(notes)}\par}}")
+        lines.append(rf"\par{{\footnotesize {notes}\par}}")
     return "\n".join(lines) + "\n"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("_", r"\_").replace("%", r"\%").replace(" ± ", r" $\pm$ ")
 
 
 def perception_text(score: Score, label: str) -> str:

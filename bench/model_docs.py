@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 
 from bench.costs import multiply_adds
+from bench.escape import csv_name, markdown_text
 from bench.layout import github
 from bench.params import ModelSettings
 from models.registry import create_model, list_models, model_info
@@ -118,8 +119,9 @@ def measured_rows(results: Path) -> list[dict[str, str]]:
                     (path.stem, str(row["model"])),
                     {
                         "model": f"`{row['model']}`",
-                        "task": path.stem + (" (rendered)" if str(row.get("rendered")) == "True" else ""),
-                        "run": str(row["run"]),
+                        "task": markdown_text(path.stem)
+                        + (" (rendered)" if str(row.get("rendered")) == "True" else ""),
+                        "run": markdown_text(csv_name(str(row["run"]))),
                         "UF1": f"{float(row['uf1']):.3f}",
                         "UAR": f"{float(row['uar']):.3f}",
                         "seeds": str(row["repetitions"]),

@@ -1,24 +1,24 @@
-"""Predictions from anywhere: our Parquet files, CSV files, logs of the MEGC2019 challenge.
+"""Predictions from anywhere: our Parquet files, CSV files, logs of released code.
 
-Whatever the file, it is joined by clip with what is known of the clips: a task of this project, the
-challenge's official list, or, for our own files and files that bring their own labels, itself. A clip that
-is doubled, unknown, missing or labelled otherwise is an error that names it.
+Whatever the file, it is joined with what is known of the clips: a task of this project, the MEGC2019 challenge's
+official list, or, where the file brings its own labels, itself. A clip that is doubled, unknown, missing or labelled
+otherwise is an error that names it. A file that names subjects but no clips is scored over subjects, after its labels
+of each subject were compared with the known ones.
 """
 
 from __future__ import annotations
 
-import csv
-import re
-from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from bench.data import load_index, load_task_info
-from bench.predictions import read_predictions
+from bench.outside_csv import csv_rows, first_line_splits, looks_like_csv
+from bench.outside_join import Known, Said, join
+from bench.outside_keys import Finder
+from bench.outside_logs import LoggedClip, clip_log, looks_like_clip_log, looks_like_subject_log, subject_log
+from bench.outside_text import MAX_CLASSES, OutsideError, Row, check_count, read_text
+from bench.predictions import check_row, read_predictions
 from prep import paths
 from prep.releases.megc2019_flow import EMOTIONS, composite_key, official_labels
 
@@ -26,51 +26,7 @@ __all__ = ["Known", "OutsideError", "Said", "known_of_official_list", "known_of_
 
 Order = Literal["gt-pred", "pred-gt"]
 
-# Names under which the columns of a CSV file are seen, in lower case.
-CLIP = ("clip_id", "clip", "filename")
-PREDICTED = ("y_pred", "prediction", "predicted", "pred")
-TRUE = ("y_true", "label", "truth", "gt", "true")
-
-HEAD = re.compile(r"(casme2|smic|samm)[ \t]+(\S+)")
-
-
-class OutsideError(ValueError):
-    """A file of predictions cannot be scored; the message names file, line and clip."""
-
-
-@dataclass(frozen=True)
-class Known:
-    """What is known of the clips that are to be predicted: data set, subject and label of each, and the classes."""
-
-    name: str
-    classes: tuple[str, ...]
-    clips: dict[str, tuple[str, str, int]]
-
-
-@dataclass(frozen=True)
-class Said:
-    """Predictions joined with what is known, clips in sorted order.
-
-    Attributes
-    ----------
-    clip_ids, datasets, subjects
-        Of each of N clips.
-    y_true
-        (N,).
-    y_pred
-        (R, N) for R repetitions.
-    notes
-        What the reader found out by itself, such as the column order of a log.
-    """
-
-    name: str
-    classes: tuple[str, ...]
-    clip_ids: tuple[str, ...]
-    datasets: tuple[str, ...]
-    subjects: tuple[str, ...]
-    y_true: NDArray[np.int64]
-    y_pred: NDArray[np.int64]
-    notes: tuple[str, ...] = ()
+PARQUET = b"PAR1"
 
 
 def known_of_task(task: str) -> Known:
@@ -92,13 +48,14 @@ def read_said(path: Path, known: Known | None = None, order: Order | None = None
     Parameters
     ----------
     path
-        ``.parquet`` as `bench train` writes it; ``.csv`` with a column for the clip, one for the
-        prediction and maybe one for the label (names or indices of classes); anything else is read as a
-        log of the MEGC2019 challenge: a line ``casme2 sub01``, then ``clip gt pred`` for each of its clips.
+        A file of one of these forms, told by its content and not by its name: Parquet as `bench train` writes it;
+        CSV with a column for the prediction, one or three for the clip or one for the subject, and maybe one for the
+        label (names or indices of classes); a log of the MEGC2019 challenge (a line ``casme2 sub01``, then
+        ``clip gt pred`` for each of its clips); a log with lists for each subject (`bench.outside_logs`).
     known
-        What is known of the clips. Needed for a CSV file, and for a log unless ``order`` is given.
+        What is known of the clips. Without it the file's own labels stand.
     order
-        Which of a log's two columns is the label. If not given, the order whose labels are the known ones.
+        Which of a challenge log's two columns is the label. If not given, the order whose labels are the known ones.
 
     Raises
     ------
@@ -107,17 +64,25 @@ def read_said(path: Path, known: Known | None = None, order: Order | None = None
     """
     if not path.is_file():
         raise OutsideError(f"{path}: no such file")
-    if path.suffix == ".parquet":
+    if path.suffix == ".parquet" or _begins_as_parquet(path):
         return _own(path, known)
-    notes: list[str] = []
-    if path.suffix.lower() == ".csv":
-        if known is None:
-            raise OutsideError(f"{path}: say what its clips are: --task NAME, or --official LIST for MEGC2019")
-        rows = _csv_rows(path, known)
-    else:
-        rows = _log_rows(path, known, order, notes)
-        known = known or _known_of_log(path, rows)
-    return _join(path, [rows], known, tuple(notes))
+    text, notes = read_text(path), list[str]()
+    if not text.strip():
+        raise OutsideError(f"{path}: the file is empty")
+    if looks_like_csv(text):
+        return join(path, [csv_rows(path, text)], known, notes)
+    if looks_like_clip_log(text):
+        logged = clip_log(path, text)
+        rows = _ordered(path, logged, known, order, notes)
+        return join(path, [rows], known, notes, classes=tuple(EMOTIONS.values()))
+    if looks_like_subject_log(text):
+        return join(path, [subject_log(path, text, notes)], known, notes)
+    if first_line_splits(text):
+        csv_rows(path, text)  # says which column is missing
+    raise OutsideError(
+        f"{path}: neither a CSV file with a header (clip_id, y_pred) nor a log: no line such as 'casme2 sub01' with "
+        "lines 'clip gt pred' below it, none such as 'Subject: 006'"
+    )
 
 
 def write_megc_log(said: Said, repetition: int, path: Path) -> None:
@@ -126,8 +91,10 @@ def write_megc_log(said: Said, repetition: int, path: Path) -> None:
     Raises
     ------
     OutsideError
-        If the clips are not those of MEGC2019's data sets, or there is no such repetition.
+        If the clips are not named, or not those of MEGC2019's data sets, or there is no such repetition.
     """
+    if not said.named:
+        raise OutsideError(f"{said.name}: the file does not name its clips: no log of them can be written")
     if not 0 <= repetition < len(said.y_pred):
         raise OutsideError(f"{said.name} has repetitions 0 to {len(said.y_pred) - 1}, not {repetition}")
     lines: list[str] = []
@@ -145,163 +112,71 @@ def write_megc_log(said: Said, repetition: int, path: Path) -> None:
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-@dataclass(frozen=True)
-class _Row:
-    where: str
-    clip_id: str
-    predicted: int
-    true: int | None
+def _begins_as_parquet(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(PARQUET)) == PARQUET
 
 
 def _own(path: Path, known: Known | None) -> Said:
     rows = read_predictions(path)
-    repetitions = sorted({row["repetition"] for row in rows})
     if not rows:
         raise OutsideError(f"{path}: no predictions")
-    if known is None:
-        count = len(rows[0]["scores"])
-        clips = {row["clip_id"]: (row["dataset"], row["subject"], row["y_true"]) for row in rows}
-        known = Known(path.name, tuple(f"class {k}" for k in range(count)), clips)
-    parts = [
-        [
-            _Row(f"repetition {k}", row["clip_id"], row["y_pred"], row["y_true"])
-            for row in rows
-            if row["repetition"] == k
-        ]
-        for k in repetitions
-    ]
-    return _join(path, parts, known, ())
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise OutsideError(f"{path}: not a text file in UTF-8 ({error})") from error
-
-
-def _csv_rows(path: Path, known: Known) -> list[_Row]:
-    reader = csv.DictReader(_lines(path))
-    found = {name.strip().lower(): name for name in reader.fieldnames or () if name}
-
-    def column(names: tuple[str, ...]) -> str | None:
-        return next((found[name] for name in names if name in found), None)
-
-    clip, predicted, true = column(CLIP), column(PREDICTED), column(TRUE)
-    if clip is None or predicted is None:
-        raise OutsideError(
-            f"{path}: expected a column {CLIP[0]} (dataset/subject/clip) and a column {PREDICTED[0]}; "
-            f"it has {', '.join(found) or 'none'}"
-        )
-
-    def label(row: dict[str, str], name: str, where: str) -> int:
-        text = (row[name] or "").strip()
-        if text in known.classes:
-            return known.classes.index(text)
-        if text.isdigit() and int(text) < len(known.classes):
-            return int(text)
-        raise OutsideError(f"{path}, {where}: {name} {text!r} is no class; classes: {', '.join(known.classes)}")
-
-    rows = []
-    for number, row in enumerate(reader, start=2):
-        where = f"line {number}"
-        rows.append(
-            _Row(
-                where,
-                (row[clip] or "").strip(),
-                label(row, predicted, where),
-                label(row, true, where) if true else None,
-            )
-        )
-    return rows
-
-
-def _log_rows(path: Path, known: Known | None, order: Order | None, notes: list[str]) -> list[_Row]:
-    found: list[tuple[str, str, int, int]] = []
-    head: tuple[str, str] | None = None
-    for number, line in enumerate(_lines(path), start=1):
-        where, words = f"line {number}", line.split()
-        match = HEAD.fullmatch(line.strip())
-        if match:
-            head = (match.group(1), match.group(2))
-        elif len(words) == 3 and head is not None and all(word in EMOTIONS for word in words[1:]):
-            key = composite_key(head[1], words[0], head[0])
-            if key is None:
-                raise OutsideError(f"{path}, {where}: {' '.join(head)} {words[0]} is no clip of MEGC2019")
-            found.append((where, "/".join(key), int(words[1]), int(words[2])))
-        elif words:
+    count = len(rows[0]["scores"])
+    check_count(path, count, MAX_CLASSES, "classes")
+    clips: dict[str, tuple[str, str, int]] = {}
+    for row in rows:
+        check_row(f"{path}, repetition {row['repetition']}, clip {row['clip_id']}", row, count)
+        clip = row["dataset"], row["subject"], row["y_true"]
+        if clips.setdefault(row["clip_id"], clip) != clip:
             raise OutsideError(
-                f"{path}, {where}: {line!r}; expected a line such as 'casme2 sub01', then lines 'clip gt pred' "
-                "with labels 0, 1, 2"
+                f"{path}: {row['clip_id']} is {clip} and {clips[row['clip_id']]} (data set, subject, label)"
             )
+    if known is None:
+        known = Known(path.name, tuple(f"class {k}" for k in range(count)), clips)
+    parts: dict[int, list[Row]] = {row["repetition"]: [] for row in sorted(rows, key=lambda row: row["repetition"])}
+    for row in rows:
+        where = f"repetition {row['repetition']}"
+        one = Row(where, None, None, row["clip_id"], str(row["y_pred"]), str(row["y_true"]))
+        parts[row["repetition"]].append(one)
+    return join(path, list(parts.values()), known, [], indices=True)
+
+
+def _ordered(
+    path: Path, logged: Sequence[LoggedClip], known: Known | None, order: Order | None, notes: list[str]
+) -> list[Row]:
+    """Rows of a challenge log, whose label is one of two columns."""
     if order is None:
-        order = _order_of(path, found, known)
+        order = _order_of(path, logged, known)
         notes.append(f"columns found to be clip, {', '.join(order.split('-'))}: these labels are the known ones")
-    first_is_true = order == "gt-pred"
-    return [_Row(w, clip, b if first_is_true else a, a if first_is_true else b) for w, clip, a, b in found]
+    true = 0 if order == "gt-pred" else 1
+    return [
+        Row(one.where, one.dataset, one.subject, one.clip, one.columns[1 - true], one.columns[true]) for one in logged
+    ]
 
 
-def _order_of(path: Path, found: list[tuple[str, str, int, int]], known: Known | None) -> Order:
+def _order_of(path: Path, logged: Sequence[LoggedClip], known: Known | None) -> Order:
     if known is None:
         raise OutsideError(
             f"{path}: a log does not say which column is the label; give --official LIST or --task NAME, "
             "or --order gt-pred or pred-gt"
         )
+    finder = Finder({clip: subject for clip, (_, subject, _) in known.clips.items()})
+    labels = [
+        (str(known.clips[clip][2]), one.columns)
+        for one in logged
+        if (clip := finder.clip(one.dataset, one.subject, one.clip, f"{path}, {one.where}")) is not None
+    ]
     wrong = {
-        "gt-pred": [row for row in found if row[1] in known.clips and known.clips[row[1]][2] != row[2]],
-        "pred-gt": [row for row in found if row[1] in known.clips and known.clips[row[1]][2] != row[3]],
+        "gt-pred": sum(label != columns[0] for label, columns in labels),
+        "pred-gt": sum(label != columns[1] for label, columns in labels),
     }
-    fitting = [order for order, rows in wrong.items() if not rows]
-    if len(fitting) != 1:
-        counts = ", ".join(f"{len(rows)} labels differ as {order}" for order, rows in wrong.items())
-        reason = (
-            "both columns are the labels" if fitting else f"neither column holds the labels of {known.name} ({counts})"
+    fitting = [order for order, count in wrong.items() if not count]
+    if not fitting:
+        counts = ", ".join(f"{count} labels differ as {order}" for order, count in wrong.items())
+        raise OutsideError(
+            f"{path}: neither column holds the labels of {known.name} ({counts}); give --order if you know it"
         )
-        raise OutsideError(f"{path}: {reason}; give --order if you know it")
-    return "gt-pred" if fitting[0] == "gt-pred" else "pred-gt"
-
-
-def _known_of_log(path: Path, rows: list[_Row]) -> Known:
-    clips = {}
-    for row in rows:
-        dataset, subject, _ = row.clip_id.split("/")
-        assert row.true is not None  # a log has both columns
-        clips[row.clip_id] = (dataset, f"{dataset}/{subject}", row.true)
-    return Known(path.name, tuple(EMOTIONS.values()), clips)
-
-
-def _join(path: Path, repetitions: list[list[_Row]], known: Known, notes: tuple[str, ...]) -> Said:
-    order = sorted(known.clips)
-    said = []
-    for rows in repetitions:
-        for clip_id, count in Counter(row.clip_id for row in rows).items():
-            if count > 1:
-                raise OutsideError(f"{path}: {clip_id} is predicted {count} times")
-        for row in rows:
-            if row.clip_id not in known.clips:
-                raise OutsideError(f"{path}, {row.where}: {row.clip_id!r} is no clip of {known.name}")
-            label = known.clips[row.clip_id][2]
-            if row.true is not None and row.true != label:
-                raise OutsideError(
-                    f"{path}, {row.where}: {row.clip_id} is labelled {row.true}, in {known.name} {label}"
-                )
-        predicted = {row.clip_id: row.predicted for row in rows}
-        missing = [clip_id for clip_id in order if clip_id not in predicted]
-        if missing:
-            raise OutsideError(
-                f"{path}: {len(missing)} of {len(order)} clips of {known.name} are not predicted, first {missing[0]}"
-            )
-        said.append([predicted[clip_id] for clip_id in order])
-    return Said(
-        name=path.stem,
-        classes=known.classes,
-        clip_ids=tuple(order),
-        datasets=tuple(known.clips[clip_id][0] for clip_id in order),
-        subjects=tuple(known.clips[clip_id][1] for clip_id in order),
-        y_true=np.array([known.clips[clip_id][2] for clip_id in order], dtype=np.int64),
-        y_pred=np.array(said, dtype=np.int64),
-        notes=notes,
-    )
+    return "gt-pred" if "gt-pred" in fitting else "pred-gt"  # where both fit, the columns are equal
 
 
 def as_dict(said: Said) -> dict[str, Any]:
@@ -312,5 +187,6 @@ def as_dict(said: Said) -> dict[str, Any]:
         "subjects": len(set(said.subjects)),
         "repetitions": len(said.y_pred),
         "classes": list(said.classes),
+        "clips_named": said.named,
         "notes": list(said.notes),
     }

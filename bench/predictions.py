@@ -18,6 +18,7 @@ __all__ = [
     "Prediction",
     "PredictionError",
     "check_predictions",
+    "check_row",
     "prediction_rows",
     "read_predictions",
     "expected_clips",
@@ -40,6 +41,14 @@ PREDICTIONS = pa.schema(
         ("drawn", pa.binary()),  # grey PNG: the dynamic image it draws; null where it draws none
     ]
 )
+
+
+# Columns that may be null; every other value of a row is there.
+MAY_BE_NULL = {"epoch", "rank_scores", "drawn"}
+
+# Beyond any run (DFME with ten repetitions has 75,000 rows): what is larger is another file, or made to exhaust memory.
+MAX_ROWS = 1_000_000
+MAX_UNPACKED = 4 * 2**30
 
 
 @dataclass(frozen=True)
@@ -131,9 +140,31 @@ def prediction_rows(
 
 
 def read_predictions(path: Path) -> list[dict[str, Any]]:
-    """Read the predictions of a run."""
-    rows: list[dict[str, Any]] = shards.read_table(path, PREDICTIONS).to_pylist()
-    return rows
+    """Read the predictions of a run.
+
+    Raises
+    ------
+    PredictionError
+        If the file is larger than any run's, or a value that every row has is null.
+    prep.shards.ShardError
+        If it is missing or damaged, or has other columns.
+    """
+    rows, unpacked = shards.size_of(path)
+    if rows > MAX_ROWS or unpacked > MAX_UNPACKED:
+        raise PredictionError(
+            f"{path}: {rows:,} rows, {unpacked / 2**20:,.0f} MiB unpacked; predictions may have {MAX_ROWS:,} rows, "
+            f"{MAX_UNPACKED // 2**20:,} MiB"
+        )
+    table = shards.read_table(path, PREDICTIONS)
+    for name in table.column_names:
+        column = table.column(name).combine_chunks()
+        if name not in MAY_BE_NULL and column.null_count:
+            row = column.is_null().index(True).as_py()
+            raise PredictionError(f"{path}: {name} of row {row} (counted from 0) is null; every prediction has one")
+    if table.column("scores").combine_chunks().flatten().null_count:
+        raise PredictionError(f"{path}: a score is null; a prediction has one number for each class")
+    result: list[dict[str, Any]] = table.to_pylist()
+    return result
 
 
 def expected_clips(run: str, untested: list[str], clips: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -199,11 +230,7 @@ def check_predictions(
             )
         if row["subject"] != clip["subject"] or row["fold"] != clip["subject"]:
             raise PredictionError(f"{where}: predicted in another fold than its subject's, {clip['subject']}")
-        scores = np.array(row["scores"], dtype=np.float64)
-        if scores.shape != (classes,) or not np.isfinite(scores).all():
-            raise PredictionError(f"{where}: scores {row['scores']}, expected {classes} numbers")
-        if row["y_pred"] != int(scores.argmax()):
-            raise PredictionError(f"{where}: y_pred {row['y_pred']} is not the class of the highest score")
+        check_row(where, row, classes)
     counts = Counter((row["repetition"], row["clip_id"]) for row in rows)
     for repetition in range(repetitions):
         lost = {clip["subject"] for clip in clips if not counts[repetition, clip["clip_id"]]}
@@ -214,3 +241,29 @@ def check_predictions(
     for (repetition, clip_id), count in counts.items():
         if count > 1 or not 0 <= repetition < repetitions:
             raise PredictionError(f"{run}: {clip_id} stands {count} times in repetition {repetition} of {repetitions}")
+
+
+def check_row(where: str, row: dict[str, Any], classes: int) -> None:
+    """Check that a prediction has a finite score for each class and is the class of the highest.
+
+    Parameters
+    ----------
+    where
+        Names run and clip, for messages.
+    row
+        From `read_predictions`.
+    classes
+        Number of classes.
+
+    Raises
+    ------
+    PredictionError
+        If it is not so, or the true class is none of them.
+    """
+    scores = np.array(row["scores"], dtype=np.float64)
+    if scores.shape != (classes,) or not classes or not np.isfinite(scores).all():
+        raise PredictionError(f"{where}: scores {row['scores']}, expected {classes or 'at least one'} numbers")
+    if row["y_pred"] != int(scores.argmax()):
+        raise PredictionError(f"{where}: y_pred {row['y_pred']} is not the class of the highest score")
+    if not 0 <= row["y_true"] < classes:
+        raise PredictionError(f"{where}: y_true {row['y_true']}, expected 0 to {classes - 1}")

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
+from bench.escape import markdown_text
 from bench.layout import github
 from bench.scores import Score
 from bench.standings import Intervals
@@ -46,8 +47,19 @@ class Published(Section):
     metric: Literal["uf1", "uar"]
     value: float = Field(gt=0, lt=1)
     protocol: str = Field(pattern="^(honest|test_selected|unknown)$", description="who chose the epoch")
+    protocol_known_by: Literal["paper", "code", "author's words", "comments", "unknown"] = Field(
+        description="what says so: the paper, the released code, its author elsewhere, comments beside the figure"
+    )
     source: str = Field(min_length=1, description="the paper, or whose repository")
     note: str = Field(description="what else is to be known of the figure; may be empty")
+
+    @model_validator(mode="after")
+    def _known_somehow(self) -> Published:
+        if (self.protocol == "unknown") != (self.protocol_known_by == "unknown"):
+            raise ValueError(
+                f"protocol {self.protocol} cannot be known by {self.protocol_known_by}: both are unknown, or neither"
+            )
+        return self
 
 
 @dataclass(frozen=True)
@@ -73,17 +85,20 @@ def read_published(path: Path) -> list[Published]:
     Raises
     ------
     PublishedError
-        If the file is missing, its columns are others, a line's task, metric, protocol or value is not valid, or a
-        figure is there twice.
+        If the file is missing or no CSV file, its columns are others, a line's task, metric, protocol, how it is known
+        or value is not valid, or a figure is there twice.
     """
     if not path.is_file():
         raise PublishedError(f"{path} not found: it is part of the project; `git checkout {path}` brings it back")
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        columns = list(Published.model_fields)
-        if reader.fieldnames != columns:
-            raise PublishedError(f"{path}: expected the columns {','.join(columns)}, found {reader.fieldnames}")
-        lines = [(reader.line_num, row) for row in reader]
+    columns = list(Published.model_fields)
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            if reader.fieldnames != columns:
+                raise PublishedError(f"{path}: expected the columns {','.join(columns)}, found {reader.fieldnames}")
+            lines = [(reader.line_num, row) for row in reader]
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise PublishedError(f"{path}: not a CSV file in UTF-8 ({error})") from error
     found: dict[tuple[str, ...], int] = {}
     result = []
     for number, row in lines:
@@ -98,12 +113,11 @@ def read_published(path: Path) -> list[Published]:
             line = Published.model_validate(row | {"value": value})
         except ValidationError as error:
             problem = error.errors()[0]
-            raise PublishedError(
-                f"{where}: {problem['loc'][0]} {problem['input']!r} is not valid: {problem['msg']}"
-            ) from None
+            what = f"{problem['loc'][0]} {problem['input']!r} is not valid: " if problem["loc"] else ""
+            raise PublishedError(f"{where}: {what}{problem['msg']}") from None
         if line.task not in CLASS_MAPS:
             raise PublishedError(f"{where}: no task {line.task!r}; tasks: {', '.join(CLASS_MAPS)}")
-        key = (line.task, line.part, line.model, line.metric, line.source)
+        key = (line.task, line.part, line.model, line.metric, line.source, line.protocol)
         if key in found:
             raise PublishedError(f"{where}: the same figure as in line {found[key]}, of the same source")
         found[key] = number
@@ -181,14 +195,15 @@ def published_text(task: str, group: Sequence[Score], published: Sequence[Publis
         "Published figures beside those measured here; difference: measured minus published, with the 95% interval of "
         "the measured one\n(the published one's own uncertainty is not known). Source: the model's paper; a figure "
         "that others reported of it is noted so in\n`results/published.csv`. Protocol `unknown`: who chose the epoch "
-        "is not said, or was not found."
+        "is not said, or was not found;\nelse what says so is beside it: the paper, the code, the author's words, or "
+        "comments beside the figure."
     ]
     if missing:
-        here = ", ".join(f"{name} ({count} clips)" for name, count in sorted(counts.items()))
+        here = ", ".join(f"{markdown_text(name)} ({count} clips)" for name, count in sorted(counts.items()))
         notes.append(
             f"**Not the published protocol**: a published figure of one data set comes from a model trained on all of "
-            f"{', '.join(sorted({*missing, *counts}))};\nhere were {here} alone. Figures over all clips have nothing "
-            f"beside them."
+            f"{markdown_text(', '.join(sorted({*missing, *counts})))};\nhere were {here} alone. Figures over all clips "
+            "have nothing beside them."
         )
     whole = COMPOSITE if published[0].task == "megc2019" else {}
     partial = [
@@ -197,7 +212,7 @@ def published_text(task: str, group: Sequence[Score], published: Sequence[Publis
     if partial:
         notes.append(f"**Not all clips**: {', '.join(partial)}. Published figures are of all.")
     rows = _rows(published, pairs, sources)
-    numbered = "\n".join(f"{number}. {source}" for number, source in enumerate(sources, start=1))
+    numbered = "\n".join(f"{number}. {markdown_text(source)}" for number, source in enumerate(sources, start=1))
     return "\n\n".join([f"### {task}: published figures", *notes, github(rows), numbered])
 
 
@@ -205,10 +220,9 @@ def _rows(published: Sequence[Published], pairs: Sequence[Beside], sources: list
     rows: dict[tuple[str, ...], dict[str, str]] = {}
     for pair in pairs:
         line = pair.published
-        row = rows.setdefault(
-            (line.model, line.source, pair.run, line.part), _head(line, sources) | {"run": pair.run} | _columns()
-        )
-        row["its protocol"] = pair.protocol
+        key = (line.model, line.source, line.protocol, pair.run, line.part)
+        row = rows.setdefault(key, _head(line, sources) | {"run": markdown_text(pair.run)} | _columns())
+        row["its protocol"] = markdown_text(pair.protocol)
         name = "UF1" if line.metric == "uf1" else "UAR"
         row[f"published {name}"] = f"{line.value:.4f}"
         ends = "" if pair.low is None or pair.high is None else f" [{pair.low:+.3f}, {pair.high:+.3f}]"
@@ -217,14 +231,18 @@ def _rows(published: Sequence[Published], pairs: Sequence[Beside], sources: list
     compared = {(pair.published.model, pair.published.part) for pair in pairs}
     for line in published:
         if not line.part and (line.model, line.part) not in compared:
-            row = rows.setdefault((line.model, line.source), _head(line, sources) | {"run": "-"} | _columns())
+            row = rows.setdefault(
+                (line.model, line.source, line.protocol), _head(line, sources) | {"run": "-"} | _columns()
+            )
             row["published UF1" if line.metric == "uf1" else "published UAR"] = f"{line.value:.4f}"
     return list(rows.values())
 
 
 def _head(line: Published, sources: list[str]) -> dict[str, str]:
     number = str(sources.index(line.source) + 1)
-    return {"model": line.model, "source": number, "protocol": line.protocol, "clips": line.part or "all"}
+    known_by = "-" if line.protocol == "unknown" else line.protocol_known_by
+    head = {"model": line.model, "source": number, "protocol": line.protocol, "known by": known_by}
+    return head | {"clips": line.part or "all"}
 
 
 def _columns() -> dict[str, str]:
@@ -238,6 +256,7 @@ def beside_numbers(task: str, pairs: Sequence[Beside]) -> list[dict[str, Any]]:
         {"task": task, "run": pair.run, "protocol": pair.protocol}
         | {key: getattr(pair.published, key) for key in ("model", "part", "metric")}
         | {"published": pair.published.value, "published_protocol": pair.published.protocol}
+        | {"protocol_known_by": pair.published.protocol_known_by}
         | {"measured": pair.measured, "difference": pair.difference, "low": pair.low, "high": pair.high}
         | {"source": pair.published.source}
         for pair in pairs

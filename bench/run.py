@@ -60,6 +60,7 @@ COMMON_CODE = (
     "models/blocks.py",
     "models/registry.py",
     "prep/arithmetic.py",
+    "prep/image_checks.py",
     "prep/images.py",
     "prep/params.py",
     "prep/paths.py",

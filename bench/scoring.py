@@ -12,7 +12,17 @@ import numpy as np
 from tabulate import tabulate
 
 from bench.outside import OutsideError, Said, as_dict
-from bench.stats import FIGURES, Comparison, Figure, Interval, StatsError, compare, holm, intervals, subject_confusions
+from bench.stats import (
+    FIGURES,
+    Comparison,
+    Figure,
+    StatsError,
+    compare,
+    figures_of,
+    holm,
+    intervals,
+    subject_confusions,
+)
 from bench.tables import FIGURES as COLUMNS
 
 __all__ = ["compare_said", "comparison_lines", "score_lines", "score_said"]
@@ -34,16 +44,21 @@ def score_said(said: Said, level: float = 0.95, resamples: int = 2000) -> dict[s
     Returns
     -------
     What `bench.outside.as_dict` tells, and ``figures``: for ``all`` and each data set a mapping from figure
-    to its interval, or to a text that says why it is not defined there.
+    to its interval, or a text that says why it is not defined there. Where the figure is defined but its interval is
+    not, as with one subject, the ends are None and ``no_interval`` says why.
     """
     figures: dict[str, Any] = {}
     for part in _parts(said):
         try:
             confusions = _confusions(said, part)
+        except StatsError as error:
+            figures[part] = str(error)
+            continue
+        try:
             found = intervals(confusions, level=level, resamples=resamples)
             figures[part] = {figure: asdict(one) for figure, one in found.items()}
         except StatsError as error:
-            figures[part] = str(error)
+            figures[part] = {figure: _without_interval(confusions, figure, level, str(error)) for figure in FIGURES}
     return as_dict(said) | {"level": level, "figures": figures}
 
 
@@ -59,8 +74,11 @@ def score_lines(report: dict[str, Any]) -> list[str]:
         rows.append([part, *(_text(figures[figure]) for figure in FIGURES), first["clips"], first["subjects"]])
     headers = ["", *(NAMES[figure] for figure in FIGURES), "clips", "subjects"]
     lines += tabulate(rows, headers=headers, disable_numparse=True).splitlines()
+    for part, figures in report["figures"].items():
+        if isinstance(figures, dict) and (reason := figures[FIGURES[0]].get("no_interval")):
+            lines.append(f"{part}: no interval: {reason}")
     pooled = report["figures"][POOLED]
-    if isinstance(pooled, dict):
+    if isinstance(pooled, dict) and "no_interval" not in pooled[FIGURES[0]]:
         redrawn = max(figure["redrawn"] for figure in pooled.values())
         lines.append(
             f"{report['name']}: {100 * report['level']:.0f}% intervals (BCa) of a bootstrap over subjects"
@@ -81,11 +99,19 @@ def compare_said(first: Said, second: Said, level: float = 0.95, resamples: int 
     Raises
     ------
     OutsideError
-        If the two are not of the same clips, subjects and labels; the first clip that differs is named.
+        If the two are not of the same clips, subjects, labels and number of classes; the first clip that differs is
+        named. Where one of them does not name its clips, subjects and labels alone are compared.
     """
-    for a, b in zip(_rows(first), _rows(second), strict=False):
+    if len(first.classes) != len(second.classes):
+        raise OutsideError(
+            f"{first.name} has {len(first.classes)} classes ({', '.join(first.classes)}), {second.name} "
+            f"{len(second.classes)} ({', '.join(second.classes)})"
+        )
+    named = first.named and second.named
+    for a, b in zip(_rows(first, named), _rows(second, named), strict=False):
         if a != b:
-            raise OutsideError(f"{first.name} has {a}, where {second.name} has {b} (clip, subject, label)")
+            what = "clip, subject, label" if named else "subject, label"
+            raise OutsideError(f"{first.name} has {a}, where {second.name} has {b} ({what})")
     if len(first.clip_ids) != len(second.clip_ids):
         raise OutsideError(f"{first.name} has {len(first.clip_ids)} clips, {second.name} {len(second.clip_ids)}")
     found: dict[tuple[str, Figure], Comparison] = {}
@@ -142,10 +168,31 @@ def _confusions(said: Said, part: str) -> Any:
     return subject_confusions(said.y_true[chosen], said.y_pred[:, chosen], subjects, len(said.classes))
 
 
-def _rows(said: Said) -> list[tuple[str, str, int]]:
-    return [(a, b, int(c)) for a, b, c in zip(said.clip_ids, said.subjects, said.y_true, strict=True)]
+def _rows(said: Said, named: bool) -> list[tuple[str, str, int] | tuple[str, int]]:
+    """What two sets of predictions must share: clip, subject and label, or, of clips without names, the last two."""
+    if named:
+        return [(a, b, int(c)) for a, b, c in zip(said.clip_ids, said.subjects, said.y_true, strict=True)]
+    return [*sorted((subject, int(label)) for subject, label in zip(said.subjects, said.y_true, strict=True))]
+
+
+def _without_interval(confusions: Any, figure: Figure, level: float, reason: str) -> dict[str, Any]:
+    """A figure whose interval is not defined, in the form of the others."""
+    repetitions, subjects = confusions.shape[:2]
+    return {
+        "value": float(figures_of(confusions.sum(axis=1), figure).mean()),
+        "low": None,
+        "high": None,
+        "level": level,
+        "method": None,
+        "subjects": subjects,
+        "clips": int(confusions[0].sum()),
+        "repetitions": repetitions,
+        "redrawn": 0,
+        "no_interval": reason,
+    }
 
 
 def _text(found: dict[str, Any], sign: str = "") -> str:
-    shown = Interval(**found)
-    return f"{shown.value:{sign}.3f} [{shown.low:{sign}.3f}, {shown.high:{sign}.3f}]"
+    if found["low"] is None:
+        return f"{found['value']:{sign}.3f}"
+    return f"{found['value']:{sign}.3f} [{found['low']:{sign}.3f}, {found['high']:{sign}.3f}]"

@@ -16,6 +16,7 @@ import pandas as pd
 from bench.artifacts import Artifacts
 from bench.chance import CHANCE, chance_levels
 from bench.data import TaskInfo
+from bench.escape import latex_text, markdown_text, write_csv
 from bench.layout import FIGURES, LATEX, MARKDOWN, PERCEPTION, github, latex, perception_text, table_cells
 from bench.published import Published, beside, beside_numbers, published_text
 from bench.ranks import Ranks, draw_ranks, rank_models
@@ -107,28 +108,28 @@ def write_tables(
         folder.mkdir(parents=True, exist_ok=True)
     markdown.write_text(text, encoding="utf-8")
     for name, group in by_task.items():
-        frame = _frame(group, intervals)
-        frame.to_csv(tables / f"{name}.csv", index=False, lineterminator="\n", float_format="%.6f")
+        write_csv(_frame(group, intervals), tables / f"{name}.csv")
         for table, members in named[name].items():
             suffix = f"-{table}" if table else ""
             cells = table_cells(members, intervals, tests[name, table], LATEX)
-            said = (_LATEX_NOTES, rendered_note(tasks[name]).replace("*", "").replace("`", ""), native_note(members))
-            notes = " ".join(filter(None, said))
+            notes = " ".join(filter(None, (_LATEX_NOTES, _latex_note(tasks[name], members))))
             (tables / f"{name}{suffix}.tex").write_text(latex(cells, notes), encoding="utf-8")
-    _csv(_per_class(scores), tables / "per_class.csv")
-    _csv(_per_subject(scores), tables / "per_subject.csv")
-    _csv(_confusion(scores), tables / "confusion.csv")
-    _csv(_chance(by_task), tables / "chance.csv")
+    write_csv(_per_class(scores), tables / "per_class.csv")
+    write_csv(_per_subject(scores), tables / "per_subject.csv")
+    write_csv(_confusion(scores), tables / "confusion.csv")
+    write_csv(_chance(by_task), tables / "chance.csv")
     if any(tests.values()):
-        _csv([_test_row(*key, test) for key, found in tests.items() for test in found], tables / "against_best.csv")
+        write_csv(
+            [_test_row(*key, test) for key, found in tests.items() for test in found], tables / "against_best.csv"
+        )
     if any(pairs.values()):
-        _csv([row for name in tasks for row in beside_numbers(name, pairs[name])], tables / "published.csv")
+        write_csv([row for name in tasks for row in beside_numbers(name, pairs[name])], tables / "published.csv")
     if any(score.perception for score in scores):
-        _csv(_perception(scores), tables / "perception.csv")
+        write_csv(_perception(scores), tables / "perception.csv")
     nested = {name: {score.run: _nested(score) for score in group} for name, group in by_task.items()}
     metrics.write_text(json.dumps(nested, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     for score in scores:
-        _csv(_confusion_rows(score), plots / "confusion" / f"{score.run}.csv")
+        write_csv(_confusion_rows(score), plots / "confusion" / f"{score.run}.csv")
         _loss_curve(score.run, plots / "loss" / f"{score.run}.csv")
     if ranks is not None:
         draw_ranks(ranks, plots / "critical_difference.png")
@@ -174,7 +175,7 @@ def _legend() -> str:
 
 
 _LATEX_NOTES = (
-    f"Brackets: {100 * LEVEL:.0f}% interval of a bootstrap over subjects. Bold: best; {LATEX.indistinct}: not told "
+    f"Brackets: {100 * LEVEL:.0f}\\% interval of a bootstrap over subjects. Bold: best; {LATEX.indistinct}: not told "
     "from it at 0.05 (paired permutation test over subjects, Holm). "
     f"{LATEX.test_selected}: epoch chosen on the test subject, does not compete."
 )
@@ -186,7 +187,9 @@ def _task_parts(
     """Paragraphs and tables of one task."""
     info = group[0].task
     clips, subjects = max(score.clips for score in group), max(score.subjects for score in group)
-    head = f"## {info.task}\n\n{clips} clips, {subjects} subjects, classes: {', '.join(info.classes)}."
+    head = (
+        f"## {info.task}\n\n{clips} clips, {subjects} subjects, classes: {', '.join(map(markdown_text, info.classes))}."
+    )
     parts = [f"{head} {rendered_note(info)}".rstrip()]
     for number, (name, members) in enumerate(tables_of(group).items()):
         if name:
@@ -214,6 +217,11 @@ def native_note(group: list[Score]) -> str:
     return NATIVE_NOTE.format(", ".join(runs)) if runs else ""
 
 
+def _latex_note(info: TaskInfo, group: list[Score]) -> str:
+    notes = filter(None, (rendered_note(info).replace("*", "").replace("`", ""), native_note(group)))
+    return latex_text(" ".join(notes))
+
+
 def _below(group: list[Score], intervals: Mapping[str, Intervals]) -> str:
     """What stands below a task's first table: chance, clips of each data set, resamples that were drawn anew."""
     most = max(group, key=lambda score: (score.clips, score.run))
@@ -223,7 +231,9 @@ def _below(group: list[Score], intervals: Mapping[str, Intervals]) -> str:
     if most.by_dataset:
         found = Counter(row["dataset"] for row in most.rows if row["repetition"] == 0)
         people = {name: len({row["subject"] for row in most.rows if row["dataset"] == name}) for name in found}
-        each = (f"{name} {count} clips of {people[name]} subjects" for name, count in sorted(found.items()))
+        each = (
+            f"{markdown_text(name)} {count} clips of {people[name]} subjects" for name, count in sorted(found.items())
+        )
         lines.append(f"Data sets: {', '.join(each)}.")
     redrawn = max((one.redrawn for score in group for one in intervals[score.run].values()), default=0)
     if redrawn:
@@ -242,14 +252,15 @@ _PERCEPTION_NOTE = (
 def _perception_cells(group: list[Score]) -> list[dict[str, str]]:
     rows = []
     for score in group:
-        row = {"run": score.run, "protocol": score.protocol}
+        row = {"run": markdown_text(score.run), "protocol": markdown_text(score.protocol)}
         rows.append(row | {label: perception_text(score, label) for label in PERCEPTION})
     return rows
 
 
 def _ranks_text(ranks: Ranks, rendered: list[str]) -> str:
     rows = [
-        {"model": model, "mean rank": f"{rank:.2f}"} for model, rank in zip(ranks.models, ranks.mean_ranks, strict=True)
+        {"model": markdown_text(model), "mean rank": f"{rank:.2f}"}
+        for model, rank in zip(ranks.models, ranks.mean_ranks, strict=True)
     ]
     note = (
         f"Models that were run on each of {', '.join(ranks.tasks)}, ranked by UF1 on each (1 is the best). Friedman's "
@@ -362,7 +373,3 @@ def _loss_curve(run: str, path: Path) -> None:
     if len(curve):
         mean = curve.groupby("epoch", sort=True).mean(numeric_only=True).drop(columns="repetition")
         mean.to_csv(path, lineterminator="\n", float_format="%.6g")
-
-
-def _csv(rows: list[dict[str, Any]], path: Path) -> None:
-    pd.DataFrame(rows).to_csv(path, index=False, lineterminator="\n", float_format="%.6f")

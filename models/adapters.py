@@ -34,10 +34,9 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from models._checkpoints import CheckpointError, read_tensors, tensor_shapes
 from models.blocks import Classifier, ModelOutput, input_shape
 from models.registry import ModelOptionError, Positive, Share, WeightsFile, register_model
 
@@ -47,6 +46,7 @@ HEAD_DIM = 64  # of all vision transformers of timm and CLIP up to the size L
 EPSILON = 1e-6  # timm's; CLIP's own is 1e-5
 BESIDE_MLP = 0.5  # [AIM]
 NAMES = "expected a plain vision transformer under timm's names, as models/adapters.py lists them"
+BLOCK_TENSORS = 12
 FINETUNED = ("head.", "fc_norm.")  # what a classifier adds to an encoder
 
 
@@ -235,50 +235,53 @@ def read_weights(path: Path) -> Encoder:
     Raises
     ------
     ModelOptionError
-        If the file is missing, is no safetensors file, lacks a tensor, has one that no such encoder has, or one
-        of another shape.
+        If the file is missing, is no safetensors file, is damaged, lacks a tensor, has one that no such encoder
+        has, or one of another shape.
     """
     if not path.is_file():
         raise ModelOptionError(f"adapters: weights={str(path)!r}: no such file; name a safetensors file, or none")
     try:
-        tensors = load_file(path)
-    except SafetensorError as error:
-        raise ModelOptionError(
-            f"adapters: {path} is no safetensors file ({error}); convert the weights to one, no pickle is read"
-        ) from None
-    tensors = {name: value.float() for name, value in tensors.items() if not name.startswith(FINETUNED)}
-    encoder = Encoder(_sizes_of(tensors, path))
-    expected = encoder.state_dict()
-    for name, found in (("lacks", expected.keys() - tensors.keys()), ("also holds", tensors.keys() - expected.keys())):
+        shapes = {name: shape for name, shape in tensor_shapes(path).items() if not name.startswith(FINETUNED)}
+    except CheckpointError as error:
+        raise ModelOptionError(f"adapters: {error}; convert the weights to one, no pickle is read") from None
+    sizes = _sizes_of(shapes, path)
+    with torch.device("meta"):  # the sizes are the file's word: nothing is allocated before all shapes bear it out
+        expected = {name: tuple(value.shape) for name, value in Encoder(sizes).state_dict().items()}
+    for verb, found in (("lacks", expected.keys() - shapes.keys()), ("also holds", shapes.keys() - expected.keys())):
         if found:
             some = ", ".join(sorted(found)[:3])
-            raise ModelOptionError(f"adapters: {path} {name} {len(found)} tensors, such as {some}; {NAMES}")
-    for name, value in expected.items():
-        if tensors[name].shape != value.shape:
-            shapes = f"{tuple(tensors[name].shape)}, expected {tuple(value.shape)}"
-            raise ModelOptionError(f"adapters: {path}: tensor {name} has the shape {shapes}")
-    encoder.load_state_dict(tensors)
+            raise ModelOptionError(f"adapters: {path} {verb} {len(found)} tensors, such as {some}; {NAMES}")
+    for name, shape in expected.items():
+        if shapes[name] != shape:
+            raise ModelOptionError(f"adapters: {path}: tensor {name} has the shape {shapes[name]}, expected {shape}")
+    encoder = Encoder(sizes)
+    try:
+        encoder.load_state_dict(read_tensors(path, expected))
+    except CheckpointError as error:
+        raise ModelOptionError(f"adapters: {error}") from None
     return encoder
 
 
-def _sizes_of(tensors: Mapping[str, Tensor], path: Path) -> Sizes:
+def _sizes_of(shapes: Mapping[str, tuple[int, ...]], path: Path) -> Sizes:
     """Sizes that the tensors of a file speak of; whether all others agree is for the caller to see."""
     needed = {"patch_embed.proj.weight": 4, "pos_embed": 3, "blocks.0.mlp.fc1.weight": 2}
     for name, axes in needed.items():
-        if name not in tensors or tensors[name].ndim != axes:
-            some = ", ".join(sorted(tensors)[:3])
+        if name not in shapes or len(shapes[name]) != axes:
+            some = ", ".join(sorted(shapes)[:3])
             raise ModelOptionError(f"adapters: {path} has no tensor {name} of {axes} axes, but {some}, ...; {NAMES}")
-    width, _, patch, _ = tensors["patch_embed.proj.weight"].shape
-    patches = max(1, math.isqrt(tensors["pos_embed"].shape[1]))  # of n^2 patches and the class token
+    width, _, patch, _ = shapes["patch_embed.proj.weight"]
+    patches = max(1, math.isqrt(shapes["pos_embed"][1]))  # of n^2 patches and the class token
     if width % HEAD_DIM:
         raise ModelOptionError(f"adapters: {path}: the encoder is {width} wide, expected a multiple of {HEAD_DIM}")
-    blocks = {name.split(".")[1] for name in tensors if name.startswith("blocks.")}
+    blocks = {name.split(".")[1] for name in shapes if name.startswith("blocks.")}
+    if BLOCK_TENSORS * len(blocks) > len(shapes) + BLOCK_TENSORS:
+        raise ModelOptionError(f"adapters: {path} names {len(blocks)} blocks, but has {len(shapes)} tensors; {NAMES}")
     return Sizes(
         image=patches * patch,
         patch=patch,
         width=width,
-        hidden=tensors["blocks.0.mlp.fc1.weight"].shape[0],
+        hidden=shapes["blocks.0.mlp.fc1.weight"][0],
         depth=len(blocks),
-        patch_bias="patch_embed.proj.bias" in tensors,
-        norm_pre="norm_pre.weight" in tensors,
+        patch_bias="patch_embed.proj.bias" in shapes,
+        norm_pre="norm_pre.weight" in shapes,
     )

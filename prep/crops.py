@@ -37,6 +37,7 @@ CODE = (
     "prep/face_models/face_landmark.tflite",
     "prep/faces.py",
     "prep/faces_dlib.py",
+    "prep/image_checks.py",
     "prep/images.py",
     "prep/manifest.py",
     "prep/params.py",
@@ -82,7 +83,7 @@ def align_release(
         If landmarks of dlib are asked for and it is not installed.
     """
     rows = {row["clip_id"]: row for row in manifest}
-    packages = ["numpy", "opencv-python", "pyarrow"]
+    packages = ["numpy", "opencv-python", "pyarrow", "simplejpeg"]
     if params.landmarks == "dlib":
         require_dlib()
         packages += PACKAGES

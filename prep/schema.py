@@ -51,6 +51,7 @@ class Reason(StrEnum):
     TRUNCATED_IMAGE = "truncated_image"
     DAMAGED_IMAGE = "damaged_image"
     UNSUPPORTED_DEPTH = "unsupported_depth"
+    UNSUPPORTED_CODING = "unsupported_coding"
     TRANSPARENT_IMAGE = "transparent_image"
     TOO_LARGE = "too_large"
     UNREADABLE_FILE = "unreadable_file"

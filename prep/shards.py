@@ -27,6 +27,7 @@ __all__ = [
     "read_rows",
     "read_subjects",
     "read_table",
+    "size_of",
     "subjects_of",
     "write_subjects",
     "write_table",
@@ -134,6 +135,24 @@ def marked(schema: pa.Schema, *sources: Path) -> pa.Schema:
     if arithmetic() == "pinned" and not any(is_native(path) for path in sources):
         return schema
     return schema.with_metadata({**(schema.metadata or {}), ARITHMETIC: "native"})
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    """Tell how large a table is, by its footer; no row is read.
+
+    Returns
+    -------
+    int, int
+        Rows, and bytes of its columns when unpacked.
+
+    Raises
+    ------
+    ShardError
+        If the file is missing or is no Parquet file.
+    """
+    with _open(path) as file:
+        groups = [file.metadata.row_group(index) for index in range(file.metadata.num_row_groups)]
+        return file.metadata.num_rows, sum(group.total_byte_size for group in groups)
 
 
 def frame_shards(folder: Path) -> list[Path]:

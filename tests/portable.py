@@ -1,4 +1,7 @@
-"""The pipeline in one process, for emulators: `python -m tests.portable FOLDER` runs every stage and prints hashes.
+"""What `tests.test_portable` runs on emulated processors, in one process: `python -m tests.portable WHAT FOLDER`.
+
+WHAT is ``pipeline``, every stage of params.yaml in FOLDER, or ``steps``, one rendered clip with its crops and flow, and
+two training steps of every network. Prints a JSON object of hashes by name.
 
 qemu-user emulates the process it starts, while that one's children run on the machine itself. So stages run one after
 the other in this process, and the workers that they start are started by the emulator too: FDPBENCH_EMULATOR is its
@@ -54,8 +57,8 @@ def hashes(folder: Path) -> dict[str, str]:
     return found
 
 
-def run_pipeline() -> None:
-    """Run every stage of params.yaml in the working directory, in the order of dvc.yaml, one worker at a time."""
+def run_pipeline() -> dict[str, str]:
+    """Run every stage of params.yaml in the working directory, in order of the data flow, one worker at a time."""
     from bench.cli import app as bench
     from prep.cli import app as prep
     from prep.params import read_params
@@ -69,6 +72,78 @@ def run_pipeline() -> None:
     for app, *arguments in stages:
         print(*arguments, file=sys.stderr, flush=True)
         app(arguments, standalone_mode=False)
+    return hashes(Path())
+
+
+def run_steps() -> dict[str, str]:
+    """Render a clip, align it in every way, compute flow by every method and every statistic, fit every model."""
+    import cv2
+    import numpy as np
+    import torch
+
+    from bench.perception import measure_drawing
+    from bench.stats import intervals
+    from bench.step import set_up_torch
+    from prep import align, images, tim
+    from prep.faces import FaceMesh
+    from prep.flow import METHODS, flow_field
+    from prep.params import AlignParams, SynthParams, read_params, section
+    from prep.placing import place
+    from prep.rank_pooling import dynamic_image
+    from prep.rank_pooling_exact import fernando, rank_svm
+    from prep.synth import plan_release, write_clip
+    from tests import test_models_conformance as suite
+
+    found: dict[str, str] = {}
+
+    def note(name: str, *arrays: object) -> None:
+        content = b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)
+        found[name] = hashlib.sha256(content).hexdigest()
+
+    cv2.setNumThreads(1)
+    set_up_torch(torch.device("cpu"), deterministic=True)
+    params = read_params()
+    synth = section(SynthParams, params["synth"], "synth")
+    plan = plan_release(synth)[0]
+    write_clip(plan, synth, Path("clip"))
+    frames = [images.read_image(path) for path in sorted(Path("clip").rglob("*.png"))]
+    note("frames", *frames)
+
+    finder, grey = FaceMesh(), frames[::8]
+    for mode in ("first_frame", "ecc", "per_frame"):
+        for geometry, interpolation in (("eyes", "linear"), ("released", "cubic"), ("eyes", "lanczos")):
+            chosen = {"mode": mode, "geometry": geometry, "interpolation": interpolation}
+            how = section(AlignParams, params["align"] | chosen, "align")
+            placed = list(place(frames[::8], how, finder))
+            grey = [align.to_grey(align.warp(one.frame, one.transform, how.size, interpolation)) for one in placed]
+            points = [one.landmarks for one in placed if one.landmarks is not None]
+            note(f"align {mode} {geometry} {interpolation}", *grey, *points)
+    for method in METHODS:
+        note(f"flow {method}", flow_field(grey[0], grey[-1], method))
+    clip = np.stack(grey)
+    note("tim", tim.interpolate(clip, 7))
+    note("dynamic image", dynamic_image(clip))
+    note("exact rank pooling", rank_svm(clip[:, ::16, ::16], 5.0), fernando(clip[:, ::16, ::16]))
+    drawing = measure_drawing(grey[0] / 255, grey[-1] / 255)
+    note("drawing", drawing.psnr, drawing.ssim)
+
+    confusions = np.random.default_rng(3).integers(1, 5, size=(2, 9, 3, 3))  # (R, S, C, C)
+    for figure, one in intervals(confusions, resamples=200).items():
+        note(f"interval {figure}", one.low, one.high)
+
+    classes = np.arange(12) % 3
+    for name in suite.ESTIMATORS:
+        model, inputs = suite.fitted(name, classes, 3)
+        note(f"estimator {name}", *inputs.values(), model.scores(inputs))
+    for name in suite.MODULES:
+        network, (tensors, labels, targets) = suite.build(name), suite.batch(name, 4)
+        adam = torch.optim.Adam(network.parameters(), lr=1e-3, weight_decay=1e-4, fused=True)
+        for _ in range(2):
+            adam.zero_grad()
+            sum(network.loss(network(**tensors), labels, targets).values()).backward()
+            adam.step()
+        note(f"network {name}", *(value.detach().numpy() for value in network.state_dict().values()))
+    return found
 
 
 wanted = os.environ.get(EMULATED)
@@ -76,11 +151,11 @@ if wanted and wanted not in processor_name():
     raise SystemExit(f"this process runs on {processor_name()}, not on {wanted}")
 
 if __name__ == "__main__":
-    os.chdir(sys.argv[1])
+    what, folder = sys.argv[1:]
+    os.chdir(folder)
     if os.environ.get(EMULATOR):
         wrapper = Path("python.sh").absolute()
         wrapper.write_text(f'#!/bin/sh\nexec {os.environ[EMULATOR]} {shlex.quote(sys.executable)} "$@"\n')
         wrapper.chmod(0o755)
         multiprocessing.set_executable(str(wrapper))
-    run_pipeline()
-    print(json.dumps(hashes(Path()), indent=0))
+    print(json.dumps(run_pipeline() if what == "pipeline" else run_steps(), indent=0))

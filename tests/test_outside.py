@@ -108,8 +108,8 @@ def test_csv_files(tmp_path: Path, official: Known) -> None:
     said = read_said(write(tmp_path, csv_of(official), "mine.csv"), official)
     assert (said.y_pred[0] == said.y_true).all()
     with pytest.raises(OutsideError, match="--task NAME, or --official"):
-        read_said(tmp_path / "mine.csv")
-    with pytest.raises(OutsideError, match="line 2: Prediction 'joy' is no class; classes: negative, positive"):
+        read_said(write(tmp_path, csv_of(official).replace("label", "comment"), "mine.csv"))
+    with pytest.raises(OutsideError, match="line 2: prediction 'joy' is no class; classes: negative, positive"):
         read_said(write(tmp_path, csv_of(official, **{"casme2/sub01/EP02_01f": "joy"}), "mine.csv"), official)
     with pytest.raises(OutsideError, match="expected a column clip_id .* it has a, b"):
         read_said(write(tmp_path, "a,b\n1,2\n", "mine.csv"), official)

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 import bench.cli
 from bench.params import RunEntry
-from bench.published import Published, PublishedError, beside, published_of, read_published
+from bench.published import Published, PublishedError, beside, published_of, published_text, read_published
 from bench.scores import Score, score_runs
 from bench.standings import all_intervals
 from bench.tables import write_tables
@@ -24,14 +24,14 @@ from prep.releases import release_info
 from tests.builders import params, predictions, task_rows, write_params, write_predictions, write_task
 
 FILE = Path(__file__).resolve().parent.parent / "results/published.csv"
-HEAD = "task,part,model,metric,value,protocol,source,note\n"
-LINE = "megc2019,smic,ststnet,uf1,0.68,unknown,somebody,\n"
+HEAD = "task,part,model,metric,value,protocol,protocol_known_by,source,note\n"
+LINE = "megc2019,smic,ststnet,uf1,0.68,honest,code,somebody,\n"
 
 
 def test_the_committed_file_holds_what_the_field_compares_with() -> None:
     lines = read_published(FILE)
     figures = {(line.task, line.part, line.model, line.metric): line.value for line in reversed(lines)}
-    assert figures["megc2019", "", "ststnet", "uf1"] == 0.7353 and figures["megc2019", "", "ststnet", "uar"] == 0.7605
+    assert figures["megc2019", "", "ststnet", "uf1"] == 0.7353
     assert figures["megc2019", "samm", "htnet", "uar"] == 0.8124
     assert figures["casme3_4", "", "sfamnet", "uf1"] == 0.4462 and figures["casme3_7", "", "alexnet", "uar"] == 0.1829
     known = {line.model for line in lines} & set(list_models())
@@ -40,9 +40,47 @@ def test_the_committed_file_holds_what_the_field_compares_with() -> None:
         *({"capsulenet"} & set(list_models())),
     }
     assert {line.protocol for line in lines if line.model == "htnet"} == {"test_selected"}
-    for line in lines:  # each figure has both metrics
+    by_source = {(line.task, line.part, line.model, line.metric, line.source) for line in lines}
+    for line in lines:  # each figure has both metrics, but those of MEB's notebooks, which print one
         other = {"uf1": "uar", "uar": "uf1"}[line.metric]
-        assert (line.task, line.part, line.model, other) in figures
+        assert line.source.startswith("MEB") or (line.task, line.part, line.model, other, line.source) in by_source
+
+
+def test_recall_of_ststnet_is_recall_and_what_the_paper_prints_is_named() -> None:
+    """The paper's UAR is the mean precision of the authors' log; both numbers are traceable."""
+    lines = [
+        line for line in read_published(FILE) if (line.task, line.model, line.metric) == ("megc2019", "ststnet", "uar")
+    ]
+    papers = {line.part: line for line in lines if "FG 2019" in line.source}
+    assert {part: line.value for part, line in papers.items()} == {
+        "": 0.7186, "casme2": 0.8190, "samm": 0.6415, "smic": 0.6703,
+    }  # fmt: skip
+    printed = {"": "0.7605", "casme2": "0.8686", "samm": "0.6810", "smic": "0.7013"}
+    for part, line in papers.items():
+        assert "mean precision" in line.note and f"prints {printed[part]}" in line.note
+
+
+def test_each_protocol_says_how_it_is_known() -> None:
+    found = {
+        (line.model, "FG 2019" in line.source, line.protocol, line.protocol_known_by)
+        for line in read_published(FILE)
+        if line.task == "megc2019"
+    }
+    assert ("capsulenet", True, "test_selected", "author's words") in found
+    assert ("rcn", False, "honest", "code") in found and ("ststnet", False, "honest", "code") in found
+    assert ("emr", True, "test_selected", "code") in found and ("htnet", False, "test_selected", "code") in found
+    assert ("ststnet", True, "unknown", "unknown") in found
+    for model in ("off_apexnet", "ststnet"):
+        assert {(model, False, protocol, "comments") for protocol in ("honest", "test_selected")} <= found
+    meb = {
+        (line.model, line.protocol): line.value
+        for line in read_published(FILE)
+        if line.protocol_known_by == "comments" and not line.part
+    }
+    assert {key: round(value, 3) for key, value in meb.items()} == {
+        ("off_apexnet", "honest"): 0.703, ("off_apexnet", "test_selected"): 0.839,
+        ("ststnet", "honest"): 0.713, ("ststnet", "test_selected"): 0.774,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -53,12 +91,16 @@ def test_the_committed_file_holds_what_the_field_compares_with() -> None:
         (HEAD + LINE.replace("0.68", "68%"), "line 2: value '68%' is no number"),
         (HEAD + LINE.replace("0.68", "68"), "line 2: value 68.0 is not valid"),
         (HEAD + LINE.replace("0.68", "nan"), "line 2: value nan is not valid"),
-        (HEAD + LINE.replace("unknown", "fair"), "line 2: protocol 'fair' is not valid"),
+        (HEAD + LINE.replace("honest", "fair"), "line 2: protocol 'fair' is not valid"),
+        (HEAD + LINE.replace("code", "hearsay"), "line 2: protocol_known_by 'hearsay' is not valid"),
+        (HEAD + LINE.replace("code", "unknown"), "line 2: Value error, protocol honest cannot be known by unknown"),
+        (HEAD + LINE.replace("honest", "unknown"), "line 2: Value error, protocol unknown cannot be known by code"),
+        (HEAD + LINE + "x" * 200_000, "not a CSV file"),
         (HEAD + LINE.replace("somebody", ""), "line 2: source '' is not valid"),
         (HEAD + LINE.replace("megc2019", "megc"), "line 2: no task 'megc'; tasks: casme2_5"),
         (HEAD + LINE + LINE, "line 3: the same figure as in line 2"),
-        (HEAD + LINE.replace("somebody", "See, Yap"), "line 2: expected 8 cells; quote those that hold a comma"),
-        (HEAD + "megc2019,smic\n", "line 2: expected 8 cells"),
+        (HEAD + LINE.replace("somebody", "See, Yap"), "line 2: expected 9 cells; quote those that hold a comma"),
+        (HEAD + "megc2019,smic\n", "line 2: expected 9 cells"),
     ],
 )
 def test_a_bad_file_is_refused_by_line(text: str, message: str, tmp_path: Path) -> None:
@@ -93,7 +135,7 @@ def test_a_task_stands_for_the_published_one_of_its_release_and_classes(tmp_path
 def published(value: float = 0.5, part: str = "", model: str = "ststnet", metric: str = "uf1") -> Published:
     return Published.model_validate(
         {"task": "megc2019", "part": part, "model": model, "metric": metric, "value": value}
-        | {"protocol": "unknown", "source": "A paper", "note": ""}
+        | {"protocol": "unknown", "protocol_known_by": "unknown", "source": "A paper", "note": ""}
     )
 
 
@@ -146,6 +188,7 @@ def test_a_whole_composite_is_compared_over_all_clips_and_by_data_set(project: P
     first = pairs[0]
     assert printed[0]["published UF1"] == "0.4000" and printed[0]["measured UF1"] == f"{first.measured:.3f}"
     assert printed[0]["difference UF1"] == f"{first.difference:+.3f} [{first.low:+.3f}, {first.high:+.3f}]"
+    assert {row["protocol"]: row["known by"] for row in printed} == {"unknown": "-"}
     assert printed[-1]["published UF1"] == "0.7000" and printed[-1]["measured UF1"] == printed[-1]["run"] == "-"
     own, _ = text.split("### tiny: published figures")
     assert "0.4000" not in own and "A paper" not in own  # never among what was measured
@@ -172,6 +215,24 @@ def test_one_data_set_of_a_composite_is_its_own_figure(project: Path) -> None:
     scores = scores_of(project, ("smic",))
     (pair,) = beside(scores, all_intervals(scores), ALL)
     assert pair.published.part == "smic" and pair.measured == scores[0].mean("uf1")
+
+
+def test_two_protocols_of_one_source_stand_in_two_rows(project: Path) -> None:
+    scores = scores_of(project, ("casme2", "samm", "smic"))
+    both = [
+        Published.model_validate(
+            published(value).model_dump() | {"protocol": protocol, "protocol_known_by": "comments"}
+        )
+        for value, protocol in ((0.45, "honest"), (0.55, "test_selected"))
+    ]
+    pairs = beside(scores, all_intervals(scores), both)
+    text = published_text("tiny", scores, both, pairs)
+    lines = [line.split("|") for line in text.splitlines() if line.startswith("| ststnet")]
+    cells = [[cell.strip() for cell in line[1:6]] + [line[8].strip()] for line in lines]
+    assert cells == [
+        ["ststnet", "1", "honest", "comments", "all", "0.4500"],
+        ["ststnet", "1", "test_selected", "comments", "all", "0.5500"],
+    ]
 
 
 def test_whose_runs_stand_beside(project: Path) -> None:

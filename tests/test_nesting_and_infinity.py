@@ -1,0 +1,71 @@
+"""Values that no file of ours holds: endless nesting and infinite numbers get one line, never a traceback."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+import bench.cli
+from bench.data import load_task_info
+from models.registry import ModelOptionError, check_options
+from prep.params import ParamsError, read_yaml
+from prep.shards import ShardError
+from tests.builders import params, write_task
+
+
+def check(content: dict[str, Any] | str) -> str:
+    """What `bench check` says of a params.yaml that it refuses: one line, no traceback."""
+    text = content if isinstance(content, str) else yaml.safe_dump(content, sort_keys=False)
+    Path("params.yaml").write_text(text)
+    result = CliRunner().invoke(bench.cli.app, ["check"])
+    assert result.exit_code == 1 and isinstance(result.exception, SystemExit), result.exception
+    assert len(result.stderr.splitlines()) == 1
+    return result.stderr
+
+
+@pytest.mark.parametrize("text", ["a: " + "[" * 5000 + "]" * 5000, "a: " + "{b: " * 5000 + "1" + "}" * 5000])
+def test_yaml_that_is_nested_without_end(project: Path, text: str) -> None:
+    assert "params.yaml: lists or mappings are nested too deeply" in check(text)
+    with pytest.raises(ParamsError, match="nested too deeply"):
+        read_yaml(Path("params.yaml"))
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
+@pytest.mark.parametrize("key", ["lr", "weight_decay", "epochs"])
+def test_infinite_numbers_in_params(project: Path, key: str, value: float) -> None:
+    content = params()
+    content["options"]["ststnet"][key] = value
+    message = check(content)
+    assert f"options.ststnet.{key}: " in message
+    assert ("finite number" if key != "epochs" else "valid integer") in message
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_infinite_options_of_a_model(value: float) -> None:
+    with pytest.raises(ModelOptionError, match="finite number"):
+        check_options("lbp_top", {"cost": value})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000,
+        "{" + '"a":[' * 50_000,
+        "[]",
+        "null",
+        "3",
+        '{"task": 1}',
+        '{"task": "t", "more": 1}',
+        "{",
+        "\ud800",
+    ],
+)
+def test_a_task_whose_description_is_none(tmp_path: Path, text: str) -> None:
+    write_task(tmp_path)
+    (tmp_path / "task.json").write_bytes(text.encode("utf-8", "surrogatepass"))
+    with pytest.raises(ShardError, match=r"task\.json: no description of a task .*delete it"):
+        load_task_info(tmp_path)
