@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro full baselines test test-long test-pipeline smoke lint types format build clean
+.PHONY: help install check repro study full baselines test test-long test-pipeline smoke lint types format build clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -27,31 +27,45 @@ $(STAMP): pyproject.toml constraints.txt
 			opencv-python-headless==$$version && $(BIN)/python -c 'import cv2'; }
 	@touch $(STAMP)
 
+check: install ## say of each run of params.yaml what it will do, or everything that is wrong with the file
+	python -m bench check
+
 repro: install ## run the whole pipeline on what params.yaml lists and print the results table
-	@python -m prep releases --check
+	@python -m bench check
 	dvc repro
 	@echo; cat results/tables.md
 	@echo "Results: results/tables.md (also results/tables/*.csv, *.tex, results/metrics.json, results/plots)"
 	@echo "Report: results/report/index.html (open it in a browser)"
 
+study: install ## your own runs, those of params.mine.yaml (NAME=mine), in build/mine; results/ stays as it is
+	$(call study,$(NAME))
+	@echo; cat build/$(NAME)/results/tables.md
+	@echo "Results: build/$(NAME)/results; the commands of bench and prep work there: cd build/$(NAME)"
+
 full: install ## FDP, its ablations, protocols and faults, three seeds, in build/full (hours; goes on where it stopped)
-	$(call profile,full)
-	cd build/full && dvc repro && python -m bench audit && python -m bench costs && \
-		python -m bench costs --table ablations
+	$(call study,full)
+	cd build/full && python -m bench audit && python -m bench costs && python -m bench costs --table ablations
 	$(call keep,full)
 
 baselines: install ## every model with three seeds, in build/baselines (hours; goes on where it stopped)
-	$(call profile,baselines)
-	cd build/baselines && dvc repro && python -m bench costs
+	$(call study,baselines)
+	cd build/baselines && python -m bench costs
 	$(call keep,baselines)
 
-# A copy of the project in build/NAME, whose params.yaml has the sections of params.NAME.yaml; its results are kept.
-define profile
-	@mkdir -p build/$(1) && rm -rf build/$(1)/bench build/$(1)/models build/$(1)/prep
+# A copy of the project in build/NAME, whose params.yaml has the sections of params.NAME.yaml, and its pipeline; links
+# to releases and weights are carried over, and what DVC has made before is taken from the project's cache.
+define study
+	@test -f "params.$(1).yaml" || { echo "params.$(1).yaml not found. make study NAME=mine reads params.mine.yaml, with" \
+		"those sections of params.yaml that differ: at least runs"; exit 1; }
+	@mkdir -p build/$(1)/data/raw && rm -rf build/$(1)/bench build/$(1)/models build/$(1)/prep build/$(1)/weights
 	@git ls-files -z -- . ':!results' ':!dvc.lock' ':!params*.yaml' | xargs -0 cp --parents -t build/$(1)
 	@cp --parents results/published.csv -t build/$(1)
+	@find build/$(1)/data/raw -maxdepth 1 -type l -delete
+	@for link in $$(find data/raw -maxdepth 1 -type l 2>/dev/null); do cp -P $$link build/$(1)/data/raw/; done
+	@find weights -mindepth 1 -maxdepth 1 ! -name README.md -exec ln -sr -t build/$(1)/weights {} +
 	@python -m prep profile params.$(1).yaml > build/$(1)/params.yaml
 	@cd build/$(1) && { test -d .git || git init --quiet .; } && dvc config --local cache.dir ../../.dvc/cache
+	cd build/$(1) && python -m bench check && dvc repro
 endef
 define keep
 	@rm -rf results/$(1) && cp -r build/$(1)/results results/$(1) && cp build/$(1)/dvc.lock results/$(1)/dvc.lock

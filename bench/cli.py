@@ -60,17 +60,31 @@ def models() -> None:
 
 @app.command()
 def check(
-    out: Annotated[Path | None, typer.Option(help="Write a one-line file when all is well (dvc.yaml uses it).")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write checked.txt and, for each run, the hashes of the files that it reads into this folder "
+            "(dvc.yaml uses it)."
+        ),
+    ] = None,
 ) -> None:
-    """Check every run of params.yaml before anything trains: task, model, inputs, options, releases."""
-    from bench.params import load_runs
+    """Check all of params.yaml before anything runs, and say of each run what it will do.
+
+    Every problem is printed, a line each: unknown keys and values, tasks and runs that cannot be, releases that are
+    not linked, emotions that no release has, files that are missing. `make check` runs it, `make repro` first of
+    all, and plain `dvc repro` as its first stage.
+    """
+    from bench.check import check_project, write_weights
     from bench.protocols import protocol_text
-    from prep.link import check_links
-    from prep.params import read_params
+    from prep.problems import ParamsError
 
     with command("bench check"):
-        runs = load_runs()
-        check_links(read_params())
+        try:
+            runs = check_project()
+        except ParamsError as error:
+            for problem in error.problems:
+                console.print(f"error bench check: {' '.join(problem.split())}")
+            raise typer.Exit(1) from None
         for run in runs:
             sampling = run.task_params.sampling
             protocol = protocol_text(run.entry.protocol, run.entry.faults, sampling.rule if sampling else None)
@@ -78,8 +92,8 @@ def check(
             stack = f"; {run.settings.stack} folds trained together" if run.settings.stack else ""
             output.print(f"{run.name}: {run.model.name} on {run.task}, inputs {inputs}; protocol {protocol}{stack}")
         if out is not None:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            out.write_text("every run can be trained\n", encoding="utf-8")
+            write_weights(runs, out / "weights")
+            (out / "checked.txt").write_text("every run can be trained\n", encoding="utf-8")
 
 
 @app.command()

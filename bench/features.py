@@ -26,15 +26,25 @@ __all__ = ["CODE", "PACKAGES", "features_of_run", "features_of_subject"]
 
 # What features depend on, beside models/<model>.py. dvc.yaml lists the same files.
 CODE = (
+    "bench/__main__.py",
+    "bench/artifacts.py",
     "bench/data.py",
     "bench/features.py",
+    "bench/params.py",
+    "bench/protocols.py",
     "models/_estimators.py",
     "models/registry.py",
+    "prep/arithmetic.py",
     "prep/image_checks.py",
     "prep/images.py",
+    "prep/params.py",
+    "prep/paths.py",
+    "prep/plain_yaml.py",
     "prep/rank_pooling.py",
     "prep/schema.py",
+    "prep/scratch.py",
     "prep/shards.py",
+    "prep/workers.py",
 )
 
 PACKAGES = ("numpy", "opencv-python", "pyarrow")

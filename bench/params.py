@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from bench.protocols import Faults, Protocol
-from models.registry import ModelInfo, UnknownModelError, check_options, list_models, model_info
+from models.registry import (
+    ModelInfo,
+    ModelOptionError,
+    UnknownModelError,
+    check_options,
+    file_options,
+    list_models,
+    model_info,
+)
 from prep.params import NAME, ParamsError, Section, TaskParams, load_task, read_params, section
+from prep.problems import Problems, near
 
 __all__ = [
+    "WEIGHTS",
     "ModelSettings",
     "Run",
     "RunEntry",
     "TrainParams",
+    "check_model_options",
+    "errors_of_run",
     "load_run",
-    "load_runs",
     "load_tasks",
     "load_train",
+    "make_run",
+    "parse_task",
     "run_names",
 ]
+
+WEIGHTS = Path("weights")  # where files lie that options of models name: DVC looks there for changes
 
 
 class TrainParams(Section):
@@ -104,41 +121,57 @@ class Run:
     train: TrainParams
 
     @property
+    def files(self) -> list[Path]:
+        """Files that the run's options name, such as weights."""
+        named = (self.settings.model.get(option) for option in file_options(self.model.name))
+        return [Path(name) for name in named if name]
+
+    @property
     def model_options(self) -> dict[str, Any]:
         """All options of the model: those that are set, and the others' defaults."""
         return {**self.model.options, **self.settings.model}
 
 
+def parse_task(name: str, content: Any) -> TaskParams:
+    """A task by itself.
+
+    Raises
+    ------
+    ParamsError
+        If its entry is wrong, or a table of results has its name.
+    """
+    if name in RESERVED:
+        raise ParamsError(f"params.yaml: tasks.{name}: a table of results has this name; name the task otherwise")
+    return section(TaskParams, content, f"tasks.{name}")
+
+
 def load_tasks(params: dict[str, Any] | None = None) -> dict[str, TaskParams]:
-    """All tasks of params.yaml."""
+    """All tasks of params.yaml; what is wrong with any of them is said at once."""
     params = read_params() if params is None else params
-    taken = sorted(RESERVED & set(params["tasks"]))
-    if taken:
-        raise ParamsError(f"params.yaml: tasks.{taken[0]}: a table of results has this name; name the task otherwise")
-    return {name: load_task(name, params) for name in params["tasks"]}
+    problems, tasks = Problems(), {}
+    for name, content in params["tasks"].items():
+        with problems.gather():
+            parse_task(name, content)
+            tasks[name] = load_task(name, params)
+    problems.refuse()
+    return tasks
 
 
 def run_names(params: dict[str, Any] | None = None) -> dict[str, RunEntry]:
     """Names of the listed runs with their entries, those of hand-crafted features last; no look at tasks or models."""
     params = read_params() if params is None else params
-    listed = {name: (key, entry) for key in ("runs", "feature_runs") for name, entry in params[key].items()}
-    if not listed:
+    problems, runs = Problems(), {}
+    if not params["runs"] and not params["feature_runs"]:
         raise ParamsError("params.yaml: runs is empty, and so is feature_runs; list at least one run")
-    for name in params["feature_runs"]:
-        if name in params["runs"]:
-            raise ParamsError(f"params.yaml: {name} stands under runs and under feature_runs; names differ")
-    runs = {name: section(RunEntry, entry, f"{key}.{name}") for name, (key, entry) in listed.items()}
-    for name, entry in runs.items():
-        key = listed[name][0]
-        if entry.protocol == "test_selected" and "test_selected" not in name:
-            raise ParamsError(
-                f"{key}.{name}: a run of protocol test_selected carries that word in its name, so that no figure of it "
-                f"is ever read without: call it {name}-test_selected"
-            )
-        if entry.protocol != "test_selected" and "test_selected" in name:
-            raise ParamsError(
-                f"{key}.{name}: its name says test_selected, its protocol is {entry.protocol}; change one"
-            )
+    for key in ("runs", "feature_runs"):
+        for name, content in params[key].items():
+            with problems.gather():
+                if name in runs:
+                    raise ParamsError(f"params.yaml: {name} stands under runs and under feature_runs; names differ")
+                entry = section(RunEntry, content, f"{key}.{name}")
+                _check_name(f"{key}.{name}", name, entry)
+                runs[name] = entry
+    problems.refuse()
     return runs
 
 
@@ -156,58 +189,81 @@ def load_run(name: str, params: dict[str, Any] | None = None) -> Run:
     params = read_params() if params is None else params
     runs, tasks = run_names(params), load_tasks(params)
     if name not in runs:
-        raise ParamsError(f"params.yaml: no run {name!r}; runs: {', '.join(runs)}")
-    entry = runs[name]
+        raise ParamsError(f"params.yaml: no run {name!r}{near(name, runs)}; runs: {', '.join(runs)}")
+    for error in errors_of_run(name, runs[name], tasks, params):
+        raise error
+    return make_run(name, runs[name], tasks[runs[name].task], params)
+
+
+def make_run(name: str, entry: RunEntry, task: TaskParams, params: dict[str, Any]) -> Run:
+    """A run in which `errors_of_run` finds none."""
+    settings = _merged(_where(name, params), entry, params)
+    return Run(name, entry.task, task, entry, model_info(entry.model), settings, load_train(params))
+
+
+def errors_of_run(
+    name: str, entry: RunEntry, tasks: Mapping[str, TaskParams], params: dict[str, Any]
+) -> Iterator[ValueError]:
+    """What is wrong with a run, each error by itself.
+
+    Parameters
+    ----------
+    name, entry
+        The run, as `run_names` gives it.
+    tasks
+        The tasks; of one that params.yaml has, but not these, nothing is said: its own error tells.
+    params
+        What `read_params` gave.
+    """
     where = _where(name, params)
-    if entry.task not in tasks:
-        raise ParamsError(f"{where}.task: no task {entry.task!r}; tasks: {', '.join(tasks)}")
-    task = tasks[entry.task]
+    task = tasks.get(entry.task)
+    if entry.task not in params["tasks"]:
+        known = params["tasks"]
+        yield ParamsError(
+            f"params.yaml: {where}.task: no task {entry.task!r}{near(entry.task, known)}; tasks: {', '.join(known)}"
+        )
     try:
         model = model_info(entry.model)
     except UnknownModelError as error:
-        raise UnknownModelError(f"params.yaml: {where}.model: {error}") from None
+        hint = near(entry.model, list_models())
+        yield UnknownModelError(f"params.yaml: {where}.model: {error}{hint}")
+        return
+    if task is not None:
+        yield from _caught(_check_inputs, where, entry, task, model, params)
+    yield from _caught(_check_list, where, entry, model)
+    yield from _caught(_check_protocol, where, entry, model)
+    yield from _errors_of_settings(where, entry, model, params)
+
+
+def _caught(check: Callable[..., None], *arguments: Any) -> Iterator[ValueError]:
+    try:
+        check(*arguments)
+    except ValueError as error:
+        yield error
+
+
+def _where(name: str, params: dict[str, Any]) -> str:
+    """A run's place in params.yaml."""
+    return f"{'feature_runs' if name in params['feature_runs'] else 'runs'}.{name}"
+
+
+def _check_name(where: str, name: str, entry: RunEntry) -> None:
+    if entry.protocol == "test_selected" and "test_selected" not in name:
+        raise ParamsError(
+            f"{where}: a run of protocol test_selected carries that word in its name, so that no figure of it "
+            f"is ever read without: call it {name}-test_selected"
+        )
+    if entry.protocol != "test_selected" and "test_selected" in name:
+        raise ParamsError(f"{where}: its name says test_selected, its protocol is {entry.protocol}; change one")
+
+
+def _check_inputs(where: str, entry: RunEntry, task: TaskParams, model: ModelInfo, params: dict[str, Any]) -> None:
     missing = [needed for needed in (*model.inputs, *model.targets) if needed not in task.inputs]
     if missing:
         raise ParamsError(
             f"{where}: model {entry.model!r} needs {', '.join(missing)}, but task {entry.task!r} gives "
             f"{', '.join(task.inputs)}; choose another model or task{_cure(entry.task, task, missing, params)}"
         )
-    _check_list(where, entry, model)
-    _check_protocol(where, entry, model)
-    return Run(name, entry.task, task, entry, model, _settings(where, entry, model, params), load_train(params))
-
-
-def load_runs(params: dict[str, Any] | None = None) -> list[Run]:
-    """All listed runs, each checked, and that their releases are named for DVC's stages."""
-    params = read_params() if params is None else params
-    for model in params["options"]:
-        if model not in list_models():
-            raise ParamsError(f"params.yaml: options.{model}: no such model; known models: {', '.join(list_models())}")
-    if not params["releases"]:
-        raise ParamsError(
-            "params.yaml: releases: none is named, and DVC's stages need one with image frames; `synthetic`, the "
-            "embedded one, needs no licence, and the stage `gallery` draws it"
-        )
-    runs = [load_run(name, params) for name in run_names(params)]
-    listed = [*params["releases"], *params["flow_releases"]]
-    for run in runs:
-        for release in run.task_params.releases:
-            if release in params["flow_releases"] and run.task_params.needs_frames:
-                raise ParamsError(
-                    f"{_where(run.name, params)}: its task {run.task!r} asks for frames or apex frames, but release "
-                    f"{release!r} has flow images alone; leave sampling, rank_pooling and apex out of the task"
-                )
-            if release not in listed:
-                raise ParamsError(
-                    f"{_where(run.name, params)}: its task {run.task!r} needs release {release!r}; name it under "
-                    "releases (image frames) or flow_releases (flow images) in params.yaml"
-                )
-    return runs
-
-
-def _where(name: str, params: dict[str, Any]) -> str:
-    """A run's place in params.yaml."""
-    return f"{'feature_runs' if name in params['feature_runs'] else 'runs'}.{name}"
 
 
 def _check_list(where: str, entry: RunEntry, model: ModelInfo) -> None:
@@ -249,21 +305,38 @@ def _check_stack(where: str, entry: RunEntry, model: ModelInfo, objective: str) 
         raise ParamsError(f"{where}: stacked folds are trained by the mean loss alone, not by {objective}; {alone}")
 
 
-def _settings(where: str, entry: RunEntry, model: ModelInfo, params: dict[str, Any]) -> ModelSettings:
-    options = params["options"]
-    if entry.model not in options:
-        raise ParamsError(f"params.yaml: options.{entry.model} is missing; {where} needs it")
-    default = section(ModelSettings, options[entry.model], f"options.{entry.model}")
+def _merged(where: str, entry: RunEntry, params: dict[str, Any]) -> ModelSettings:
+    """Settings of a run: its model's, and its own in their place."""
+    default = section(ModelSettings, params["options"][entry.model], f"options.{entry.model}")
     override = section(ModelSettings, entry.set, f"{where}.set")
     merged = default.model_dump() | override.model_dump(exclude_unset=True)
     merged["model"] = default.model | override.model
-    settings = section(ModelSettings, merged, where)
+    return section(ModelSettings, merged, where)
+
+
+def _errors_of_settings(where: str, entry: RunEntry, model: ModelInfo, params: dict[str, Any]) -> Iterator[ValueError]:
+    if entry.model not in params["options"]:
+        yield ParamsError(f"params.yaml: options.{entry.model} is missing; {where} needs it")
+        return
+    try:
+        settings = _merged(where, entry, params)
+    except ParamsError as error:
+        yield error
+        return
     if settings.stack:
-        _check_stack(where, entry, model, settings.objective)
+        yield from _caught(_check_stack, where, entry, model, settings.objective)
+    yield from _caught(_check_recipe, where, entry.model, model, settings)
+    default = params["options"][entry.model].get("model", {})
+    yield from check_model_options(f"options.{entry.model}.model", entry.model, default)
+    yield from check_model_options(f"{where}.set.model", entry.model, entry.set.get("model", {}))
+
+
+def _check_recipe(where: str, name: str, model: ModelInfo, settings: ModelSettings) -> None:
+    given = settings.model_dump()
     if model.kind == "module":
-        absent = [key for key in RECIPE if merged[key] is None]
+        absent = [key for key in RECIPE if given[key] is None]
         if absent:
-            raise ParamsError(f"options.{entry.model}: missing {', '.join(absent)}; this model is trained in epochs")
+            raise ParamsError(f"options.{name}: missing {', '.join(absent)}; this model is trained in epochs")
         if (settings.dro_step is None) == (settings.objective == "group_dro"):
             wanted = (
                 "needs dro_step, such as 0.01"
@@ -273,11 +346,40 @@ def _settings(where: str, entry: RunEntry, model: ModelInfo, params: dict[str, A
             raise ParamsError(f"{where}: objective {settings.objective} {wanted}")
     else:
         unset = ModelSettings().model_dump()
-        given = [key for key, value in merged.items() if key != "model" and value != unset[key]]
-        if given:
-            raise ParamsError(f"options.{entry.model}: {', '.join(given)} mean nothing to it; it is fitted at once")
-    check_options(entry.model, settings.model)
-    return settings
+        without = [key for key, value in given.items() if key != "model" and value != unset[key]]
+        if without:
+            raise ParamsError(f"options.{name}: {', '.join(without)} mean nothing to it; it is fitted at once")
+
+
+def check_model_options(where: str, model: str, options: Mapping[str, Any]) -> Iterator[ValueError]:
+    """What is wrong with a model's own options, each error by itself.
+
+    Parameters
+    ----------
+    where
+        Their place in params.yaml.
+    model
+        Name of a model that exists.
+    options
+        The options.
+    """
+    for option, value in options.items():
+        try:
+            check_options(model, {option: value})
+        except ModelOptionError as error:
+            known = model_info(model).options
+            hint = "" if option in known else near(option, known)
+            yield ModelOptionError(f"params.yaml: {where}.{option}: {error}{hint}")
+            continue
+        if option in file_options(model) and value and not (_is_below(Path(value)) and Path(value).is_file()):
+            yield ParamsError(
+                f"params.yaml: {where}.{option}: expected a file below {WEIGHTS}/, put or linked there, such as "
+                f"{WEIGHTS}/{Path(value).name} (found {value!r}): only there is it seen when it is replaced"
+            )
+
+
+def _is_below(path: Path) -> bool:
+    return len(path.parts) > 1 and path.parts[0] == WEIGHTS.name and ".." not in path.parts
 
 
 def load_train(params: dict[str, Any] | None = None) -> TrainParams:

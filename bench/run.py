@@ -37,12 +37,15 @@ __all__ = ["COMMON_CODE", "train_run"]
 
 # What every run's result depends on, beside models/<model>.py. dvc.yaml lists the same files.
 COMMON_CODE = (
+    "bench/__main__.py",
+    "bench/artifacts.py",
     "bench/data.py",
     "bench/fit.py",
     "bench/fit_module.py",
     "bench/fit_stack.py",
     "bench/folds.py",
     "bench/objectives.py",
+    "bench/params.py",
     "bench/predictions.py",
     "bench/protocols.py",
     "bench/provenance.py",
@@ -50,17 +53,23 @@ COMMON_CODE = (
     "bench/seeds.py",
     "bench/step.py",
     "models/_checkpoints.py",
-    "models/_layout.py",
     "models/_estimators.py",
+    "models/_layout.py",
     "models/_stacked.py",
     "models/_stacked_layers.py",
     "models/blocks.py",
     "models/registry.py",
+    "prep/arithmetic.py",
     "prep/image_checks.py",
     "prep/images.py",
+    "prep/params.py",
+    "prep/paths.py",
+    "prep/plain_yaml.py",
     "prep/rank_pooling.py",
     "prep/schema.py",
+    "prep/scratch.py",
     "prep/shards.py",
+    "prep/workers.py",
 )
 
 PACKAGES = ("numpy", "opencv-python", "pyarrow", "safetensors", "scikit-learn", "scipy", "torch")
@@ -188,8 +197,7 @@ def train_run(run: Run, task: Path, artifacts: Artifacts, jobs: int, folds_per_d
 
 def _read_files(run: Run, task: Path, features: Path | None) -> list[Path]:
     """Files that a run reads: its task, its features, and what its model's options name, such as weights."""
-    named = [Path(value) for value in run.settings.model.values() if isinstance(value, str) and Path(value).is_file()]
-    return [task / "clips.parquet", task / "task.json", *([features] if features else []), *named]
+    return [task / "clips.parquet", task / "task.json", *([features] if features else []), *run.files]
 
 
 def _hardware(run: Run) -> tuple[str, int, str]:

@@ -38,7 +38,7 @@ from torch import Tensor, nn
 
 from models._checkpoints import CheckpointError, read_tensors, tensor_shapes
 from models.blocks import Classifier, ModelOutput, input_shape
-from models.registry import ModelOptionError, Positive, Share, register_model
+from models.registry import ModelOptionError, Positive, Share, WeightsFile, register_model
 
 __all__ = ["Adapters", "Encoder", "Sizes", "read_weights"]
 
@@ -154,7 +154,7 @@ class Adapters(Classifier):
         Needs ``frames`` as (T, C, H, W), T at least 2, C 1 or 3, H and W at least 16.
     weights
         Path of a safetensors file with the encoder's weights, from the folder that the program runs in; empty:
-        a small random encoder.
+        a small random encoder. A run's file lies in ``weights/``, where DVC sees that it is replaced.
     activation
         Of the encoder's MLPs: ``gelu``, or ``quick_gelu`` for OpenAI's CLIP.
     ratio
@@ -173,7 +173,7 @@ class Adapters(Classifier):
         num_classes: int,
         *,
         shapes: Mapping[str, tuple[int, ...]],
-        weights: str = "",
+        weights: WeightsFile = "",
         activation: Literal["gelu", "quick_gelu"] = "gelu",
         ratio: Positive = 0.25,
         dropout: Share = 0.2,
@@ -253,9 +253,7 @@ def read_weights(path: Path) -> Encoder:
             raise ModelOptionError(f"adapters: {path} {verb} {len(found)} tensors, such as {some}; {NAMES}")
     for name, shape in expected.items():
         if shapes[name] != shape:
-            raise ModelOptionError(
-                f"adapters: {path}: tensor {name} has the shape {shapes[name]}, expected {shape}"
-            )
+            raise ModelOptionError(f"adapters: {path}: tensor {name} has the shape {shapes[name]}, expected {shape}")
     encoder = Encoder(sizes)
     try:
         encoder.load_state_dict(read_tensors(path, expected))

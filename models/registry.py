@@ -32,8 +32,10 @@ __all__ = [
     "Share",
     "UnknownModelError",
     "Weight",
+    "WeightsFile",
     "check_options",
     "create_model",
+    "file_options",
     "list_models",
     "model_info",
     "register_model",
@@ -46,6 +48,7 @@ Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+WeightsFile = Annotated[str, "a file that the model reads; empty: none"]
 
 # Keyword arguments of a constructor that the caller supplies: not options of the model.
 _SUPPLIED = {"module": "shapes", "estimator": "seed"}
@@ -195,6 +198,18 @@ def check_options(name: str, options: Mapping[str, Any]) -> None:
         except ValidationError as error:
             reason = error.errors()[0]["msg"]
             raise ModelOptionError(f"model {name!r}, option {option!r}: {value!r} is not valid: {reason}") from None
+
+
+def file_options(name: str) -> list[str]:
+    """Names of a model's options that name files: what it is trained from depends on their content.
+
+    Raises
+    ------
+    UnknownModelError
+        If there is no such model.
+    """
+    hints = get_type_hints(_model_class(name).__init__, include_extras=True)
+    return [option for option in model_info(name).options if hints[option] == WeightsFile]
 
 
 def create_model(

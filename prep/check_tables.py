@@ -21,7 +21,7 @@ import pyarrow as pa
 from prep import contents, images, paths, shards
 from prep.check_clip import Fault
 from prep.check_report import Check, Report, Rows
-from prep.index import load_manifest
+from prep.manifest import load_manifest
 from prep.params import TaskParams
 from prep.progress import track
 from prep.releases import release_info

@@ -20,6 +20,7 @@ __all__ = [
     "KnownCounts",
     "class_counts",
     "compare_counts",
+    "known_emotions",
     "maps_of",
 ]
 
@@ -159,6 +160,14 @@ KNOWN_COUNTS: dict[str, tuple[KnownCounts, ...]] = {
 def maps_of(release: str) -> list[ClassMap]:
     """Class maps that the literature uses for a release."""
     return [class_map for class_map in CLASS_MAPS.values() if release in class_map.releases]
+
+
+def known_emotions(release: str) -> set[str] | None:
+    """Every emotion that clips of a release are known to show; None where its counts are not known."""
+    if release not in KNOWN_COUNTS:
+        return None
+    counted = {emotion for version in KNOWN_COUNTS[release] for emotion in version.emotions}
+    return counted | {emotion for found in maps_of(release) for group in found.classes.values() for emotion in group}
 
 
 def class_counts(class_map: ClassMap, emotions: Iterable[str]) -> dict[str, int]:

@@ -34,16 +34,9 @@ TaskName = Annotated[str, typer.Argument(help="Name of a task in params.yaml, su
 
 
 @app.command()
-def releases(
-    check: Annotated[bool, typer.Option("--check", help="Only check those that params.yaml names.")] = False,
-) -> None:
+def releases() -> None:
     """List the releases that can be read, and what is linked."""
-    from prep.link import check_links
-
     with command("prep releases"):
-        if check:
-            check_links(read_params())
-            return
         for release in RELEASES.values():
             place = paths.raw(release.name)
             state = f"at {place}" if place.exists() else "not linked"
@@ -56,7 +49,7 @@ def profile(
     file: Annotated[Path, typer.Argument(help="A profile, such as params.full.yaml.")],
     params: Annotated[Path, typer.Option(help="The file whose other sections stay.")] = PARAMS_FILE,
 ) -> None:
-    """Print params.yaml with the sections of a profile in place of its own; `make full` and `make baselines` use it."""
+    """Print params.yaml with the sections of a profile in place of its own; `make study` and `make full` use it."""
     from prep.profile import laid_over
 
     with command("prep profile"):
@@ -67,18 +60,22 @@ def profile(
 def link(
     release: ReleaseName,
     folder: Annotated[Path, typer.Argument(help="The release's folder on this machine.")],
+    study: Annotated[
+        str | None,
+        typer.Option(help="Write params.STUDY.yaml, for `make study NAME=STUDY`, and leave params.yaml as it is."),
+    ] = None,
 ) -> None:
     """Point the project at a release that you hold a licence for.
 
     Reads the folder first, so that a wrong path is found at once; then links data/raw/RELEASE to it
-    (git-ignored) and names the release and its standard task in params.yaml. Example:
+    (git-ignored) and names the release and its standard task in params.yaml, or in the file of a study. Example:
 
-        python -m prep link casme2 ~/datasets/CASME2
+        python -m prep link casme2 ~/datasets/CASME2 --study mine
     """
     from prep.link import link_release
 
     with command("prep link"):
-        link_release(release, folder)
+        link_release(release, folder, study=study)
 
 
 @app.command("annotations")
@@ -166,7 +163,7 @@ def index(release: ReleaseName) -> None:
 def align(release: ReleaseName, jobs: Jobs = None) -> None:
     """Find faces, align each clip (section `align` of params.yaml), write Parquet shards to data/aligned/RELEASE."""
     from prep.crops import align_release
-    from prep.index import load_manifest
+    from prep.manifest import load_manifest
 
     with command("prep align"):
         release_info(release)
@@ -209,7 +206,7 @@ def check(
 @app.command()
 def flow(release: ReleaseName) -> None:
     """Compute onset-to-apex optical flow and strain from aligned frames into data/flow/RELEASE."""
-    from prep.index import load_manifest
+    from prep.manifest import load_manifest
     from prep.onset_apex import flow_of_release
 
     with command("prep flow"):

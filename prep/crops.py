@@ -27,7 +27,9 @@ from prep.workers import Context, Unit, run_units
 __all__ = ["CODE", "RejectedClip", "align_release", "aligned_clip"]
 
 CODE = (
+    "prep/__main__.py",
     "prep/align.py",
+    "prep/arithmetic.py",
     "prep/contents.py",
     "prep/crops.py",
     "prep/drift.py",
@@ -37,9 +39,15 @@ CODE = (
     "prep/faces_dlib.py",
     "prep/image_checks.py",
     "prep/images.py",
+    "prep/manifest.py",
+    "prep/params.py",
+    "prep/paths.py",
     "prep/placing.py",
+    "prep/plain_yaml.py",
     "prep/schema.py",
+    "prep/scratch.py",
     "prep/shards.py",
+    "prep/workers.py",
 )
 
 SUBJECTS_PER_SHARD = 8

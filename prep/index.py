@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 from prep import contents, paths, shards
+from prep.manifest import load_manifest
 from prep.progress import console
 from prep.releases import Listing, ReleaseError, read_release, release_info
-from prep.schema import MANIFEST
 from prep.scratch import open_scratch
 from prep.sheet_report import REPORT, report_lines, report_of_listing, write_report
 
@@ -62,11 +62,3 @@ def is_simulated(release: str) -> bool:
         raise ReleaseError(
             f"{path}: no report of the stage index that can be read ({error!r}); run `dvc repro`"
         ) from error
-
-
-def load_manifest(release: str) -> list[dict[str, object]]:
-    """Read the manifest of a release, as rows in order of clip_id."""
-    rows: list[dict[str, object]] = shards.read_table(
-        paths.manifest(release) / "manifest.parquet", MANIFEST
-    ).to_pylist()
-    return rows

@@ -6,11 +6,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from prep.plain_yaml import read_yaml
+from prep.problems import ParamsError, near, shown
 
 __all__ = [
     "NAME",
@@ -23,6 +26,7 @@ __all__ = [
     "SynthParams",
     "TaskParams",
     "check_params",
+    "check_task",
     "load_task",
     "read_params",
     "section",
@@ -33,7 +37,9 @@ S = TypeVar("S", bound="Section")
 PARAMS_FILE = Path("params.yaml")
 
 # Names become stage names, file names and words of a command.
-NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
+NAME_LENGTH = 100
+NAME = rf"^[A-Za-z0-9][A-Za-z0-9_-]{{0,{NAME_LENGTH - 1}}}$"
+NAMED = ("releases", "flow_releases", "tasks", "runs", "feature_runs")
 
 # Every top-level key of params.yaml, and who reads it.
 SECTIONS = {
@@ -50,10 +56,6 @@ SECTIONS = {
 }
 
 SECTION_TYPES = dict.fromkeys(SECTIONS, dict) | {"releases": list, "flow_releases": list}
-
-
-class ParamsError(ValueError):
-    """params.yaml cannot be used; the message names the file, the key and what was expected."""
 
 
 class Section(BaseModel):
@@ -224,26 +226,6 @@ class TaskParams(Section):
         return tuple(name for name, there in given.items() if there)
 
 
-class RepeatedKeyError(ValueError):
-    """A key stands twice in one mapping."""
-
-
-class _Loader(yaml.SafeLoader):
-    """Reads plain values alone, and refuses what YAML forbids and PyYAML lets pass: a key that stands twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        lines: dict[Any, int] = {}
-        for key_node, _ in node.value:
-            key, line = self.construct_object(key_node, deep=True), key_node.start_mark.line + 1
-            if key in lines:
-                raise RepeatedKeyError(
-                    f"line {line}: the key {key!r} stands twice, first in line {lines[key]}; put its lines under the "
-                    "first one"
-                )
-            lines[key] = line
-        return super().construct_mapping(node, deep)
-
-
 def read_params(path: Path = PARAMS_FILE) -> dict[str, Any]:
     """Read params.yaml and refuse unknown or missing top-level keys.
 
@@ -268,51 +250,43 @@ def read_params(path: Path = PARAMS_FILE) -> dict[str, Any]:
     return content
 
 
-def read_yaml(path: Path) -> Any:
-    """Read a YAML file of plain values.
-
-    Raises
-    ------
-    ParamsError
-        If it is not YAML, is nested too deeply, or a key stands twice in it.
-    """
-    try:
-        return _Loader(path.read_text(encoding="utf-8")).get_single_data()
-    except RepeatedKeyError as error:
-        raise ParamsError(f"{path}, {error}") from None
-    except yaml.YAMLError as error:
-        raise ParamsError(f"{path} is not valid YAML: {error}") from error
-    except RecursionError:
-        raise ParamsError(f"{path}: lists or mappings are nested too deeply; a section has a few levels") from None
-
-
 def check_params(content: Any, path: Path = PARAMS_FILE) -> None:
-    """Check the frame of params.yaml: its sections, their kinds, the names of tasks and runs.
+    """Check the frame of params.yaml: its sections, their kinds, the names of tasks, runs and releases.
 
     Raises
     ------
     ParamsError
-        Naming what is unknown, missing, of the wrong kind or badly named.
+        Naming all that is unknown, missing, of the wrong kind or badly named.
     """
     if not isinstance(content, dict):
         raise ParamsError(f"{path}: expected a mapping of sections, found {type(content).__name__}")
-    known = ", ".join(SECTIONS)
+    problems = []
     for key in content:
         if key not in SECTIONS:
-            raise ParamsError(f"{path}: unknown key {key!r}; known keys: {known}")
-    for key in SECTIONS:
-        if key not in content:
-            none = {list: "[]", dict: "{}"}.get(SECTION_TYPES.get(key))  # type: ignore[arg-type]
-            cure = f"; write `{key}: {none}` if there are none" if key in ("feature_runs", "flow_releases") else ""
-            raise ParamsError(f"{path}: section {key!r} is missing (read by: {SECTIONS[key]}){cure}")
+            problems.append(f"unknown key {key!r}{near(key, SECTIONS)}; known keys: {', '.join(SECTIONS)}")
     for key, kind in SECTION_TYPES.items():
-        if not isinstance(content[key], kind):
+        none = "[]" if kind is list else "{}"
+        if key not in content:
+            cure = f"; write `{key}: {none}` if there are none" if key in ("feature_runs", "flow_releases") else ""
+            problems.append(f"section {key!r} is missing (read by: {SECTIONS[key]}){cure}")
+        elif not isinstance(content[key], kind):
             expected = "a list" if kind is list else "a mapping"
-            raise ParamsError(f"{path}: {key} must be {expected} (write [] or {{}} for none), found {content[key]!r}")
-    for key in ("tasks", "runs", "feature_runs"):
-        for name in content[key]:
-            if not isinstance(name, str) or not re.fullmatch(NAME, name):
-                raise ParamsError(f"{path}: {key}.{name}: a name may hold letters, digits, - and _ only")
+            problems.append(f"{key} must be {expected} (write [] or {{}} for none), found {shown(content[key])}")
+        elif key in NAMED:
+            problems += _problems_of_names(key, list(content[key]))
+    if problems:
+        raise ParamsError(*(f"{path}: {problem}" for problem in problems))
+
+
+def _problems_of_names(key: str, names: list[Any]) -> Iterator[str]:
+    """Names that cannot be those of stages and files, or a word of dvc.yaml's commands; names that stand twice."""
+    for name in names:
+        if not isinstance(name, str):
+            yield f"{key}: {shown(name)} is no name but a value of YAML; write it in quotes"
+        elif not re.fullmatch(NAME, name):
+            yield f"{key}.{name}: a name may hold letters, digits, - and _ only, up to {NAME_LENGTH} of them"
+    for name in dict.fromkeys(name for name in names if isinstance(name, str) and names.count(name) > 1):
+        yield f"{key}: {name} stands twice"
 
 
 def load_task(name: str, params: dict[str, Any]) -> TaskParams:
@@ -325,14 +299,26 @@ def load_task(name: str, params: dict[str, Any]) -> TaskParams:
     """
     tasks = params["tasks"]
     if name not in tasks:
-        raise ParamsError(f"params.yaml: no task {name!r}; tasks: {', '.join(tasks)}")
+        raise ParamsError(f"params.yaml: no task {name!r}{near(name, tasks)}; tasks: {', '.join(tasks)}")
     task = section(TaskParams, tasks[name], f"tasks.{name}")
-    if task.landmarks and not section(AlignParams, params["align"], "align").tracks:
+    if task.landmarks:
+        check_task(name, task, section(AlignParams, params["align"], "align"))
+    return task
+
+
+def check_task(name: str, task: TaskParams, align: AlignParams) -> None:
+    """Check a task against how its releases are aligned.
+
+    Raises
+    ------
+    ParamsError
+        If it asks for landmarks that are not sought.
+    """
+    if task.landmarks and not align.tracks:
         raise ParamsError(
             f"params.yaml: tasks.{name}.landmarks needs landmarks of every frame, which are not sought: set "
             "align.track: true (about 17 ms a frame), or leave landmarks out"
         )
-    return task
 
 
 def section(cls: type[S], content: Any, where: str) -> S:
@@ -355,16 +341,26 @@ def section(cls: type[S], content: Any, where: str) -> S:
     try:
         return cls.model_validate(content)
     except ValidationError as error:
-        lines = []
-        for problem in error.errors():
-            key = ".".join([where, *(str(part) for part in problem["loc"])])
-            if problem["type"] == "extra_forbidden":
-                lines.append(f"{key}: unknown key; known keys here: {', '.join(_known_keys(cls, problem['loc'][:-1]))}")
-            elif problem["type"] == "missing":
-                lines.append(f"{key}: missing")
-            else:
-                lines.append(f"{key}: {problem['msg']} (found {problem['input']!r})")
-        raise ParamsError("params.yaml: " + "; ".join(lines)) from error
+        raise ParamsError(*(f"params.yaml: {_problem(cls, where, found)}" for found in error.errors())) from error
+
+
+def _problem(cls: type[Section], where: str, found: Any) -> str:
+    """One problem that pydantic found in a section, in words."""
+    key = ".".join([where, *(str(part) for part in found["loc"])])
+    value = found["input"]
+    if found["type"] == "extra_forbidden":
+        known = _known_keys(cls, found["loc"][:-1])
+        return f"{key}: unknown key{near(found['loc'][-1], known)}; known keys here: {', '.join(known)}"
+    if found["type"] == "missing":
+        return f"{key}: missing"
+    hint = ""
+    if found["type"] == "literal_error":
+        hint = near(value, re.findall(r"'([^']*)'", found["ctx"]["expected"]))
+    elif found["type"] == "int_type" and isinstance(value, float) and value.is_integer():
+        hint = f"; write {int(value)}"
+    elif found["type"] == "bool_type":
+        hint = "; write true or false"
+    return f"{key}: {found['msg']} (found {shown(value)}){hint}"
 
 
 def _known_keys(cls: type[Section], location: tuple[int | str, ...]) -> list[str]:

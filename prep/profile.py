@@ -7,7 +7,9 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from prep.params import ParamsError, read_params, read_yaml
+from prep.params import SECTIONS, read_params
+from prep.plain_yaml import read_yaml
+from prep.problems import ParamsError, near
 
 __all__ = ["laid_over"]
 
@@ -27,18 +29,21 @@ def laid_over(profile: Path, params: Path) -> str:
     ParamsError
         If a file is missing or cannot be read, or the profile names a section that params.yaml does not have.
     """
-    base = read_params(params)
+    read_params(params)
     if not profile.is_file():
         raise ParamsError(f"{profile} not found; profiles lie beside params.yaml, such as params.full.yaml")
+    named = read_yaml(profile) or {}  # an error that names the file and the line
+    if not isinstance(named, dict):
+        raise ParamsError(f"{profile}: expected a mapping of sections, found {type(named).__name__}")
+    unknown = [f"{profile}: unknown section {name!r}{near(name, SECTIONS)}" for name in named if name not in SECTIONS]
+    if unknown:
+        raise ParamsError(*unknown, f"sections: {', '.join(SECTIONS)}")
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 120
-    read_yaml(profile)  # an error that names the file and the line
     changed = yaml.load(profile.read_text(encoding="utf-8"))
     content = yaml.load(params.read_text(encoding="utf-8"))
-    for section in changed or {}:
-        if section not in base:
-            raise ParamsError(f"{profile}: unknown section {section!r}; {params} has {', '.join(base)}")
+    for section in named:
         content[section] = changed[section]
     text = io.StringIO()
     yaml.dump(content, text)

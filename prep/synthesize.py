@@ -16,7 +16,14 @@ __all__ = ["CODE", "synthesize"]
 
 _SYNTH = Path(__file__).parent / "synth"
 CODE = (
+    "prep/__main__.py",
+    "prep/arithmetic.py",
+    "prep/params.py",
+    "prep/paths.py",
+    "prep/plain_yaml.py",
+    "prep/scratch.py",
     "prep/synthesize.py",
+    "prep/workers.py",
     *(f"prep/synth/{path.name}" for path in sorted(_SYNTH.iterdir()) if path.suffix in {".npz", ".py"}),
 )
 

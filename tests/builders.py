@@ -95,6 +95,15 @@ def params(**sections: Any) -> dict[str, Any]:
     return result
 
 
+def checked_params(**sections: Any) -> dict[str, Any]:
+    """`params` that `bench check` passes on any machine: no release to be linked, and the task that is drawn."""
+    content = params(flow_releases=[])
+    content["tasks"] = {"tiny": content["tasks"]["tiny"], "synthetic": copy.deepcopy(content["tasks"]["tiny"])}
+    for name, value in sections.items():
+        content[name] = content[name] | value if isinstance(value, dict) else value
+    return content
+
+
 def write_params(content: Any = None, path: Path = Path("params.yaml")) -> Path:
     """Write params.yaml."""
     path.write_text(yaml.safe_dump(PARAMS if content is None else content, sort_keys=False), encoding="utf-8")

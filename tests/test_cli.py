@@ -15,13 +15,14 @@ from typer.testing import CliRunner
 
 import bench.cli
 import prep.cli
-from bench.params import load_runs
+from bench.check import load_runs
 from models.registry import list_models
 from prep import paths
 from prep.params import read_params
 from tests.builders import (
     CLASSES,
     PARAMS,
+    checked_params,
     params,
     perceived,
     predictions,
@@ -110,7 +111,6 @@ def test_python_m_is_the_same_as_the_app() -> None:
         ("prep", ("check",)),
         ("prep", ("dynamic", "tiny")),
         ("prep", ("task", "tiny")),
-        ("prep", ("releases", "--check")),
         ("bench", ("check",)),
         ("bench", ("train", "tiny-majority")),
         ("bench", ("tables",)),
@@ -140,7 +140,6 @@ def test_without_params(app: str, arguments: tuple[str, ...], tmp_path: Path, mo
         ("prep", ("dynamic", "nowhere"), "no task 'nowhere'; tasks: tiny, tiny_flow"),
         ("prep", ("task", "nowhere"), "no task 'nowhere'"),
         ("prep", ("task", "tiny"), "dvc repro"),
-        ("prep", ("releases", "--check"), "python -m prep link megc2019_flow"),
         ("bench", ("train", "nowhere"), "no run 'nowhere'; runs: tiny-majority"),
         ("bench", ("train", "tiny-majority"), "data/task/tiny/task.json not found"),
         ("bench", ("train", "tiny-histogram"), "data/task/tiny/task.json not found"),
@@ -162,19 +161,19 @@ def test_broken_yaml_is_one_line(project: Path) -> None:
 
 
 def test_an_error_of_the_program_keeps_its_traceback(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken() -> None:
+    def broken(*_: object) -> None:
         raise RuntimeError("a fault of the program")
 
-    monkeypatch.setattr("bench.params.load_runs", broken)
+    monkeypatch.setattr("bench.check.check_project", broken)
     result = invoke("bench", "check")
     assert isinstance(result.exception, RuntimeError)
 
 
 def test_an_interrupted_command(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted() -> None:
+    def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bench.params.load_runs", interrupted)
+    monkeypatch.setattr("bench.check.check_project", interrupted)
     result = invoke("bench", "check")
     assert result.exit_code == 130 and "run the same command to go on" in result.stderr
 
@@ -198,9 +197,12 @@ def test_releases_are_listed(project: Path) -> None:
     assert re.search(r"casme2 \(frames, not linked\)", listing)
 
 
+NETWORK = {"epochs": 1, "batch_size": 4, "lr": 1e-3, "weight_decay": 0.0}
+
+
 def test_check_says_what_each_run_will_do(project: Path) -> None:
-    write_params(params(flow_releases=[]))
-    result = invoke("bench", "check", "--out", "artifacts/checked.txt")
+    write_params(checked_params())
+    result = invoke("bench", "check", "--out", "artifacts")
     assert result.exit_code == 0
     for run in (*PARAMS["runs"], *PARAMS["feature_runs"]):
         assert f"{run}: " in result.stdout
@@ -212,7 +214,7 @@ def test_check_says_which_folds_train_together(project: Path) -> None:
     runs = {
         name: {"task": "tiny", "model": "ststnet", "set": {"stack": size}} for name, size in (("a", 8), ("b", None))
     }
-    write_params(params(flow_releases=[], runs=runs))
+    write_params(checked_params(runs=runs))
     lines = {line.partition(":")[0]: line for line in invoke("bench", "check").stdout.splitlines()}
     assert lines["a"].endswith("; 8 folds trained together") and "together" not in lines["b"]
 
@@ -223,7 +225,7 @@ def test_check_says_by_which_protocol(project: Path) -> None:
         "it-test_selected": {"task": "tiny", "model": "ststnet", "protocol": "test_selected"},
         "nested": {"task": "tiny", "model": "ststnet", "protocol": "inner", "faults": {"frozen_batch_norm": True}},
     }
-    write_params(params(flow_releases=[], runs=runs))
+    write_params(checked_params(runs=runs))
     lines = {line.partition(":")[0]: line.partition(":")[2] for line in invoke("bench", "check").stdout.splitlines()}
     assert "test_selected" in lines["it-test_selected"]
     assert "inner" in lines["nested"] and "frozen batch norm" in lines["nested"]
@@ -240,14 +242,14 @@ def test_check_says_by_which_protocol(project: Path) -> None:
     ],
 )
 def test_check_refuses_a_protocol_that_cannot_be(project: Path, entry: dict[str, Any], expected: str) -> None:
-    write_params(params(flow_releases=[], runs={"bad": {"task": "tiny"} | entry}))
-    assert expected in error_of("bench", "check", "--out", "artifacts/checked.txt")
+    write_params(checked_params(runs={"bad": {"task": "tiny"} | entry}))
+    assert expected in error_of("bench", "check", "--out", "artifacts")
     assert not Path("artifacts/checked.txt").exists()
 
 
 def test_check_writes_nothing_when_a_run_is_wrong(project: Path) -> None:
-    write_params(params(runs={"bad": {"task": "tiny_flow", "model": "cnn3d"}}))
-    assert "'cnn3d' needs frames" in error_of("bench", "check", "--out", "artifacts/checked.txt")
+    write_params(checked_params(runs={"bad": {"task": "tiny", "model": "stgcn"}}, options={"stgcn": NETWORK}))
+    assert "'stgcn' needs landmarks" in error_of("bench", "check", "--out", "artifacts")
     assert not Path("artifacts/checked.txt").exists()
 
 

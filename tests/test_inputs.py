@@ -10,8 +10,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from bench.check import load_runs
 from bench.data import load_clips, load_task_info
-from bench.params import load_run, load_runs
+from bench.params import load_run
 from bench.step import Standardiser
 from prep import align, crops, images, paths, shards
 from prep.dynamic import dynamic_images
@@ -227,7 +228,7 @@ def test_flow_images_cannot_give_frames_or_apex_frames() -> None:
     for more in ({"apex": True}, {"sampling": {"rule": "all"}, "rank_pooling": "harmonic"}):
         content = params(runs={"it": {"task": "tiny_flow", "model": "majority"}})
         content["tasks"]["tiny_flow"] |= more
-        with pytest.raises(ParamsError, match=r"runs\.it: .*'megc2019_flow' has flow images alone; leave"):
+        with pytest.raises(ParamsError, match=r"tasks\.tiny_flow: .*'megc2019_flow' has flow images alone; leave"):
             load_runs(content)
 
 

@@ -52,7 +52,18 @@ WRITTEN = (
     ".staging-x",
 )
 # Where a person may leave one, tracked or not, within reach of a careless pattern.
-STRAY = ("", "bench", "bench/report/static", "models", "prep", "prep/synth", "prep/face_models", "docs", "tests", "notes")
+STRAY = (
+    "",
+    "bench",
+    "bench/report/static",
+    "models",
+    "prep",
+    "prep/synth",
+    "prep/face_models",
+    "docs",
+    "tests",
+    "notes",
+)
 
 
 def tracked() -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import yaml
 
 from tests.project import Project, descendants, wait_until, workers
 
@@ -238,7 +239,25 @@ def test_a_release_that_is_not_linked(tmp_path: Path) -> None:
     project = Project(tmp_path)
     text = (project.folder / "params.yaml").read_text()
     (project.folder / "params.yaml").write_text(text.replace("flow_releases: []", "flow_releases: [megc2019_flow]"))
-    for command in (("python", "-m", "prep", "releases", "--check"), ("dvc", "repro")):
+    for command in (("python", "-m", "bench", "check"), ("dvc", "repro")):
         code, output = project.attempt(*command)
         assert code != 0
         assert "python -m prep link megc2019_flow" in output
+
+
+def test_names_are_checked_before_any_stage_hands_them_to_a_shell(tmp_path: Path) -> None:
+    """Plain `dvc repro` too runs the check first, and then nothing: a name would be words of a command."""
+    project = Project(tmp_path)
+    params = yaml.safe_load((project.folder / "params.yaml").read_text())
+    project.edit_params(
+        tasks={"t; touch pwned-task": params["tasks"]["synthetic"]},
+        runs={"r; touch pwned-run": params["runs"]["synthetic-majority"]},
+    )
+    path = project.folder / "params.yaml"
+    params = yaml.safe_load(path.read_text())
+    params["releases"].append("$(touch pwned-release)")
+    path.write_text(yaml.safe_dump(params, sort_keys=False))
+    code, output = project.attempt("dvc", "repro")
+    assert code != 0 and executed(output) == {"check"}
+    assert output.count("a name may hold letters, digits, - and _ only") == 3
+    assert not list(project.folder.rglob("pwned*")) and not (project.folder / "data").exists()

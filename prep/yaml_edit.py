@@ -1,0 +1,82 @@
+"""Additions to a YAML file that a person wrote: text is put in, and no other byte of the file changes."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.nodes import MappingNode, ScalarNode
+
+__all__ = ["append_section", "append_to_list", "append_to_mapping", "section_text"]
+
+
+def append_to_list(text: str, key: str, value: str) -> str:
+    """Add a word to the list under a top-level key, in the list's own style."""
+    node = _section(text, key)
+    if node.flow_style:
+        if not node.value:
+            return _insert(text, node.start_mark.index + 1, value)
+        return _insert(text, node.value[-1].end_mark.index, f", {value}")
+    return _insert_line(text, _last_line(node), f"{' ' * node.start_mark.column}- {value}\n")
+
+
+def append_to_mapping(text: str, key: str, name: str, value: dict[str, Any]) -> str:
+    """Add an entry to the mapping under a top-level key: before the comments that lead on to the next section."""
+    node = _section(text, key)
+    yaml = YAML()
+    yaml.width = 110
+    if node.flow_style:
+        yaml.default_flow_style = True
+        yaml.width = 1_000_000
+        entry = _dumped(yaml, {name: value}).strip().removeprefix("{").removesuffix("}")
+        if not node.value:
+            return _insert(text, node.start_mark.index + 1, entry)
+        return _insert(text, node.value[-1][1].end_mark.index, f", {entry}")
+    yaml.default_flow_style = None  # innermost lists and maps on one line
+    indent = " " * node.start_mark.column
+    lines = "".join(indent + line for line in _dumped(yaml, {name: value}).splitlines(keepends=True))
+    return _insert_line(text, _last_line(node), lines)
+
+
+def append_section(text: str, section: str) -> str:
+    """Add the text of a section at the end."""
+    return f"{text.rstrip()}\n\n{section}" if text.strip() else section
+
+
+def section_text(text: str, key: str) -> str:
+    """The lines of a top-level section, without the comments around it."""
+    root = YAML(typ="safe", pure=True).compose(text)
+    name, node = next((name, node) for name, node in root.value if name.value == key)
+    lines = text.splitlines(keepends=True)
+    return "".join(lines[name.start_mark.line : max(name.start_mark.line, _last_line(node)) + 1])
+
+
+def _section(text: str, key: str) -> Any:
+    root = YAML(typ="safe", pure=True).compose(text)
+    return next(node for name, node in root.value if name.value == key)
+
+
+def _last_line(node: Any) -> int:
+    """Number of the line, from 0, in which a node's last value ends; block nodes themselves end at the next token."""
+    if isinstance(node, ScalarNode) or node.flow_style or not node.value:
+        return int(node.end_mark.line)
+    last = node.value[-1]
+    return max(map(_last_line, last)) if isinstance(node, MappingNode) else _last_line(last)
+
+
+def _insert(text: str, index: int, new: str) -> str:
+    return text[:index] + new + text[index:]
+
+
+def _insert_line(text: str, after: int, new: str) -> str:
+    lines = text.splitlines(keepends=True)
+    if not lines[after].endswith("\n"):
+        lines[after] += "\n"
+    return "".join([*lines[: after + 1], new, *lines[after + 1 :]])
+
+
+def _dumped(yaml: YAML, value: dict[str, Any]) -> str:
+    stream = io.StringIO()
+    yaml.dump(value, stream)
+    return stream.getvalue()
