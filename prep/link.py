@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 from prep import paths
 from prep.class_maps import maps_of
-from prep.params import PARAMS_FILE, TaskParams, read_params, section
+from prep.params import PARAMS_FILE, IndexParams, TaskParams, read_params, section
 from prep.progress import console
 from prep.releases import Release, ReleaseError, read_release, release_info
 from prep.sheet_report import report_lines, report_of_listing
@@ -62,7 +62,8 @@ def link_release(name: str, folder: Path, params: Path = PARAMS_FILE) -> Path:
     if task is None:
         raise ReleaseError(f"release {name!r} is {release.expects}; there is nothing to link")
     target = folder.expanduser().resolve()
-    listing = read_release(name, target)
+    index = section(IndexParams, read_params(params)["index"], "index")
+    listing = read_release(name, target, index.lost_frames)
     link = paths.raw(name)
     if link.exists() and not link.is_symlink():
         raise ReleaseError(f"{link} is a folder of its own, not a link; move it away first")

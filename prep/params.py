@@ -17,6 +17,8 @@ __all__ = [
     "AlignParams",
     "FlowInput",
     "FlowParams",
+    "IndexParams",
+    "LostFrames",
     "ParamsError",
     "Sampling",
     "Section",
@@ -27,6 +29,8 @@ __all__ = [
     "read_params",
     "section",
 ]
+
+LostFrames = Literal["keep", "reject"]
 
 S = TypeVar("S", bound="Section")
 
@@ -40,6 +44,7 @@ SECTIONS = {
     "synth": "prep synthesize",
     "releases": "dvc.yaml: one index, align and flow stage each",
     "flow_releases": "dvc.yaml: one flow-images stage each",
+    "index": "prep index",
     "align": "prep align",
     "flow": "prep flow",
     "tasks": "prep dynamic, prep task",
@@ -85,6 +90,15 @@ class SynthParams(Section):
         if self.peak_min > self.peak_max:
             raise ValueError("peak_min must not exceed peak_max")
         return self
+
+
+class IndexParams(Section):
+    """How a release's sheet and folders become its manifest (`prep.index`)."""
+
+    lost_frames: LostFrames = Field(
+        description="a clip that lacks frames between onset and offset: keep: with the frames that are there, and "
+        "tables say how many such clips there are; reject: left out"
+    )
 
 
 class AlignParams(Section):
@@ -302,6 +316,7 @@ def check_params(content: Any, path: Path = PARAMS_FILE) -> None:
         if key not in content:
             none = {list: "[]", dict: "{}"}.get(SECTION_TYPES.get(key))  # type: ignore[arg-type]
             cure = f"; write `{key}: {none}` if there are none" if key in ("feature_runs", "flow_releases") else ""
+            cure = "; write `index: {lost_frames: reject}`" if key == "index" else cure
             raise ParamsError(f"{path}: section {key!r} is missing (read by: {SECTIONS[key]}){cure}")
     for key, kind in SECTION_TYPES.items():
         if not isinstance(content[key], kind):
