@@ -117,6 +117,9 @@ def simulate(
     subjects: Annotated[int, typer.Option(min=1, help="Number of subjects.")] = 3,
     clips: Annotated[int, typer.Option(min=1, help="Number of clips of each subject.")] = 2,
     seed: Annotated[int, typer.Option(min=0, help="Seed of every face and number; one seed gives one release.")] = 0,
+    emotions: Annotated[
+        str, typer.Option(help="Words for emotions, with commas, in place of those that the release is known to use.")
+    ] = "",
 ) -> None:
     """Write invented clips in the form of a release, to try the pipeline before its licence arrives.
 
@@ -130,7 +133,7 @@ def simulate(
     from prep.simulate import simulate as run
 
     with command("prep simulate"):
-        written = run(release, folder, version, subjects, clips, seed)
+        written = run(release, folder, version, subjects, clips, seed, emotions.split(",") if emotions else ())
         version = version or VERSIONS[release][0]
         output.print(
             f"{folder}: {len(written.clips)} invented clips in the form of {release}, version {version} "

@@ -3,8 +3,8 @@
 The crop of the apex frame goes with it: the input ``apex`` of tasks that ask for it.
 
 Where the sheet names no apex, or names the onset, params.yaml says what happens: the clip is rejected, or its apex is
-estimated (`prep.apex`) and marked as such in the table. A clip whose face does not move from onset to apex, as where one
-frame was stored twice, is rejected: an input without variation holds nothing to learn, whatever its label.
+estimated (`prep.apex`) and marked as such in the table. A clip whose face does not move from onset to apex, as where
+one frame was stored twice, is rejected: an input without variation holds nothing to learn, whatever its label.
 """
 
 from __future__ import annotations

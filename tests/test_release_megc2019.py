@@ -173,7 +173,7 @@ def test_sheet_missing_or_of_other_columns(tmp_path: Path) -> None:
     write_flow_whole(tmp_path)
     sheet = tmp_path / "combined_3_class2_for_optical_flow.csv"
     sheet.write_text("a,b\n1,2\n")
-    with pytest.raises(ReleaseError, match=r"'dataset', .*, 'label' not found; the sheet has .*: a, b"):
+    with pytest.raises(ReleaseError, match=r"column 'Data' .*, 'Estimated Emotion' .* not found; the sheet has .*: a, b"):
         read_release("megc2019_flow", tmp_path)
     sheet.unlink()
     with pytest.raises(ReleaseError, match="combined_3_class2_for_optical_flow"):

@@ -16,12 +16,12 @@ __all__ = ["ALIASES", "MORE", "fold", "own_column", "place_columns"]
 # Expressions that a row may hold beside its first: their marks are columns of their own.
 MORE = (2, 3, 4, 5)
 
-# Our name of a column -> its names in sheets, compared as `fold` writes them; of several that are there the first counts.
+# Our name of a column -> its names in sheets, compared as `fold` writes them; of several the first counts.
 ALIASES: dict[str, tuple[str, ...]] = {
-    "subject": ("Subject", "Sub", "Subject ID", "Sub ID", "Subject No", "Subject Number", "Participant", "Person"),
+    "subject": ("Subject", "Sub", "Subject ID", "sub_ID", "Subject No", "Subject Number", "Participant", "Person"),
     "clip": (
-        "Filename", "Clip", "Clip Name", "Filename o", "Fold Name", "Folder", "Video", "Video Name", "Material", "File",
-        "Sample", "Count",
+        "Filename", "Clip", "Clip Name", "Filename o", "fold_name", "Folder", "Video", "Video Name", "Material", "File",
+        "Sample", "count",
     ),
     "onset": ("OnsetFrame", "Onset", "OnsetF", "OnsetF1", "Onset1F", "Onset Index", "StartFrame", "Start"),
     "apex": ("ApexFrame", "Apex", "ApexF", "ApexF1", "Apex1F", "Apex Index", "PeakFrame", "Peak"),

@@ -1,9 +1,9 @@
 """Marks that are possible but hardly right: clips that last too long, apexes that are the onset. Noted, never changed.
 
 A micro-expression lasts half a second at most, or is short in its rise alone: from onset to apex at most a quarter of a
-second (Yan et al., Journal of Nonverbal Behavior 2013). Releases made by the first rule hold nothing longer than 0.5 s
-but by a few frames. Those made with the second hold many: of CAS(ME)^3 part A's 857 clips 623 last longer, 275 more than
-a second. There a clip is noted beyond 4 s, where even macro-expressions end (0.5 to 4 s: Qu et al., IEEE TAC 2018, for
+second (Yan et al., Journal of Nonverbal Behavior 2013). Releases made by the first rule hold few that are longer.
+Those made with the second hold many: of CAS(ME)^3 part A's 857 clips 623 last longer, 275 more than a second. There a
+clip is noted beyond 4 s, where even macro-expressions end (0.5 to 4 s: Qu et al., IEEE TAC 2018, for
 CAS(ME)^2): 20 clips of part A, the longest of 24 s after its known faults are corrected.
 """
 

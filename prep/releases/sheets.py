@@ -179,7 +179,7 @@ def read_sheet(
         return table
     rows = [row for grid in grids.values() for row in grid.head(HEADER_ROWS).to_numpy()]
     lacking = min((_lacking(row, columns) for row in rows), key=len, default=columns)
-    names = ", ".join(repr(ALIASES[ours][0]) for ours in lacking)
+    names = ", ".join(f"{ALIASES[ours][0]!r} (or {', '.join(ALIASES[ours][1:])})" for ours in lacking)
     found = "; ".join(f"{name!r}: {_widest_row(grid)}" for name, grid in grids.items() if len(grid)) or "no cell at all"
     without = (
         " Is it a challenge's test part, without labels? Nothing can be made of it" if lacking == ["emotion"] else ""

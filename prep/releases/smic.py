@@ -8,10 +8,11 @@
     HS_long/SMIC-HS-E/HS/s03/s03_ne_01/image12345.jpg
 
 HS runs at 100 fps, VIS and NIR at 25. Subjects and clips are written `s1` and `s01`, `s1_ne_01` and `s01_ne_01`: here
-always with two digits. A clip's folder is found by its name, below folders that name the camera. A second layout of the
-sheet names its columns data, subject, clip, label, onset_frame, apex_frame, offset_frame; its apex, where it has one, is
-not from the authors and is read as given. A row of the sheet for the long version may hold several micro-expressions:
-each is a clip, the second named `s03_ne_01_2`. Written from descriptions and public code; it has not met the frames.
+always with two digits. A clip's folder is found by its name, below folders that name the camera. A second layout of
+the sheet names its columns data, subject, clip, label, onset_frame, apex_frame, offset_frame; its apex, where it has
+one, is not from the authors and is read as given. A row of the sheet for the long version may hold several
+micro-expressions: each is a clip, the second named `s03_ne_01_2`. Written from descriptions and public code; it has not
+met the frames.
 """
 
 from __future__ import annotations
