@@ -289,11 +289,11 @@ def _filled(rows: Iterable[tuple[int, Sequence[str]]]) -> Iterator[tuple[int, li
         last = next((place for place in range(len(row), 0, -1) if row[place - 1] and not row[place - 1].isspace()), 0)
         if not last:
             continue
+        _check_place(number, last)
         cells = []
-        for cell in row[: min(last, MOST_COLUMNS + 1)]:
+        for cell in row[:last]:
             if len(cell) > MOST_CHARACTERS:
                 raise _TooLargeError(f"row {number} has a cell of {len(cell):,} characters; the limit is 32,767")
             cells.append(" ".join(unicodedata.normalize("NFKC", cell).split()))
         if any(cells):
-            _check_place(number, last)
             yield number, cells
