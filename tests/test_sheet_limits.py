@@ -157,7 +157,8 @@ def long_text(path: Path) -> None:
 def old_stray_cell(path: Path) -> None:
     book = xlwt.Workbook()
     sheet = book.add_sheet("a")
-    for k, row in enumerate((HEAD, ROW)):
+    rows: list[list[object]] = [[*HEAD], [*ROW]]
+    for k, row in enumerate(rows):
         for j, cell in enumerate(row):
             sheet.write(k, j, cell)
     sheet.write(65535, 255, "x")

@@ -119,7 +119,7 @@ def _own(annotations: Annotations, sheet: Path, rows: list[_Row]) -> list[_Row]:
         other, count = others.most_common(1)[0]
         raise ReleaseError(
             f"{sheet}: looks like a sheet of {other}, not of {release}: {count} of {len(whose)} rows "
-            f"are named as there ({NAMES[other].example}), {whose.count(release)} as in {release}"  # type: ignore[index]
+            f"are named as there ({NAMES[other].example}), {whose.count(release)} as in {release}"
             f"{known}. Give {release}'s sheet, or read this one as {other}"
         )
     if known and 2 * whose.count(None) > len(whose):

@@ -189,7 +189,9 @@ def read_sheet(
 
 def is_unknown(text: str) -> bool:
     """Whether a cell says that its value is not known: empty, signs alone, ``n/a``, ``unknown``, an error of Excel."""
-    return text.lower() in UNKNOWN or bool(re.fullmatch("#[a-z/]+[0-9]?[!?]?", text.lower())) or not re.search(r"\w", text)
+    return (
+        text.lower() in UNKNOWN or bool(re.fullmatch("#[a-z/]+[0-9]?[!?]?", text.lower())) or not re.search(r"\w", text)
+    )
 
 
 def whole_number(text: str) -> int | None:

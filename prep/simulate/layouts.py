@@ -90,7 +90,8 @@ def smic(site: Site, version: str) -> Simulated:
         # where the sheet has one spelling, the folders have the other
         in_sheet, in_folder = (short, padded) if clip.subject % 2 else (padded, short)
         folder = f"{camera}/{in_folder}/micro/{clip.emotion}/{in_folder}{tail}"
-        shown, second = [clip], [None, None]
+        shown = [clip]
+        second: list[Cell] = [None, None]
         if version == "long":
             folder = f"{camera}_long/SMIC_{camera}_E/{in_folder}/{in_folder}{tail}"
             if position == 0:

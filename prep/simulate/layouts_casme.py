@@ -37,10 +37,10 @@ def casme2(site: Site, version: str) -> Simulated:
         def cropped(number: int, data: bytes, folder: str = folder) -> None:
             site.write(f"Cropped/{folder}/reg_img{number}.jpg", data)
 
-        place, file, more = f"CASME2_RAW_selected/{folder}", "img{}.jpg".format, cropped
-        if version == "cropped":
-            place, file, more = f"Cropped/{folder}", "reg_img{}.jpg".format, None
-        site.frames(place, file, [clip], more=more)
+        alone = version == "cropped"
+        place = f"Cropped/{folder}" if alone else f"CASME2_RAW_selected/{folder}"
+        file = ("reg_img{}.jpg" if alone else "img{}.jpg").format
+        site.frames(place, file, [clip], more=None if alone else cropped)
         site.add(f"casme2/{folder}", clip, 200.0, place, file)
     sheet = f"CASME2-coding-{'20190701' if newer else '20140508'}.xlsx"
     write_workbook(site.root / sheet, {"Sheet1": rows, "Sheet2": [], "Sheet3": []})
