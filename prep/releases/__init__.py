@@ -63,7 +63,8 @@ RELEASES = {
                 f"smic_{camera.lower()}",
                 "frames",
                 f"SMIC, camera {camera} (Li et al. 2013)",
-                f"the folder that holds SMIC-*_annotation.xlsx and {camera}/s01/micro/negative/... or {camera}/s01/s01_ne_01/...",
+                f"the folder that holds SMIC-*_annotation.xlsx and {camera}/s01/micro/negative/... or "
+                f"{camera}/s01/s01_ne_01/...",
                 file="smic",
             )
             for camera in ("HS", "VIS", "NIR")
