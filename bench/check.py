@@ -34,6 +34,7 @@ from prep.params import (
     SECTION_TYPES,
     AlignParams,
     FlowParams,
+    IndexParams,
     Section,
     SynthParams,
     TaskParams,
@@ -52,6 +53,7 @@ __all__ = ["TYPES", "check_project", "load_runs", "write_weights"]
 # The sections that are one object each.
 TYPES: dict[str, type[Section]] = {
     "synth": SynthParams,
+    "index": IndexParams,
     "align": AlignParams,
     "flow": FlowParams,
     "train": TrainParams,

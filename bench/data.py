@@ -52,6 +52,7 @@ class TaskInfo:
     rendered: bool
     sampling: str | None = None  # rule by which frames were picked
     simulated: tuple[str, ...] = ()  # releases whose form alone is theirs: rendered by `prep simulate`
+    lost_frames: int = 0  # clips that lack frames between onset and offset, kept by `index.lost_frames`
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,9 @@ NATIVE_NOTE = (
     "machines will give other values: {}."
 )
 SIMULATED_NOTE = f"**Simulated ({{}}, written by `prep simulate`).** {RENDERED_NOTE}"
+LOST_NOTE = (
+    "Of these clips {} lack frames between onset and offset, and are kept without them (`index.lost_frames: keep`)."
+)
 
 
 def write_tables(
@@ -205,10 +208,13 @@ def _task_parts(
 
 
 def rendered_note(info: TaskInfo) -> str:
-    """What to say of a task whose faces are rendered; empty for real ones."""
+    """What to say of a task's data: that faces are rendered, that clips lack frames; empty if there is nothing."""
+    notes = [SYNTHETIC_NOTE] if info.rendered else []
     if info.simulated:
-        return SIMULATED_NOTE.format(", ".join(info.simulated))
-    return SYNTHETIC_NOTE if info.rendered else ""
+        notes = [SIMULATED_NOTE.format(", ".join(info.simulated))]
+    if info.lost_frames:
+        notes.append(LOST_NOTE.format(info.lost_frames))
+    return " ".join(notes)
 
 
 def native_note(group: list[Score]) -> str:

@@ -176,7 +176,7 @@ def _number(value: float | None) -> str:
 
 def _parsed(text: str, name: str) -> dict[str, Any]:
     try:
-        content = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        content = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise VerifyError(f"{name} is not valid YAML: {error}") from error
     if not isinstance(content, dict) or not isinstance(content.get("stages"), dict):

@@ -106,7 +106,7 @@ class _TableCheck(Check):
         """Compare ``task.json`` with what params.yaml and the reports of the releases say."""
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
-            expected = describe_task(name, task)
+            expected = describe_task(name, task, path.parent / "clips.parquet")
         except (OSError, ValueError) as error:  # ReleaseError is a ValueError
             self.problem(path, f"cannot be compared with params.yaml ({error})")
             return
@@ -180,7 +180,11 @@ def _pixel_flow_faults(row: Row, listed: Row, sizes: Sizes) -> Iterator[Fault]:
     apex, source = row["apex"], row["apex_source"]
     if source == "annotated" and apex != listed["apex"]:
         yield None, f"has flow to frame {apex}, the apex of the manifest is {listed['apex']}"
-    elif source == "estimated" and (listed["apex"] is not None or apex not in (listed["frame_numbers"] or [])):
+    elif source == "annotated" and apex == listed["onset"]:
+        yield None, f"has flow from frame {apex} to itself"
+    elif source == "estimated" and (
+        listed["apex"] not in (None, listed["onset"]) or apex not in (listed["frame_numbers"] or [])
+    ):
         yield None, f"has flow to frame {apex} as an estimate, the apex of the manifest is {listed['apex']}"
     elif source not in {"annotated", "estimated"}:
         yield None, f"has flow to an apex from {source!r}, expected annotated or estimated"

@@ -83,16 +83,7 @@ CLASS_MAPS = {
             },
         ),
         ClassMap("casme3_7", ("casme3_a",), _same("anger", "disgust", "fear", "happy", "others", "sad", "surprise")),
-        ClassMap(
-            "casme3_c_4",
-            ("casme3_c",),
-            {
-                "negative": ("anger", "disgust", "fear", "sad"),
-                "others": ("others",),
-                "positive": ("happy",),
-                "surprise": ("surprise",),
-            },
-        ),
+        ClassMap("casme3_c_4", ("casme3_c",), _same("negative", "others", "positive", "surprise")),
         ClassMap("mmew_6", ("mmew",), _same("anger", "disgust", "fear", "happiness", "sadness", "surprise")),
         ClassMap("fourdme_5", ("fourdme",), _same("negative", "others", "positive", "repression", "surprise")),
         ClassMap(

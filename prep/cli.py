@@ -10,7 +10,7 @@ import typer
 
 from prep import paths
 from prep.command import Jobs, command, jobs_or_default
-from prep.params import PARAMS_FILE, AlignParams, FlowParams, SynthParams, load_task, read_params, section
+from prep.params import PARAMS_FILE, AlignParams, FlowParams, IndexParams, SynthParams, load_task, read_params, section
 from prep.progress import output
 from prep.releases import RELEASES, release_info
 
@@ -100,7 +100,7 @@ def annotations_command(
         if as_json:
             print(json.dumps(report, indent=2, ensure_ascii=False))
             return
-        for line in report_lines(report, most=len(report["rejected"])):
+        for line in report_lines(report, most=None):
             output.print(line, markup=False)
 
 
@@ -114,6 +114,9 @@ def simulate(
     subjects: Annotated[int, typer.Option(min=1, help="Number of subjects.")] = 3,
     clips: Annotated[int, typer.Option(min=1, help="Number of clips of each subject.")] = 2,
     seed: Annotated[int, typer.Option(min=0, help="Seed of every face and number; one seed gives one release.")] = 0,
+    emotions: Annotated[
+        str, typer.Option(help="Words for emotions, with commas, in place of those that the release is known to use.")
+    ] = "",
 ) -> None:
     """Write invented clips in the form of a release, to try the pipeline before its licence arrives.
 
@@ -127,7 +130,7 @@ def simulate(
     from prep.simulate import simulate as run
 
     with command("prep simulate"):
-        written = run(release, folder, version, subjects, clips, seed)
+        written = run(release, folder, version, subjects, clips, seed, emotions.split(",") if emotions else ())
         version = version or VERSIONS[release][0]
         output.print(
             f"{folder}: {len(written.clips)} invented clips in the form of {release}, version {version} "
@@ -150,13 +153,13 @@ def synthesize(jobs: Jobs = None) -> None:
 def index(release: ReleaseName) -> None:
     """Read a release's annotation sheet and folders into data/manifest/RELEASE.
 
-    Rows that cannot be used are listed in rejected.parquet there, each with a reason.
+    Rows that cannot be used are listed in rejected.parquet there, each with a reason (section `index` of params.yaml).
     """
     from prep.index import index_release
 
     with command("prep index"):
-        read_params()
-        index_release(release, paths.raw(release), paths.manifest(release))
+        params = section(IndexParams, read_params()["index"], "index")
+        index_release(release, paths.raw(release), paths.manifest(release), params)
 
 
 @app.command()

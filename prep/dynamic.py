@@ -6,7 +6,8 @@ it is made of every aligned frame; these are not stored again, and models see th
 Under ``tim`` frames are interpolated, and ``sampled`` holds the numbers of the frames nearest to them.
 
 A task with landmarks gets those that stage `align` found in the sampled frames, under ``tim`` in the nearest ones.
-A clip in one of whose sampled frames no face was found is left out of such a task: nothing is filled in.
+A clip in one of whose sampled frames no face was found is left out of such a task: nothing is filled in. So is a clip
+in whose sampled frames nothing changes, from any task with frames.
 """
 
 from __future__ import annotations
@@ -89,9 +90,8 @@ def _subjects(task: TaskParams, rejected: list[dict[str, str]]) -> Iterator[pa.T
                 for clip_id, group in groupby(table.to_pylist(), key=lambda row: row["clip_id"]):
                     try:
                         rows.append(_dynamic_row(list(group), task.sampling, task.rank_pooling, task.landmarks))
-                    except (sampling.SamplingError, _LostFace) as error:
-                        lost = isinstance(error, _LostFace)
-                        reason = Reason.LOST_FACE if lost else Reason.TOO_FEW_FRAMES
+                    except (sampling.SamplingError, _LostFace, _StillError) as error:
+                        reason = _REASONS[type(error)]
                         rejected.append({"clip_id": clip_id, "reason": reason, "detail": str(error)})
                 yield pa.Table.from_pylist(rows, schema=DYNAMIC)
 
@@ -100,17 +100,31 @@ class _LostFace(Exception):
     """A sampled frame without landmarks; the message names it."""
 
 
+class _StillError(Exception):
+    """Frames among which nothing changes."""
+
+
+_REASONS: dict[type[Exception], Reason] = {
+    sampling.SamplingError: Reason.TOO_FEW_FRAMES,
+    _LostFace: Reason.LOST_FACE,
+    _StillError: Reason.NO_VARIATION,
+}
+
+
 def _dynamic_row(
     clip: list[dict[str, Any]], wanted: Sampling, rule: rank_pooling.Rule, landmarks: bool
 ) -> dict[str, Any]:
     """Row of `prep.schema.DYNAMIC` for a clip's frames, which are in order."""
     picks, frames = _sample(clip, wanted)
+    drawn = draw_dynamic_image(frames, rule)
+    if drawn.min() == drawn.max():
+        raise _StillError(f"nothing changes in frames {clip[0]['frame']} to {clip[-1]['frame']}: the image is flat")
     return {
         "clip_id": clip[0]["clip_id"],
         "subject": clip[0]["subject"],
         "sampled": [clip[k]["frame"] for k in picks],
         "frames": None if wanted.rule == "all" else [images.encode_png(frame) for frame in frames],
-        "dynamic_image": images.encode_png(draw_dynamic_image(frames, rule)),
+        "dynamic_image": images.encode_png(drawn),
         "landmarks": _landmarks([clip[k] for k in picks]) if landmarks else None,
     }
 

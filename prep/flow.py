@@ -189,6 +189,11 @@ def flow_field(onset: NDArray[np.uint8], apex: NDArray[np.uint8], method: str = 
     return add_strain(onset_apex_flow(onset, apex, method))
 
 
+def varies(field: NDArray[Any]) -> bool:
+    """Whether anything is to be seen in a field (C, H, W): a channel of it that is not the same everywhere."""
+    return bool((np.ptp(field, axis=(1, 2)) > 0).any())
+
+
 def resize_flow(field: NDArray[np.float32], size: int) -> NDArray[np.float32]:
     """Resize a field for a network's input; shrinking takes the mean over each new pixel's area.
 

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from prep import contents, images, shards
-from prep.flow import flow_row
+from prep.flow import flow_row, varies
 from prep.index import write_listing
 from prep.progress import console
 from prep.releases import ReleaseError, read_release, release_info
@@ -35,7 +35,7 @@ def flow_of_images(release: str, root: Path, manifest_out: Path, out: Path) -> N
         Its folder.
     manifest_out
         Folder of ``manifest.parquet``, ``rejected.parquet`` and ``report.json``. A clip whose image is
-        damaged is listed there.
+        damaged or flat is listed there.
     out
         Folder of ``flow.parquet`` and its checksum.
     """
@@ -55,8 +55,12 @@ def flow_of_images(release: str, root: Path, manifest_out: Path, out: Path) -> N
             detail = f"{source}: {image.shape[:2]}, expected a square image"
             listing.reject(clip["clip_id"], Reason.WRONG_SIZE, detail, clip["emotion"])
             continue
-        good.append(clip)
         field = np.moveaxis(image, 2, 0).astype(np.float32) / np.float32(255)  # (3, H, W): u, v, strain
+        if not varies(field):
+            detail = f"{source}: the image is flat, as where the apex is the onset"
+            listing.reject(clip["clip_id"], Reason.NO_VARIATION, detail, clip["emotion"])
+            continue
+        good.append(clip)
         rows.setdefault(clip["subject"], []).append(flow_row(clip["clip_id"], clip["subject"], field, "image"))
     listing.clips = good
 

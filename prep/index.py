@@ -7,6 +7,7 @@ from pathlib import Path
 
 from prep import contents, paths, shards
 from prep.manifest import load_manifest
+from prep.params import IndexParams
 from prep.progress import console
 from prep.releases import Listing, ReleaseError, read_release, release_info
 from prep.scratch import open_scratch
@@ -14,8 +15,10 @@ from prep.sheet_report import REPORT, report_lines, report_of_listing, write_rep
 
 __all__ = ["index_release", "is_simulated", "load_manifest", "write_listing"]
 
+REJECT = IndexParams(lost_frames="reject")
 
-def index_release(release: str, root: Path, out: Path) -> None:
+
+def index_release(release: str, root: Path, out: Path, params: IndexParams = REJECT) -> None:
     """Read a release; write ``manifest.parquet``, ``rejected.parquet``, ``report.json`` and their checksums.
 
     Parameters
@@ -26,10 +29,12 @@ def index_release(release: str, root: Path, out: Path) -> None:
         Its folder.
     out
         Folder to write into.
+    params
+        Section ``index`` of params.yaml.
     """
     if release_info(release).kind != "frames":
         raise ReleaseError(f"{release!r} is a release of flow images; use `python -m prep flow-images {release}`")
-    listing = read_release(release, root)
+    listing = read_release(release, root, params.lost_frames)
     with open_scratch(f"index-{release}", "whole") as scratch:
         scratch.publish({out: lambda staging: write_listing(release, listing, staging)})
     for line in report_lines(report_of_listing(release, listing)):

@@ -11,7 +11,7 @@ from typing import Any
 
 from prep import paths
 from prep.class_maps import maps_of
-from prep.params import NAME, PARAMS_FILE, TaskParams, read_params, section
+from prep.params import NAME, PARAMS_FILE, IndexParams, TaskParams, read_params, section
 from prep.plain_yaml import parse_yaml
 from prep.problems import ParamsError, Problems, near
 from prep.profile import laid_over
@@ -87,7 +87,8 @@ def link_release(name: str, folder: Path, params: Path = PARAMS_FILE, study: str
     file = params if study is None else study_file(study, params)
     text, changes = activated(release, params, file)
     target = folder.expanduser().resolve()
-    listing = read_release(name, target)
+    index = section(IndexParams, read_params(params)["index"], "index")
+    listing = read_release(name, target, index.lost_frames)
     link = paths.raw(name)
     if link.exists() and not link.is_symlink():
         raise ReleaseError(f"{link} is a folder of its own, not a link; move it away first")

@@ -20,6 +20,8 @@ __all__ = [
     "AlignParams",
     "FlowInput",
     "FlowParams",
+    "IndexParams",
+    "LostFrames",
     "ParamsError",
     "Sampling",
     "Section",
@@ -31,6 +33,8 @@ __all__ = [
     "read_params",
     "section",
 ]
+
+LostFrames = Literal["keep", "reject"]
 
 S = TypeVar("S", bound="Section")
 
@@ -46,6 +50,7 @@ SECTIONS = {
     "synth": "prep synthesize",
     "releases": "dvc.yaml: one index, align and flow stage each",
     "flow_releases": "dvc.yaml: one flow-images stage each",
+    "index": "prep index",
     "align": "prep align",
     "flow": "prep flow",
     "tasks": "prep dynamic, prep task",
@@ -87,6 +92,15 @@ class SynthParams(Section):
         if self.peak_min > self.peak_max:
             raise ValueError("peak_min must not exceed peak_max")
         return self
+
+
+class IndexParams(Section):
+    """How a release's sheet and folders become its manifest (`prep.index`)."""
+
+    lost_frames: LostFrames = Field(
+        description="a clip that lacks frames between onset and offset: keep: with the frames that are there, and "
+        "tables say how many such clips there are; reject: left out"
+    )
 
 
 class AlignParams(Section):
@@ -268,6 +282,7 @@ def check_params(content: Any, path: Path = PARAMS_FILE) -> None:
         none = "[]" if kind is list else "{}"
         if key not in content:
             cure = f"; write `{key}: {none}` if there are none" if key in ("feature_runs", "flow_releases") else ""
+            cure = "; write `index: {lost_frames: reject}`" if key == "index" else cure
             problems.append(f"section {key!r} is missing (read by: {SECTIONS[key]}){cure}")
         elif not isinstance(content[key], kind):
             expected = "a list" if kind is list else "a mapping"

@@ -15,9 +15,10 @@ from tabulate import tabulate
 
 from prep.class_maps import class_counts, compare_counts, maps_of
 from prep.releases.base import Annotations, Listing
+from prep.releases.doubts import apex_is_onset, too_long
 from prep.releases.folders import SIMULATED
 
-__all__ = ["REPORT", "report_lines", "report_of_listing", "report_of_sheet", "write_report"]
+__all__ = ["REPORT", "lost_frames", "report_lines", "report_of_listing", "report_of_sheet", "write_report"]
 
 _SIMULATED = f"SIMULATED: {SIMULATED} says that faces are rendered, names and labels invented; scores on it say nothing"
 
@@ -30,8 +31,8 @@ MOST_SHOWN = 20
 def report_of_sheet(annotations: Annotations) -> dict[str, Any]:
     """Report on a sheet alone; see `report_of_listing`."""
     clips: list[dict[str, Any]] = [
-        {"clip_id": annotations.clip_id(clip.subject, clip.clip), "subject": clip.subject}
-        | {"emotion": clip.emotion, "apex": clip.apex, "offset": clip.offset}
+        {"clip_id": annotations.clip_id(clip.subject, clip.clip), "subject": clip.subject, "emotion": clip.emotion}
+        | {"fps": clip.fps, "onset": clip.onset, "apex": clip.apex, "offset": clip.offset}
         for clip in annotations.clips
     ]
     about = {"release": annotations.release, "sheet": annotations.sheet, "simulated": annotations.simulated}
@@ -44,7 +45,8 @@ def report_of_listing(release: str, listing: Listing) -> dict[str, Any]:
     Returns
     -------
     A JSON-able mapping: ``simulated`` (whether `prep simulate` wrote it), ``clips``, ``subjects`` and
-    ``missing_apex`` (counts; a list without frame numbers misses none), ``emotions`` (clips of each),
+    ``missing_apex`` (counts; a list without frame numbers misses none), ``apex_is_onset`` (clips), ``too_long`` and
+    ``lost_frames`` (clips that are kept, with what is doubtful or missing), ``emotions`` (clips of each),
     ``class_maps`` (for each: clips of each class, and subjects), ``differences`` from the counts known of the
     release, ``corrections`` (each with ``found`` and ``applied``), ``rejected`` and ``notes``.
     """
@@ -61,6 +63,7 @@ def _report(
 ) -> dict[str, Any]:
     emotions = {clip["clip_id"]: clip["emotion"] for clip in clips}
     subjects = len({clip["subject"] for clip in clips})
+    timed = any(clip["offset"] for clip in clips)  # a list without frame numbers has onset and offset 0
     maps = {}
     for class_map in maps_of(release):
         gathered = {emotion for group in class_map.classes.values() for emotion in group}
@@ -72,6 +75,9 @@ def _report(
         "clips": len(clips),
         "subjects": subjects,
         "missing_apex": sum(clip["apex"] is None and bool(clip["offset"]) for clip in clips),
+        "apex_is_onset": apex_is_onset(clips) if timed else [],
+        "too_long": too_long(release, clips) if timed else [],
+        "lost_frames": lost_frames(clips),
         "emotions": dict(sorted(Counter(emotions.values()).items())),
         "class_maps": maps,
         "differences": compare_counts(release, emotions, subjects, rejected),
@@ -81,8 +87,8 @@ def _report(
     }
 
 
-def report_lines(report: dict[str, Any], most: int = MOST_SHOWN) -> list[str]:
-    """Lay a report out for a terminal, with ``most`` rejections at most."""
+def report_lines(report: dict[str, Any], most: int | None = MOST_SHOWN) -> list[str]:
+    """Lay a report out for a terminal, with ``most`` clips of each list at most (None: all)."""
     counts = ", ".join(f"{name} {count}" for name, count in report["emotions"].items())
     apex = f"; {report['missing_apex']} without an apex" if report["missing_apex"] else ""
     lines = [_SIMULATED] if report["simulated"] else []
@@ -91,6 +97,20 @@ def report_lines(report: dict[str, Any], most: int = MOST_SHOWN) -> list[str]:
         classes = ", ".join(f"{label} {count}" for label, count in found["classes"].items())
         lines.append(f"{name}: {sum(found['classes'].values())} clips of {found['subjects']} subjects ({classes})")
     lines += report["notes"]
+    if report["apex_is_onset"]:
+        names = report["apex_is_onset"]
+        lines.append(
+            f"{len(names)} clips have their onset as apex: no flow and no apex frame unless flow.missing_apex "
+            f"estimates one: {_some(names, 5)}"
+        )
+    for key, what in (
+        ("too_long", "last longer than micro-expressions do, kept as they are"),
+        ("lost_frames", "lack frames"),
+    ):
+        if report[key]:
+            lines.append(f"{len(report[key])} clips {what}:")
+            lines += [f"  {row['clip_id']}: {row['detail']}" for row in report[key][:most]]
+            lines += _more(report[key], most)
     for row in report["corrections"]:
         what = f"{row['clip']}, {row['column']}"
         if row["applied"]:
@@ -111,8 +131,7 @@ def report_lines(report: dict[str, Any], most: int = MOST_SHOWN) -> list[str]:
             f"left out {len(report['rejected'])} ({', '.join(f'{k} {v}' for k, v in sorted(reasons.items()))}):"
         )
         lines += [f"  {row['clip_id']}: {row['reason']}: {row['detail']}" for row in report["rejected"][:most]]
-        if len(report["rejected"]) > most:
-            lines.append(f"  and {len(report['rejected']) - most} more")
+        lines += _more(report["rejected"], most)
     return lines
 
 
@@ -120,6 +139,25 @@ def write_report(report: dict[str, Any], folder: Path) -> None:
     """Write a report into a manifest's folder."""
     text = json.dumps(report, indent=2, ensure_ascii=False)
     (folder / REPORT).write_text(text + "\n", encoding="utf-8")
+
+
+def lost_frames(clips: list[dict[str, Any]]) -> list[dict[str, str]]:
+    """Clips of a manifest that lack frames between onset and offset, and which; a sheet alone knows of none."""
+    found = []
+    for clip in clips:
+        numbers, onset, offset = clip.get("frame_numbers"), clip["onset"], clip["offset"]
+        if not numbers or onset is None or offset is None or len(numbers) == offset - onset + 1:
+            continue
+        edges = [onset - 1, *numbers, offset + 1]
+        gaps = [(a + 1, b - 1) for a, b in zip(edges, edges[1:], strict=False) if b > a + 1]
+        listed = [str(first) if first == last else f"{first} to {last}" for first, last in gaps]
+        detail = f"{len(numbers)} of {offset - onset + 1} frames are there; lost: {_some(listed, 10)}"
+        found.append({"clip_id": clip["clip_id"], "detail": detail})
+    return found
+
+
+def _more(rows: list[Any], most: int | None) -> list[str]:
+    return [f"  and {len(rows) - most} more"] if most is not None and len(rows) > most else []
 
 
 def _some(names: list[str], most: int) -> str:

@@ -22,6 +22,7 @@ from prep.progress import console
 from prep.releases import RELEASES
 from prep.schema import DYNAMIC, FLOW, TASK, Reason, rejected_table
 from prep.scratch import open_scratch
+from prep.sheet_report import lost_frames
 
 __all__ = ["describe_task", "gather_task", "network_flow"]
 
@@ -101,7 +102,7 @@ def gather_task(name: str, task: TaskParams, out: Path) -> None:
         empty = [class_name for class_name in class_names if not counts[class_name]]
         if empty:
             raise ValueError(f"task {name}: no clip of class {', '.join(empty)}; clips found: {dict(counts)}")
-        description = describe_task(name, task)
+        description = describe_task(name, task, staging / "clips.parquet")
         (staging / "task.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
         contents.write_sums(staging)
         listed = ", ".join(f"{class_name} {counts[class_name]}" for class_name in class_names)
@@ -109,6 +110,10 @@ def gather_task(name: str, task: TaskParams, out: Path) -> None:
             f"task {name}: {len(kept)} clips of {len({row['subject'] for row in kept})} subjects "
             f"({listed}); left out {len(rejected)}; inputs: {', '.join(task.inputs)}"
         )
+        if "lost_frames" in description:
+            console.print(
+                f"task {name}: {description['lost_frames']} of its clips lack frames (index.lost_frames: keep)"
+            )
         if description["simulated"]:
             names = ", ".join(description["simulated"])
             console.print(f"task {name}: {names} written by `prep simulate`: scores say nothing about real faces")
@@ -121,14 +126,29 @@ def gather_task(name: str, task: TaskParams, out: Path) -> None:
         scratch.publish({out: build})
 
 
-def describe_task(name: str, task: TaskParams) -> dict[str, Any]:
+def describe_task(name: str, task: TaskParams, clips: Path) -> dict[str, Any]:
     """What ``task.json`` says of a task.
+
+    Parameters
+    ----------
+    name, task
+        The task.
+    clips
+        Its table; opened only where a release has clips that lack frames.
+
+    Returns
+    -------
+    A JSON-able mapping; ``lost_frames``, the number of the task's clips that lack frames, is in it if there are any.
 
     Raises
     ------
     ReleaseError
         If the report on one of its releases cannot be read.
     """
+    lacking = {row["clip_id"] for release in task.releases for row in lost_frames(index.load_manifest(release))}
+    lost = (
+        sum(row["clip_id"] in lacking for row in shards.read_rows(clips, TASK, columns=["clip_id"])) if lacking else 0
+    )
     simulated = [release for release in task.releases if index.is_simulated(release)]
     return {
         "task": name,
@@ -139,7 +159,7 @@ def describe_task(name: str, task: TaskParams) -> dict[str, Any]:
         "rendered": any(RELEASES[release].rendered or release in simulated for release in task.releases),
         "simulated": simulated,
         "faces_may_be_published": all(RELEASES[release].faces_may_be_published for release in task.releases),
-    }
+    } | ({"lost_frames": lost} if lost else {})
 
 
 def _load_frames(name: str, task: TaskParams) -> dict[str, dict[str, Any]]:

@@ -44,6 +44,7 @@ PARAMS: dict[str, Any] = {
     },
     "releases": ["synthetic"],
     "flow_releases": ["megc2019_flow"],
+    "index": {"lost_frames": "reject"},
     "align": {
         "mode": "first_frame",
         "landmarks": "mesh",

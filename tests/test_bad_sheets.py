@@ -96,7 +96,7 @@ def test_a_column_is_missing(simulated: Write, tmp_path: Path, release: str) -> 
         grid = Grid.of(release, simulated(release))
         grid.rows[grid.header][grid.place(column)] = "Remarks"
         path = tmp_path / f"{column}.xlsx"
-        with pytest.raises(ReleaseError, match=f"{column}.xlsx: column '.*' not found; the sheet has") as caught:
+        with pytest.raises(ReleaseError, match=f"{column}.xlsx: column '.*' .* not found; the sheet has") as caught:
             read(grid, path)
         assert name[-4:].lower() in str(caught.value).partition("not found")[0].lower()
 
@@ -181,7 +181,7 @@ def test_a_damaged_workbook(simulated: Write, tmp_path: Path, release: str, dama
 
 def test_what_is_no_sheet(tmp_path: Path) -> None:
     (tmp_path / "sheet.txt").write_text("Subject")
-    (tmp_path / "sheet.csv").write_bytes("Subject,Filename\nÄ,1\n".encode("utf-16"))
+    (tmp_path / "sheet.csv").write_bytes(b"Subject,Filename\n\x81,1\n")  # in none of the encodings that are read
     (tmp_path / "sheet.xlsx").mkdir()
     for name, text in (("sheet.txt", "save it as .xlsx"), ("sheet.csv", "not a readable"), ("sheet.xlsx", "a folder")):
         with pytest.raises(ReleaseError, match=text):

@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
 
 from prep.releases import RELEASES, ReleaseError, read_annotations
+from prep.releases.columns import place_columns
+from prep.releases.rows import COLUMNS as NEEDED
+from prep.releases.rows import OPTIONAL
 from prep.schema import Reason
 from prep.simulate import Simulated
-from tests.grids import COLUMNS, write_text, write_xls, write_xlsx
+from tests.grids import COLUMNS, Grid, write_text, write_xls, write_xlsx
 
 HOSTILE = [
     "", " ", "\u00a0", "/", "\\", "..", "../x", "nan", "None", "#N/A", "#REF!", "１２", "1e5", "9" * 30, "-", "'", '"',
@@ -185,3 +188,91 @@ def test_flipped_and_lost_bytes(sheets: Sequence[tuple[str, Simulated]], data: s
             read_annotations(release, path)
         except ReleaseError as error:
             assert str(path) in str(error)
+
+
+# --- a campaign over simulated sheets: the `long` profile mutates 3,300 of them
+
+EXAMPLES = settings().max_examples
+CAMPAIGN = (3300 if EXAMPLES >= 1000 else 2 * EXAMPLES) // len(COLUMNS) + 1  # of each release
+
+
+@pytest.fixture(scope="module")
+def grids(simulated: Any) -> dict[str, list[list[str]]]:
+    """Cells of a simulated sheet of every release whose columns have names."""
+    return {
+        release: [
+            ["" if cell is None else str(cell) for cell in row] for row in Grid.of(release, simulated(release)).rows
+        ]
+        for release in COLUMNS
+    }
+
+
+def mutate(data: st.DataObject, rows: list[list[str]], header: int) -> None:
+    """Spoil rows below the header in place: cells, whole rows, their order, their number."""
+    for _ in range(data.draw(st.integers(1, 6), label="mutations")):
+        how = data.draw(st.sampled_from(["cell", "cell", "cell", "blank", "twice", "lost", "swap", "shift", "short"]))
+        here, there = (data.draw(st.integers(header + 1, len(rows) - 1)) for _ in range(2))
+        if how == "cell":
+            place = data.draw(st.integers(0, len(rows[here]) - 1))
+            rows[here][place] = data.draw(hostile | st.sampled_from([*NAMES, *EMOTIONS, *rows[there]]))
+        elif how == "blank":
+            rows.insert(here, [""] * len(rows[here]))
+        elif how == "twice":
+            rows.insert(here, list(rows[there]))
+        elif how == "lost" and len(rows) > header + 2:
+            del rows[here]
+        elif how == "swap":
+            rows[here], rows[there] = rows[there], rows[here]
+        elif how == "shift":
+            rows[here] = ["", *rows[here][:-1]]
+        elif how == "short":
+            rows[here] = [*rows[here][: data.draw(st.integers(1, len(rows[here])))]]
+            rows[here] += [""] * (len(rows[header]) - len(rows[here]))
+
+
+@pytest.mark.parametrize("release", COLUMNS)
+@settings(max_examples=CAMPAIGN)
+@given(data=st.data())
+def test_mutated_sheets(grids: dict[str, list[list[str]]], release: str, data: st.DataObject) -> None:
+    """Every row that says something is a clip or a rejection, or the sheet is refused by name."""
+    rows = [list(row) for row in grids[release]]
+    names = set(COLUMNS[release].values())
+    header = next(index for index, row in enumerate(rows) if names <= set(row))
+    mutate(data, rows, header)
+    form = data.draw(forms, label="form")
+    if form in {"xlsx", "xls"}:
+        rows = [[for_a_workbook(cell) for cell in row] for row in rows]
+    placed = place_columns(enumerate(rows[header]), [*NEEDED, *OPTIONAL])
+    read = [place for place in placed.values() if place is not None]
+    count = sum(not all(is_blank(row[place]) for place in read) for row in rows[header + 1 :])
+    with tempfile.TemporaryDirectory() as folder:
+        path = write(Path(folder), form, {"HS": rows})
+        try:
+            found = read_annotations(release, path)
+        except ReleaseError as error:
+            assert f"{path}: looks like a sheet of " in str(error)
+            return
+    accounted = len(found.clips) + len(found.rejected)
+    assert accounted >= count if release == "smic_hs" else accounted == count  # a row of SMIC may hold several
+    assert len({(clip.subject, clip.clip) for clip in found.clips}) == len(found.clips)
+
+
+@pytest.mark.parametrize("release", COLUMNS)
+@settings(max_examples=CAMPAIGN // 3 + 1)
+@given(data=st.data())
+def test_mutated_headers_and_encodings(grids: dict[str, list[list[str]]], release: str, data: st.DataObject) -> None:
+    """No other error is raised, and no clip has marks out of order."""
+    rows = [list(row) for row in grids[release]]
+    for _ in range(data.draw(st.integers(1, 3), label="mutations")):
+        line = rows[data.draw(st.integers(0, len(rows) - 1))]
+        line[data.draw(st.integers(0, len(line) - 1))] = data.draw(hostile | st.sampled_from([*rows[0], *rows[-1]]))
+    encoding = data.draw(st.sampled_from(["utf-8", "utf-16", "utf-16-le", "gb18030", "cp1252"]), label="encoding")
+    with tempfile.TemporaryDirectory() as folder:
+        path = write_text(Path(folder) / "sheet.csv", rows)
+        path.write_bytes(path.read_bytes().decode().encode(encoding, errors="replace"))
+        try:
+            found = read_annotations(release, path)
+        except ReleaseError as error:
+            assert str(path) in str(error)
+        else:
+            assert all(0 <= clip.onset < clip.offset for clip in found.clips)

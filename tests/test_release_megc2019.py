@@ -173,7 +173,9 @@ def test_sheet_missing_or_of_other_columns(tmp_path: Path) -> None:
     write_flow_whole(tmp_path)
     sheet = tmp_path / "combined_3_class2_for_optical_flow.csv"
     sheet.write_text("a,b\n1,2\n")
-    with pytest.raises(ReleaseError, match=r"'dataset', .*, 'label' not found; the sheet has .*: a, b"):
+    with pytest.raises(
+        ReleaseError, match=r"column 'Data' .*, 'Estimated Emotion' .* not found; the sheet has .*: a, b"
+    ):
         read_release("megc2019_flow", tmp_path)
     sheet.unlink()
     with pytest.raises(ReleaseError, match="combined_3_class2_for_optical_flow"):
@@ -246,6 +248,7 @@ def test_channels_of_flow_images_are_u_v_strain(project: Path) -> None:
     """Red is u: OpenCV would read it last."""
     image = np.zeros((28, 28, 3), np.uint8)
     image[..., 0], image[..., 1], image[..., 2] = 255, 102, 51
+    image[-1, -1] = 0  # a flat image is left out
     folder = project / "r/STSNet_whole_norm_u_v_os"
     write_flow_whole(project / "r")
     cv2.imwrite(str(folder / "006_006_1_2 .png"), image[..., ::-1])  # OpenCV writes BGR

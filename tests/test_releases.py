@@ -11,9 +11,10 @@ import pytest
 from prep import images, shards
 from prep.index import index_release
 from prep.releases import RELEASES, ReleaseError, read_annotations, read_release
-from prep.releases.base import ACTION_UNITS, COLUMNS, Listing
-from prep.releases.folders import FolderProblem, frame_numbers
+from prep.releases.base import Listing
+from prep.releases.folders import FolderProblem, find_frames
 from prep.releases.megc2019_flow import official_labels
+from prep.releases.rows import COLUMNS
 from prep.releases.sheets import read_sheet, whole_number
 from prep.schema import MANIFEST, REJECTED, Reason
 from tests.builders import (
@@ -174,7 +175,7 @@ def test_columns_are_found_by_name(tmp_path: Path) -> None:
     path = tmp_path / "sheet.csv"
     names = ["EMOTION", " apex frame ", "Offset_Frame", "AUs", "Filename", "onset", "Subject", "Remarks"]
     path.write_text("\ufeff" + ",".join(names) + "\nJoy,2,3,12, a ,1,s01,NA\n", encoding="utf-8")
-    (row,) = read_sheet(path, COLUMNS, ACTION_UNITS).to_dict("records")
+    (row,) = read_sheet(path, COLUMNS, ["action_units"]).to_dict("records")
     assert row == {
         "subject": "s01", "clip": "a", "onset": "1", "apex": "2", "offset": "3", "action_units": "12", "emotion": "Joy"
     }  # fmt: skip
@@ -201,7 +202,7 @@ def test_whole_numbers(text: str, number: int | None) -> None:
 def test_frame_numbers_padded_or_not(tmp_path: Path) -> None:
     for name in ("img1.jpg", "img002.jpg", "img10.JPG", "other3.jpg", "img.jpg", "img4.txt", ".img5.jpg"):
         (tmp_path / name).touch()
-    assert {number: path.name for number, path in frame_numbers(tmp_path, tmp_path, "img").items()} == {
+    assert {number: path.name for number, path in find_frames(tmp_path, tmp_path, "img").files.items()} == {
         1: "img1.jpg", 2: "img002.jpg", 10: "img10.JPG"
     }  # fmt: skip
 
@@ -210,7 +211,7 @@ def test_two_files_of_one_frame(tmp_path: Path) -> None:
     for name in ("img1.jpg", "img01.png"):
         (tmp_path / name).touch()
     with pytest.raises(FolderProblem, match=r"img01\.png and img1\.jpg are the same frame") as caught:
-        frame_numbers(tmp_path, tmp_path)
+        find_frames(tmp_path, tmp_path)
     assert caught.value.reason == Reason.DUPLICATE
 
 
@@ -260,14 +261,14 @@ def test_real_samm_sheet(shared_data: Path) -> None:
 
 
 def test_real_casme3_sheet(shared_data: Path) -> None:
-    """Its broken rows are known by their values; one of them has a known correction."""
+    """Its broken rows are known by their values, and have known corrections."""
     found = read_annotations("casme3_a", real_sheet(shared_data, "casme3/*part_A_ME*.xlsx"))
-    assert len(found.clips) + len(found.rejected) == 860
-    subjects = {row["clip_id"].split("/")[1] for row in found.rejected} | {clip.subject for clip in found.clips}
+    assert len(found.clips) == 860
+    subjects = {clip.subject for clip in found.clips}
     assert len(subjects) == 94
-    assert {row["reason"] for row in found.rejected} == {Reason.BAD_MARKS} and len(found.rejected) == 3
-    assert [(row["clip"], row["applied"]) for row in found.corrections] == [("spNO.216/d_3647", True)]
-    counts = Counter(clip.emotion for clip in found.clips) + Counter(row["emotion"] for row in found.rejected)
+    assert found.rejected == [] and len(found.corrections) == 5
+    assert all(row["applied"] for row in found.corrections)
+    counts = Counter(clip.emotion for clip in found.clips)
     assert counts == {
         "disgust": 250, "surprise": 187, "others": 161, "fear": 86, "anger": 64, "sad": 57, "happy": 55
     }  # fmt: skip

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-import prep.releases.base
+import prep.releases.rows
 from prep import paths
 from prep.class_maps import CLASS_MAPS, KNOWN_COUNTS, class_counts, compare_counts, maps_of
 from prep.index import index_release
@@ -116,7 +116,7 @@ def corrections(tmp_path: Path, simulated: Write, monkeypatch: pytest.MonkeyPatc
     table = tmp_path / "corrections.csv"
     table.write_text("\n".join(lines) + "\n")
     monkeypatch.setattr(
-        prep.releases.base, "known_corrections", lambda release, sheet: known_corrections(release, sheet, table)
+        prep.releases.rows, "known_corrections", lambda release, sheet: known_corrections(release, sheet, table)
     )
     return write_xlsx(tmp_path / written.sheet.name, grid.book()), written
 
@@ -148,7 +148,10 @@ def test_a_correction_that_cannot_be(tmp_path: Path, line: str) -> None:
 
 def test_every_correction_of_the_project_names_its_source() -> None:
     known = known_corrections("casme3_a", "cas(me)3_part_A_ME_label_JpgIndex_v2.xlsx")
-    assert [correction.clip for correction in known] == ["spNO.216/d_3647"]
+    assert {(correction.clip, correction.column, correction.value) for correction in known} == {
+        ("spNO.216/d_3647", "onset", "2647"), ("spNO.214/c_5", "offset", "34"), ("spNO.149/d_112", "apex", "160"),
+        ("spNO.40/e_1812", "offset", "1845"), ("spNO.40/e_2327", "offset", "2403"),
+    }  # fmt: skip
     assert all(isinstance(correction, Correction) and "github.com" in correction.source for correction in known)
 
 
@@ -177,7 +180,7 @@ def test_annotations_for_machines(simulated: Write, tmp_path: Path) -> None:
 def test_annotations_for_people(simulated: Write, tmp_path: Path) -> None:
     """Every rejection is printed, however many there are; names with brackets are no markup."""
     grid = Grid.of("casme2", simulated("casme2"))
-    grid.rows += [grid.row(2, clip=f"[bold]{k}", emotion="boredom") for k in range(30)]
+    grid.rows += [grid.row(2, clip=f"[bold]{k}", emotion=7) for k in range(30)]
     path = write_xlsx(tmp_path / "sheet.xlsx", grid.book())
     result = invoke("prep", "annotations", "casme2", str(path))
     assert result.exit_code == 0, result.output
@@ -193,7 +196,7 @@ def test_an_index_shows_some_and_keeps_all(simulated: Write, project: Path, caps
     written = simulated("casme2")
     root = shutil.copytree(written.sheet.parent, project / "r")
     grid = Grid.of("casme2", written)
-    grid.rows += [grid.row(2, clip=f"zz{k}", emotion="boredom") for k in range(30)]
+    grid.rows += [grid.row(2, clip=f"zz{k}", emotion=7) for k in range(30)]
     write_xlsx(root / written.sheet.name, grid.book())
     index_release("casme2", root, paths.manifest("casme2"))
     said = capsys.readouterr().err

@@ -6,6 +6,7 @@ import importlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from prep.params import LostFrames
 from prep.releases.base import Annotations, Listing
 from prep.releases.folders import is_simulated
 from prep.releases.sheets import ReleaseError
@@ -62,7 +63,8 @@ RELEASES = {
                 f"smic_{camera.lower()}",
                 "frames",
                 f"SMIC, camera {camera} (Li et al. 2013)",
-                f"the folder that holds SMIC-*_annotation.xlsx and {camera}/s01/micro/negative/...",
+                f"the folder that holds SMIC-*_annotation.xlsx and {camera}/s01/micro/negative/... or "
+                f"{camera}/s01/s01_ne_01/...",
                 file="smic",
             )
             for camera in ("HS", "VIS", "NIR")
@@ -147,8 +149,15 @@ def read_annotations(name: str, sheet: Path) -> Annotations:
     return annotations
 
 
-def read_release(name: str, root: Path) -> Listing:
+def read_release(name: str, root: Path, lost_frames: LostFrames = "reject") -> Listing:
     """Read a release from its folder.
+
+    Parameters
+    ----------
+    name, root
+        The release and its folder.
+    lost_frames
+        Section ``index`` of params.yaml: what becomes of a clip that lacks frames.
 
     Raises
     ------
@@ -161,7 +170,7 @@ def read_release(name: str, root: Path) -> Listing:
             f"{root}: folder of release {name!r} not found. Expected {release.expects}. "
             f"Point the project at it: python -m prep link {name} /path/to/the/release"
         )
-    listing: Listing = _reader(release).read(root, name)
+    listing: Listing = _reader(release).read(root, name, lost_frames)
     listing.simulated |= is_simulated(root)
     if not listing.clips:
         first = "; ".join(f"{row['clip_id']}: {row['detail']}" for row in listing.rejected[:3])

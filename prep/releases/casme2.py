@@ -4,6 +4,7 @@
 
     CASME2-coding-20140508.xlsx                 (or another version, .xls or .csv: the newest by name is read)
     CASME2_RAW_selected/sub01/EP02_01f/img46.jpg    (numbers not padded)
+    Cropped/sub01/EP02_01f/reg_img46.jpg            (the release's own crops, read where there are no raw frames)
 
 The version of 2019 has a column more (Objective Classes) and other emotions for a few clips. Written from
 descriptions of the release and its real sheet of 2014; it has met the sheet, not the frames.
@@ -13,35 +14,44 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prep.releases.base import ACTION_UNITS, COLUMNS, Annotations, Listing, annotate, own_rows
+from prep.params import LostFrames
+from prep.releases.base import Annotation, Annotations, Listing
 from prep.releases.folders import add_clips, require_folder, subfolder
-from prep.releases.sheets import find_sheet, numbered, read_sheet
+from prep.releases.rows import annotate, rows_of
+from prep.releases.sheets import find_sheet, numbered
 
 __all__ = ["annotations_of", "read"]
 
 FPS = 200.0
 EMOTIONS = ("anger", "contempt", "disgust", "fear", "happiness", "others", "repression", "sadness", "surprise")
+SAME = {"other": "others", "happy": "happiness", "sad": "sadness"}
 
 
 def annotations_of(sheet: Path, release: str = "casme2") -> Annotations:
     """Read the sheet alone."""
     result = Annotations(release, "casme2", sheet.name)
-    table = own_rows(result, sheet, read_sheet(sheet, COLUMNS, ACTION_UNITS))
+    table = rows_of(result, sheet)
     table["subject"] = table["subject"].map(lambda text: numbered(text, "sub{:02d}", "sub"))
-    annotate(result, table, emotions=EMOTIONS, same={"other": "others"})
+    annotate(result, table, fps=FPS, emotions=EMOTIONS, same=SAME)
     return result
 
 
-def read(root: Path, release: str = "casme2") -> Listing:
-    """Read CASME II from its folder.
+def read(root: Path, release: str = "casme2", lost_frames: LostFrames = "reject") -> Listing:
+    """Read CASME II from its folder; `add_clips` says what ``lost_frames`` does.
 
     Raises
     ------
     ReleaseError
         If the sheet or the folder of frames is not there.
     """
-    found = annotations_of(find_sheet(root, "CASME2-coding-*.xlsx", "CASME2-coding-*.xls", "CASME2-coding-*.csv"))
-    frames = require_folder(root, "CASME2_RAW_selected", "CASME2-RAW", "CASME2_RAW")
+    found = annotations_of(find_sheet(root, "CASME2-coding-*", "CASME*2*coding*", "CASME*2*", "CASME*II*"))
+    frames = require_folder(
+        root, "CASME2_RAW_selected", "CASME2-RAW", "CASME2_RAW", "CASME2/CASME2-RAW", "Cropped", "CASME2_Cropped"
+    )
     listing = Listing.of(found)
-    add_clips(listing, found, root, lambda clip: subfolder(frames, clip.subject, clip.clip), FPS, prefix="img")
+
+    def folder(clip: Annotation) -> Path:
+        return subfolder(frames, clip.subject, clip.recording)
+
+    add_clips(listing, found, root, folder, lost_frames=lost_frames, prefix="img")
     return listing

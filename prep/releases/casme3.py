@@ -6,58 +6,60 @@
     spNO.1/a/color/355.jpg                          01/a/color/1.jpg   or   01/color/1.jpg
 
 A video of part A holds several micro-expressions; a clip is therefore named by video and onset, `a_355`.
-Frames count from 0. Part C has no apex. Depth images are not read. Part A is written from its real sheet
-and descriptions of its folders; part C from descriptions alone.
+Frames count from 0. Part C has no apex, and emotions of its own: negative, positive, surprise, others. Depth images
+are not read. The authors say that lost frames are normal in part A; `index.lost_frames` keeps such clips. Part A is
+written from its real sheet and descriptions of its folders; part C from descriptions, its emotions from its public
+sheet.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from prep.releases.base import ACTION_UNITS, COLUMNS, Annotation, Annotations, Listing, annotate, own_rows
+from prep.params import LostFrames
+from prep.releases.base import Annotation, Annotations, Listing
 from prep.releases.folders import FolderProblem, add_clips, first_folder, subfolder
-from prep.releases.sheets import find_sheet, numbered, read_sheet
+from prep.releases.rows import COLUMNS, annotate, rows_of
+from prep.releases.sheets import find_sheet, numbered
 from prep.schema import Reason
 
 __all__ = ["annotations_of", "read"]
 
 FPS = 30.0
-EMOTIONS = ("anger", "disgust", "fear", "happy", "others", "sad", "surprise")
+EMOTIONS = {
+    "casme3_a": ("anger", "disgust", "fear", "happy", "others", "sad", "surprise"),
+    "casme3_c": ("negative", "others", "positive", "surprise"),
+}
 SAME = {"other": "others", "happiness": "happy", "sadness": "sad"}
 
 SHEETS = {
-    "casme3_a": ("*part_A_ME*.xlsx", "*part_A*.xls*", "*part_A*.csv"),
-    "casme3_c": ("*part_C_ME*.xlsx", "*part_C*.xls*", "*part_C*.csv"),
+    "casme3_a": ("*part?A?ME*", "*part?A*"),
+    "casme3_c": ("*part?C?ME*", "*part?C*"),
 }
 FOLDERS = {"casme3_a": ("part_A", "Part_A_ME_clip/frame", "part_A_ME_clip/frame"), "casme3_c": ("part_C",)}
-PART_C = {
-    "subject": ("sub", "Subject"),
-    "clip": ("count",),
-    "onset": ("onset",),
-    "offset": ("offset",),
-    "emotion": ("emotion",),
-}
 
 
 def annotations_of(sheet: Path, release: str) -> Annotations:
     """Read the sheet of one part alone."""
     result = Annotations(release, release, sheet.name)
     if release == "casme3_a":
-        table = own_rows(result, sheet, read_sheet(sheet, COLUMNS, ACTION_UNITS))
-        table["place"] = table["clip"]
+        table = rows_of(result, sheet)
+        table["place"] = table["recording"]
         table["clip"] = [
             f"{video}_{onset}" if video.strip(".") else video  # no name of a folder: rejected by `annotate`
             for video, onset in zip(table["place"], table["onset"], strict=True)
         ]
     else:
-        table = read_sheet(sheet, PART_C, {"apex": ("apex",), **ACTION_UNITS})
+        table = rows_of(result, sheet, [name for name in COLUMNS if name != "apex"])
         table["subject"] = table["subject"].map(lambda text: numbered(text, "{:02d}"))
-    annotate(result, table, emotions=EMOTIONS, same=SAME, zero_is_missing=False)
+    annotate(result, table, fps=FPS, emotions=EMOTIONS[release], same=SAME, zero_is_missing=False)
     return result
 
 
-def read(root: Path, release: str) -> Listing:
+def read(root: Path, release: str, lost_frames: LostFrames = "reject") -> Listing:
     """Read one part of CAS(ME)^3 from the folder that holds its sheet and its subjects.
+
+    `add_clips` says what ``lost_frames`` does.
 
     Raises
     ------
@@ -77,5 +79,5 @@ def read(root: Path, release: str) -> Listing:
         return places[0]
 
     listing = Listing.of(found)
-    add_clips(listing, found, root, folder, FPS)
+    add_clips(listing, found, root, folder, lost_frames=lost_frames)
     return listing

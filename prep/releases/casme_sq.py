@@ -11,7 +11,7 @@ self-reported emotion. Sheet "naming rule1" gives a subject number's folder (`s1
 stimulus' number (101 for `disgust1`), which the folder of a video begins with: `15_0101...`. Having no
 header, the columns are told by what they hold. A macro-expression is listed as left out; so is a
 micro-expression without an offset, whose end nobody knows. Written from descriptions; it has not met the
-real release.
+frames.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from prep.releases.base import Annotation, Annotations, Listing, annotate
+from prep.params import LostFrames
+from prep.releases.base import Annotation, Annotations, Listing
 from prep.releases.folders import FolderProblem, add_clips, require_folder, subfolder
+from prep.releases.rows import annotate
 from prep.releases.sheets import ReleaseError, Sheet, find_sheet, read_grids, whole_number
 from prep.schema import Reason
 
@@ -37,7 +39,7 @@ COLUMNS = ("number", "clip", "onset", "apex", "offset", "action_units", "emotion
 def annotations_of(sheet: Path, release: str = "casme_sq") -> Annotations:
     """Read the workbook alone."""
     result = Annotations(release, "casme_sq", sheet.name)
-    grids = read_grids(sheet)
+    grids = read_grids(sheet, result.notes)
     rows = [row for grid in grids.values() for row in _expressions(grid)]
     if not rows:
         raise ReleaseError(
@@ -59,19 +61,20 @@ def annotations_of(sheet: Path, release: str = "casme_sq") -> Annotations:
         else:
             micro.append(row | {"subject": subject, "place": f"{subject[1:]}_{stimulus:04d}"})
     if micro:
-        annotate(result, pd.DataFrame(micro).set_index("row"), emotions=EMOTIONS, same={"other": "others"})
+        table = pd.DataFrame(micro).set_index("row")
+        annotate(result, table, fps=FPS, emotions=EMOTIONS, same={"other": "others"})
     return result
 
 
-def read(root: Path, release: str = "casme_sq") -> Listing:
-    """Read the micro-expressions of CAS(ME)^2 from its folder.
+def read(root: Path, release: str = "casme_sq", lost_frames: LostFrames = "reject") -> Listing:
+    """Read the micro-expressions of CAS(ME)^2 from its folder; `add_clips` says what ``lost_frames`` does.
 
     Raises
     ------
     ReleaseError
         If the workbook or the folder ``rawpic`` is not there.
     """
-    found = annotations_of(find_sheet(root, "*code_final*.xlsx", "*code_final*.xls"))
+    found = annotations_of(find_sheet(root, "*code_final*", "CAS(ME)^2*", "CAS(ME)2*"))
     frames = require_folder(root, "rawpic")
 
     def folder(clip: Annotation) -> Path:
@@ -83,7 +86,7 @@ def read(root: Path, release: str = "casme_sq") -> Listing:
         return places[0]
 
     listing = Listing.of(found)
-    add_clips(listing, found, root, folder, FPS, prefix="img")
+    add_clips(listing, found, root, folder, lost_frames=lost_frames, prefix="img")
     return listing
 
 

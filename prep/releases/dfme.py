@@ -12,41 +12,41 @@ the sheet; the folders are a guess that follows the sheet's columns, and the rea
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
-from prep.releases.base import ACTION_UNITS, COLUMNS, Annotations, Listing, annotate, own_rows
+from prep.params import LostFrames
+from prep.releases.base import Annotation, Annotations, Listing
 from prep.releases.folders import add_clips, first_folder, subfolder
-from prep.releases.sheets import find_sheet, read_sheet
+from prep.releases.rows import annotate, rows_of
+from prep.releases.sheets import find_sheet
 
 __all__ = ["annotations_of", "read"]
 
 EMOTIONS = ("anger", "contempt", "disgust", "fear", "happiness", "others", "sadness", "surprise")
+SAME = {"other": "others", "happy": "happiness", "sad": "sadness", "angry": "anger"}
 
 
 def annotations_of(sheet: Path, release: str = "dfme") -> Annotations:
-    """Read the sheet alone. Frames per second are kept as what a clip carries beside its place."""
+    """Read the sheet alone."""
     result = Annotations(release, "dfme", sheet.name)
-    table = own_rows(result, sheet, read_sheet(sheet, COLUMNS, {"place": ("Fps",), **ACTION_UNITS}))
-    annotate(result, table, emotions=EMOTIONS, same={"other": "others"})
+    annotate(result, rows_of(result, sheet), fps=None, emotions=EMOTIONS, same=SAME)
     return result
 
 
-def read(root: Path, release: str = "dfme") -> Listing:
-    """Read DFME from its folder.
+def read(root: Path, release: str = "dfme", lost_frames: LostFrames = "reject") -> Listing:
+    """Read DFME from its folder; `add_clips` says what ``lost_frames`` does.
 
     Raises
     ------
     ReleaseError
         If the sheet is not there.
     """
-    patterns = (f"*{name}*.{kind}" for name in ("DFME", "train") for kind in ("xlsx", "xls", "csv"))
-    found = annotations_of(find_sheet(root, *patterns))
+    found = annotations_of(find_sheet(root, "*DFME*train*", "*train*", "*DFME*", avoid="*test*"))
     frames = first_folder(root, "train", "frames", "DFME")
     listing = Listing.of(found)
-    add_clips(listing, found, root, lambda clip: subfolder(frames, clip.subject, clip.clip), fps=None, trimmed=True)
-    rates = {f"{found.dataset}/{clip.subject}/{clip.clip}": clip.place for clip in found.clips}
-    for row in listing.clips:
-        rate = rates[row["clip_id"]]
-        row["fps"] = float(rate) if re.fullmatch(r"[0-9]{1,5}(\.[0-9]*)?", rate) and float(rate) else None
+
+    def folder(clip: Annotation) -> Path:
+        return subfolder(frames, clip.subject, clip.recording)
+
+    add_clips(listing, found, root, folder, lost_frames=lost_frames, trimmed=True)
     return listing

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from prep.params import LostFrames
 from prep.releases.base import Annotation, Annotations, Listing
 from prep.releases.sheets import ReleaseError
 from prep.schema import Reason
@@ -15,9 +17,11 @@ from prep.schema import Reason
 __all__ = [
     "SIMULATED",
     "FolderProblem",
+    "Frames",
     "add_clips",
+    "check_emotion",
+    "find_frames",
     "first_folder",
-    "frame_numbers",
     "is_simulated",
     "require_folder",
     "subfolder",
@@ -28,6 +32,9 @@ SIMULATED = "SIMULATED.txt"
 
 IMAGES = {".jpg", ".jpeg", ".png", ".bmp"}
 
+# What the names of frames begin with where a release gives its own crops of the faces: reg_img46.jpg beside img46.jpg.
+CROP = "reg_"
+
 
 class FolderProblem(Exception):
     """A clip's folder or frames cannot be used: the reason and what was found."""
@@ -37,8 +44,24 @@ class FolderProblem(Exception):
         self.reason = reason
 
 
-def frame_numbers(folder: Path, root: Path, prefix: str = "") -> dict[int, Path]:
+@dataclass
+class Frames:
+    """Image files of a clip by frame number, whether they are the release's own crops, and what else is there."""
+
+    files: dict[int, Path] = field(default_factory=dict)
+    crops: bool = False
+    others: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        numbers = f", {min(self.files)} to {max(self.files)}" if self.files else ""
+        others = f"; {len(self.others)} other files are not read, such as {self.others[0]}" if self.others else ""
+        return f"{len(self.files)}{numbers}{others}"
+
+
+def find_frames(folder: Path, root: Path, prefix: str = "") -> Frames:
     """Image files of a clip by frame number: the digits before the suffix, padded or not.
+
+    Where none is named as raw frames are, the release's own crops count (`CROP` before that name).
 
     Parameters
     ----------
@@ -47,7 +70,7 @@ def frame_numbers(folder: Path, root: Path, prefix: str = "") -> dict[int, Path]
     root
         The release's folder: a link that leads out of it is refused.
     prefix
-        What the names of frames begin with, such as ``reg_img``; others are not frames.
+        What the names of raw frames begin with, such as ``img``; others are not frames.
 
     Raises
     ------
@@ -65,19 +88,20 @@ def frame_numbers(folder: Path, root: Path, prefix: str = "") -> dict[int, Path]
             entries = sorted(scan, key=lambda entry: entry.name)
     except OSError as error:
         raise FolderProblem(Reason.UNREADABLE_FILE, f"{_under(folder, root)}: {error.strerror}") from error
-    numbered: dict[int, Path] = {}
-    for entry in entries:
-        path = Path(entry.path)
-        digits = path.stem[len(_named(path)) :]
-        if not digits or path.suffix.lower() not in IMAGES or not path.name.startswith(prefix) or path.name[0] == ".":
-            continue
+    paths = [Path(entry.path) for entry in entries if entry.name[0] != "."]
+    images = [path for path in paths if path.suffix.lower() in IMAGES and path.stem != _named(path)]
+    raw = [path for path in images if path.name.startswith(prefix) and not path.name.startswith(CROP)]
+    crops = [path for path in images if path.name.startswith(CROP + prefix)]
+    found = Frames(crops=not raw and bool(crops))
+    for path in raw or crops:
         # not Path.resolve, which gives up on a link that leads to itself
-        if entry.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(home):
+        if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(home):
             raise FolderProblem(Reason.OUTSIDE_RELEASE, f"{path.name} is a link that leads out of the release")
-        other = numbered.setdefault(int(digits), path)
+        other = found.files.setdefault(int(path.stem[len(_named(path)) :]), path)
         if other is not path:
             raise FolderProblem(Reason.DUPLICATE, f"{other.name} and {path.name} are the same frame; remove one")
-    return numbered
+    found.others = [path.name for path in paths if path not in (raw or crops)]
+    return found
 
 
 def add_clips(
@@ -85,13 +109,15 @@ def add_clips(
     annotations: Annotations,
     root: Path,
     folder: Callable[[Annotation], Path],
-    fps: float | None,
+    *,
+    lost_frames: LostFrames,
     prefix: str = "",
     trimmed: bool = False,
 ) -> None:
     """Join annotations with the image files on disk.
 
-    A clip is rejected by name if its folder is missing or one of its frames from onset to offset is.
+    A clip is rejected by name if its folder is missing, or if one of its frames from onset to offset is and lost
+    frames are not accepted.
 
     Parameters
     ----------
@@ -103,33 +129,38 @@ def add_clips(
         The release's folder; stored paths are relative to it.
     folder
         Gives a clip's folder; may raise `FolderProblem`.
-    fps
-        Frames per second.
+    lost_frames
+        ``keep``: a clip keeps the frames that are there, two at least, and its row says which; ``reject``: it is
+        rejected.
     prefix
         What the names of frames begin with.
     trimmed
         Whether a clip's folder may hold its frames alone, numbered anew (`_not_alone` says when).
     """
-    renumbered = 0
+    renumbered = crops = lacking = lost = 0
     for clip in annotations.clips:
         name = listing.clip_id(clip.subject, clip.clip)
         try:
             place = folder(clip)
-            files = frame_numbers(place, root, prefix)
+            frames = find_frames(place, root, prefix)
             wanted = range(clip.onset, clip.offset + 1)
-            missing = len(wanted) - sum(frame in wanted for frame in files)
-            if missing:
-                problem = _not_alone(files, wanted) if trimmed else ""
-                if problem is not None:
-                    numbers = f"the folder holds {len(files)}" + (f", {min(files)} to {max(files)}" if files else "")
-                    first = next(frame for frame in wanted if frame not in files)
+            files = {number: path for number, path in frames.files.items() if number in wanted}
+            if len(files) < len(wanted):
+                problem = _not_alone(frames.files, wanted) if trimmed else ""
+                kept = _left(frames.files, wanted, trimmed) if lost_frames == "keep" else None
+                if problem is None:
+                    files = dict(zip(wanted, (path for _, path in sorted(frames.files.items())), strict=True))
+                    renumbered += 1
+                elif kept is not None:
+                    files, lacking, lost = kept, lacking + 1, lost + len(wanted) - len(kept)
+                else:
+                    first = next(number for number in wanted if number not in files)
                     raise FolderProblem(
                         Reason.MISSING_FILE,
-                        f"{_under(place, root)}: {missing} of {len(wanted)} frames are missing, first {first}; "
-                        f"{numbers}{problem}",
+                        f"{_under(place, root)}: {len(wanted) - len(files)} of {len(wanted)} frames are missing, first "
+                        f"{first}; the folder holds {frames}{problem}",
                     )
-                files = dict(zip(wanted, (files[number] for number in sorted(files)), strict=True))
-                renumbered += 1
+            crops += frames.crops
         except FolderProblem as problem:
             listing.reject(name, problem.reason, f"{clip.row}: {problem}", clip.emotion)
             continue
@@ -141,9 +172,9 @@ def add_clips(
             clip.subject,
             clip.clip,
             emotion=clip.emotion,
-            frames=[files[frame].relative_to(root).as_posix() for frame in wanted],
-            frame_numbers=list(wanted),
-            fps=fps,
+            frames=[files[number].relative_to(root).as_posix() for number in sorted(files)],
+            frame_numbers=sorted(files),
+            fps=clip.fps,
             onset=clip.onset,
             apex=clip.apex,
             offset=clip.offset,
@@ -151,6 +182,26 @@ def add_clips(
         )
     if renumbered:
         listing.notes.append(f"{renumbered} clips hold their frames alone; these were numbered from the onset on")
+    if crops:
+        listing.notes.append(f"{crops} clips are read from the release's own crops, files {CROP}{prefix}*, no raw ones")
+    if lacking:
+        listing.notes.append(f"index.lost_frames is keep: {lacking} clips lack {lost} frames between onset and offset")
+
+
+def _left(files: dict[int, Path], wanted: range, trimmed: bool) -> dict[int, Path] | None:
+    """Frames that are left of a clip, by the sheet's numbers; None where they are fewer than two.
+
+    Also None where a clip's frames alone may have been numbered anew, and its first or last frame is not there:
+    nobody knows then which were lost.
+    """
+    if trimmed and files:
+        first, last = min(files), max(files)
+        if first <= 1 and last - first + 1 == len(wanted) and len({_named(path) for path in files.values()}) == 1:
+            return {number - first + wanted.start: path for number, path in files.items()} if len(files) > 1 else None
+        if last <= len(wanted) and not (wanted.start == 1 and first >= 1):
+            return None
+    left = {number: path for number, path in files.items() if number in wanted}
+    return left if len(left) > 1 else None
 
 
 def _not_alone(files: dict[int, Path], wanted: range) -> str | None:
@@ -201,14 +252,34 @@ def _alike(name: str) -> str:
     return unicodedata.normalize("NFKC", name).casefold()
 
 
+def check_emotion(clip: Annotation, name: str, emotions: Collection[str], same: Mapping[str, str]) -> None:
+    """Check that a folder named like an emotion is not that of another one than the clip's.
+
+    Raises
+    ------
+    FolderProblem
+        Naming both.
+    """
+    named = same.get(name.lower(), name.lower())
+    if named in emotions and clip.emotion in emotions and named != clip.emotion:
+        raise FolderProblem(
+            Reason.CONTRADICTS_NAME, f"emotion {clip.emotion!r}, but the clip's folder is under {name!r}"
+        )
+
+
 def is_simulated(folder: Path) -> bool:
     """Whether a folder says that it holds a simulated release."""
     return (folder / SIMULATED).is_file()
 
 
 def first_folder(root: Path, *names: str) -> Path:
-    """Find a release's folder of frames: the first of these names that is there, else the root itself."""
-    return next((root / name for name in names if (root / name).is_dir()), root)
+    """Find a release's folder of frames: the first of these names that is there, else the root itself.
+
+    An archive unpacked into a folder of its own name gives that name twice; the inner folder is meant.
+    """
+    found = next((path for path in (subfolder(root, *name.split("/")) for name in names) if path.is_dir()), root)
+    inner = found / found.name
+    return inner if found != root and inner.is_dir() else found
 
 
 def require_folder(root: Path, *names: str) -> Path:
@@ -217,9 +288,12 @@ def require_folder(root: Path, *names: str) -> Path:
     Raises
     ------
     ReleaseError
-        Naming what was expected.
+        Naming what was expected and what is there.
     """
     found = first_folder(root, *names)
     if found != root:
         return found
-    raise ReleaseError(f"{root / names[0]} not found; link the folder that holds {' or '.join(names)}")
+    there = ", ".join(sorted(path.name for path in root.iterdir())[:8]) or "nothing"
+    raise ReleaseError(
+        f"{root / names[0]} not found; link the folder that holds {' or '.join(names)}. {root.name} holds {there}"
+    )

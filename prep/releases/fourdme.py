@@ -14,40 +14,38 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prep.releases.base import ACTION_UNITS, Annotations, Listing, annotate
+from prep.params import LostFrames
+from prep.releases.base import Annotation, Annotations, Listing
 from prep.releases.folders import add_clips, require_folder, subfolder
-from prep.releases.sheets import find_sheet, read_sheet
+from prep.releases.rows import annotate, rows_of
+from prep.releases.sheets import find_sheet
 
 __all__ = ["annotations_of", "read"]
 
 FPS = 60.0
-COLUMNS = {
-    "subject": ("sub_ID",),
-    "clip": ("fold_name",),
-    "onset": ("Onset", "Onset frame"),
-    "apex": ("Apex", "Apex frame"),
-    "offset": ("Offset", "Offset frame"),
-    "emotion": ("Emotion",),
-}
 
 
 def annotations_of(sheet: Path, release: str = "fourdme") -> Annotations:
     """Read the sheet alone."""
     result = Annotations(release, "fourdme", sheet.name)
-    annotate(result, read_sheet(sheet, COLUMNS, ACTION_UNITS), same={"other": "others"})
+    annotate(result, rows_of(result, sheet), fps=FPS, same={"other": "others"})
     return result
 
 
-def read(root: Path, release: str = "fourdme") -> Listing:
-    """Read 4DME from its folder.
+def read(root: Path, release: str = "fourdme", lost_frames: LostFrames = "reject") -> Listing:
+    """Read 4DME from its folder; `add_clips` says what ``lost_frames`` does.
 
     Raises
     ------
     ReleaseError
         If the sheet or the folder of frames is not there.
     """
-    found = annotations_of(find_sheet(root, "4DME*Micro*.xlsx", "4DME*Micro*.xls", "4DME*Micro*.csv"))
+    found = annotations_of(find_sheet(root, "4DME*Micro*", "4DME*"))
     frames = require_folder(root, "gray_micro")
     listing = Listing.of(found)
-    add_clips(listing, found, root, lambda clip: subfolder(frames, clip.subject, clip.clip), FPS, trimmed=True)
+
+    def folder(clip: Annotation) -> Path:
+        return subfolder(frames, clip.subject, clip.recording)
+
+    add_clips(listing, found, root, folder, lost_frames=lost_frames, trimmed=True)
     return listing

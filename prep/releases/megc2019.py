@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from prep.params import LostFrames
 from prep.releases import casme2, megc2019_flow, samm, smic
 from prep.releases.base import Annotation, Annotations, Listing
 from prep.releases.folders import is_simulated
@@ -21,6 +22,13 @@ from prep.releases.sheets import ReleaseError
 from prep.schema import Reason
 
 __all__ = ["annotations_of", "read"]
+
+# Emotions of the three releases that the list's classes gather (See et al., section II).
+GATHERED = {
+    "negative": {"negative", "anger", "contempt", "disgust", "fear", "repression", "sadness"},
+    "positive": {"positive", "happiness"},
+    "surprise": {"surprise"},
+}
 
 PARTS = {"casme2": (casme2, "casme2"), "samm": (samm, "samm"), "smic": (smic, "smic_hs")}
 
@@ -37,8 +45,10 @@ def annotations_of(sheet: Path, release: str = "megc2019") -> Annotations:
     return result
 
 
-def read(root: Path, release: str = "megc2019") -> Listing:
+def read(root: Path, release: str = "megc2019", lost_frames: LostFrames = "reject") -> Listing:
     """Read the composite from the folder that holds the list and the three releases.
+
+    `prep.releases.folders.add_clips` says what ``lost_frames`` does.
 
     Raises
     ------
@@ -53,7 +63,7 @@ def read(root: Path, release: str = "megc2019") -> Listing:
         if not place.is_dir():
             listing.notes.append(f"{folder}/ is not there: its clips are left out")
             continue
-        part = module.read(place, folder)
+        part = module.read(place, folder, lost_frames)
         listing.simulated |= is_simulated(place)
         listing.notes += [f"{folder}: {note}" for note in part.notes]
         listing.corrections += part.corrections
@@ -64,6 +74,7 @@ def read(root: Path, release: str = "megc2019") -> Listing:
             row = refused[key]
             listing.reject("/".join(key), Reason(row["reason"]), row["detail"], megc2019_flow.EMOTIONS[labels[key]])
     listed = {row["clip_id"] for row in listing.rejected}
+    other: list[str] = []
     for key, label in labels.items():
         dataset, subject, clip = key
         if key in found:
@@ -71,10 +82,17 @@ def read(root: Path, release: str = "megc2019") -> Listing:
             columns = {name: row[name] for name in ("fps", "onset", "apex", "offset", "action_units", "frame_numbers")}
             frames = [f"{folder}/{frame}" for frame in row["frames"]]
             emotion = megc2019_flow.EMOTIONS[label]
+            if row["emotion"] not in GATHERED[emotion]:
+                other.append(f"{'/'.join(key)} ({emotion}; {row['emotion']})")
             listing.add(subject, clip, dataset=dataset, emotion=emotion, frames=frames, **columns)
         elif "/".join(key) not in listed:
             detail = f"on the official list, but not in {PARTS[dataset][1]}/"
             listing.reject("/".join(key), Reason.NOT_IN_SHEET, detail, megc2019_flow.EMOTIONS[label])
+    if other:
+        listing.notes.append(
+            f"{len(other)} clips' class by the official list is not their emotion's by their release's sheet; the list "
+            f"counts: {', '.join(other[:10])}"
+        )
     return listing
 
 

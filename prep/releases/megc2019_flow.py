@@ -26,9 +26,10 @@ from pathlib import Path
 import pandas as pd
 
 from prep.class_maps import COMPOSITE
+from prep.params import LostFrames
 from prep.releases.base import Annotation, Annotations, Listing
-from prep.releases.names import named_subject
-from prep.releases.sheets import ReleaseError, read_grids, read_sheet
+from prep.releases.names import named_emotion, named_subject
+from prep.releases.sheets import ReleaseError, read_grids, read_sheet, sheet_table
 from prep.schema import Reason
 
 __all__ = ["EMOTIONS", "OFFICIAL", "Key", "annotations_of", "composite_key", "official_labels", "read"]
@@ -48,6 +49,9 @@ RELEASES = {"casme2": "casme2", "smic": "smic_hs", "samm": "samm"}
 
 Key = tuple[str, str, str]  # dataset, subject, clip
 
+# Columns of lists of the composite, by our names.
+KEYS = ["dataset", "subject", "clip", "emotion"]
+
 
 def annotations_of(sheet: Path, release: str = "megc2019_flow") -> Annotations:
     """Read the sheet of layout ``whole`` alone. It has no frame numbers: onset and offset are 0."""
@@ -60,8 +64,8 @@ def annotations_of(sheet: Path, release: str = "megc2019_flow") -> Annotations:
     return result
 
 
-def read(root: Path, release: str = "megc2019_flow") -> Listing:
-    """Read the flow images under ``root``.
+def read(root: Path, release: str = "megc2019_flow", lost_frames: LostFrames = "reject") -> Listing:
+    """Read the flow images under ``root``; there are no frames that ``lost_frames`` could be about.
 
     Raises
     ------
@@ -118,8 +122,12 @@ def _three(root: Path, listing: Listing) -> tuple[dict[Key, str], dict[Key, str]
             )
             continue
         key = _collect(path, root, images, listing)
-        if key is not None:
-            labels[key] = label
+        if key is None:
+            continue
+        labels[key] = label
+        if _contradicts(key, label):
+            detail = f"{images.pop(key)}: class {EMOTIONS[labels.pop(key)]}, but the clip is named as another"
+            listing.reject("/".join(key), Reason.CONTRADICTS_NAME, detail)
     return images, labels
 
 
@@ -159,8 +167,7 @@ def composite_key(subject: str, clip: str, dataset: str | None = None) -> Key | 
 
 
 def _sheet_labels(path: Path) -> dict[Key, str]:
-    columns = {"dataset": ("dataset",), "sub": ("sub",), "clip": ("filename_o",), "label": ("label",)}
-    return _labels(read_sheet(path, columns), path)
+    return _labels(read_sheet(path, KEYS), path)
 
 
 def official_labels(path: Path) -> dict[Key, str]:
@@ -173,24 +180,38 @@ def official_labels(path: Path) -> dict[Key, str]:
     """
     if not path.is_file():
         raise ReleaseError(f"{path}: the official list of MEGC2019 not found")
-    columns = ["dataset", "sub", "clip", "label"]
     grid = next(iter(read_grids(path).values()))
-    return _labels(grid.reindex(columns=range(len(columns)), fill_value="").set_axis(columns, axis=1), path)
+    table = sheet_table(grid.head(1), KEYS)  # a copy may have a header
+    if table is not None:
+        return _labels(read_sheet(path, KEYS), path)
+    return _labels(grid.reindex(columns=range(len(KEYS)), fill_value="").set_axis(KEYS, axis=1), path)
 
 
 def _labels(frame: pd.DataFrame, path: Path) -> dict[Key, str]:
     labels: dict[Key, str] = {}
     for number, row in frame.iterrows():
-        key = composite_key(row["sub"], row["clip"], row["dataset"])
-        if key is None or row["label"] not in EMOTIONS:
+        key = composite_key(row["subject"], row["clip"], row["dataset"].lower())
+        label = row["emotion"]
+        if key is None or label not in EMOTIONS:
             raise ReleaseError(
                 f"{path}, row {number}: cannot be read as dataset (casme2, smic, samm), subject, clip "
                 f"of that subject, label (0, 1, 2): {', '.join(row)}"
             )
+        if _contradicts(key, label):
+            raise ReleaseError(
+                f"{path}, row {number}: label {label} is {EMOTIONS[label]}, but {row['clip']} is named as "
+                f"{named_emotion(row['clip'], RELEASES[key[0]])}: is another code in use? Expected 0 negative, "
+                "1 positive, 2 surprise"
+            )
         if key in labels:
             raise ReleaseError(f"{path}, row {number}: clip {'/'.join(key)} is listed twice")
-        labels[key] = row["label"]
+        labels[key] = label
     return labels
+
+
+def _contradicts(key: Key, label: str) -> bool:
+    """Whether a clip's name carries another class than it is given."""
+    return named_emotion(key[2], RELEASES[key[0]]) not in (None, EMOTIONS[label])
 
 
 def _same_labels(ours: dict[Key, str], theirs: dict[Key, str], our_name: str, their_name: str) -> None:

@@ -13,35 +13,42 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prep.releases.base import ACTION_UNITS, COLUMNS, Annotations, Listing, annotate, own_rows
+from prep.params import LostFrames
+from prep.releases.base import Annotation, Annotations, Listing
 from prep.releases.folders import add_clips, first_folder, subfolder
-from prep.releases.sheets import find_sheet, numbered, read_sheet
+from prep.releases.rows import annotate, rows_of
+from prep.releases.sheets import find_sheet, numbered
 
 __all__ = ["annotations_of", "read"]
 
 FPS = 200.0
 EMOTIONS = ("anger", "contempt", "disgust", "fear", "happiness", "other", "sadness", "surprise")
+SAME = {"others": "other", "happy": "happiness", "sad": "sadness"}
 
 
 def annotations_of(sheet: Path, release: str = "samm") -> Annotations:
     """Read the sheet alone."""
     result = Annotations(release, "samm", sheet.name)
-    table = own_rows(result, sheet, read_sheet(sheet, COLUMNS, ACTION_UNITS))
+    table = rows_of(result, sheet)
     table["subject"] = table["subject"].map(lambda text: numbered(text, "{:03d}"))
-    annotate(result, table, emotions=EMOTIONS, same={"others": "other"})
+    annotate(result, table, fps=FPS, emotions=EMOTIONS, same=SAME)
     return result
 
 
-def read(root: Path, release: str = "samm") -> Listing:
-    """Read SAMM from its folder.
+def read(root: Path, release: str = "samm", lost_frames: LostFrames = "reject") -> Listing:
+    """Read SAMM from its folder; `add_clips` says what ``lost_frames`` does.
 
     Raises
     ------
     ReleaseError
         If the sheet is not there.
     """
-    found = annotations_of(find_sheet(root, "SAMM*FACS_Codes*.xlsx", "SAMM*FACS_Codes*.xls", "SAMM*FACS_Codes*.csv"))
+    found = annotations_of(find_sheet(root, "SAMM*FACS_Codes*", "SAMM*", avoid="*long*"))
     frames = first_folder(root, "SAMM", "SAMM_MICRO")
     listing = Listing.of(found)
-    add_clips(listing, found, root, lambda clip: subfolder(frames, clip.subject, clip.clip), FPS)
+
+    def folder(clip: Annotation) -> Path:
+        return subfolder(frames, clip.subject, clip.recording)
+
+    add_clips(listing, found, root, folder, lost_frames=lost_frames)
     return listing

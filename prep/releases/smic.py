@@ -4,72 +4,69 @@
 
     SMIC-HS-E_annotation.xlsx                              (one sheet for each camera, or a file for each)
     HS/s03/micro/negative/s03_ne_01/image12345.jpg         (also VIS/, NIR/)
+    HS_long/SMIC_HS_E/s03/s03_ne_01/image12345.jpg         (the long version: frames before and after as well)
+    HS_long/SMIC-HS-E/HS/s03/s03_ne_01/image12345.jpg
 
-HS runs at 100 fps, VIS and NIR at 25. Subjects and clips are written `s1` and `s01`, `s1_ne_01` and
-`s01_ne_01`: here always with two digits. A second layout of the sheet names its columns data, subject,
-clip, label, onset_frame, apex_frame, offset_frame; its apex, where it has one, is not from the authors and
-is read as given. A clip with more than one micro-expression gives its first. Written from descriptions; it
-has not met the real release.
+HS runs at 100 fps, VIS and NIR at 25. Subjects and clips are written `s1` and `s01`, `s1_ne_01` and `s01_ne_01`: here
+always with two digits. A clip's folder is found by its name, below folders that name the camera. A second layout of
+the sheet names its columns data, subject, clip, label, onset_frame, apex_frame, offset_frame; its apex, where it has
+one, is not from the authors and is read as given. A row of the sheet for the long version may hold several
+micro-expressions: each is a clip, the second named `s03_ne_01_2`. Written from descriptions and public code; it has not
+met the frames.
 """
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
-from prep.releases.base import Annotation, Annotations, Listing, annotate, own_rows
-from prep.releases.folders import FolderProblem, add_clips
-from prep.releases.sheets import MISSING, ReleaseError, find_sheet, numbered, read_sheet
+from prep.params import LostFrames
+from prep.releases.base import Annotation, Annotations, Listing
+from prep.releases.folders import FolderProblem, add_clips, check_emotion
+from prep.releases.rows import COLUMNS, annotate, rows_of
+from prep.releases.sheets import ReleaseError, Sheet, find_sheet, numbered, read_grids
 from prep.schema import Reason
 
 __all__ = ["annotations_of", "read"]
 
 FPS = {"smic_hs": 100.0, "smic_vis": 25.0, "smic_nir": 25.0}
+CAMERAS = tuple(name.removeprefix("smic_") for name in FPS)
 EMOTIONS = ("negative", "positive", "surprise")
-KINDS = ("xlsx", "xls", "csv")
-NUMBERED = {"0": "negative", "1": "positive", "2": "surprise", "ne": "negative", "po": "positive", "sur": "surprise"}
+SAME = {
+    "0": "negative", "1": "positive", "2": "surprise", "ne": "negative", "po": "positive", "sur": "surprise",
+    "neg": "negative", "pos": "positive", "surp": "surprise",
+}  # fmt: skip
 
-COLUMNS = {
-    "subject": ("Subject", "sub"),
-    "clip": ("Filename", "clip"),
-    "onset": ("OnsetF", "OnsetFrame", "Onset"),
-    "offset": ("OffsetF", "OffsetFrame", "Offset"),
-    "emotion": ("Emotion", "label"),
-}
-OPTIONAL = {
-    "apex": ("ApexF", "ApexFrame", "Apex"),
-    "second": ("Onset2F",),
-    "data": ("data", "dataset"),
-    "action_units": ("AU",),
-}
+CLIP = re.compile(r"s\d+_[a-z]+_\d+", re.IGNORECASE)
+# Folders of clips that are no micro-expressions, and of crops, which are read where there are no other frames.
+NO_MICRO, CROPPED = "non", "crop"
+DEPTH = 7
 
 
 def annotations_of(sheet: Path, release: str) -> Annotations:
     """Read the sheet alone, for the camera that the release's name ends with."""
     camera = release.removeprefix("smic_")
     result = Annotations(release, release, sheet.name)
-    others = {name.removeprefix("smic_") for name in FPS} - {camera}
-    table = read_sheet(sheet, COLUMNS, OPTIONAL, sheet=camera, others=others)
-    if table["data"].str.contains("smic", case=False).any():  # the second layout may hold several data sets
-        names = table["data"].str.lower()
-        table = table[names.str.contains(camera) | (names == "smic")]
-        if table.empty:
-            found = ", ".join(sorted(set(names)))
-            raise ReleaseError(f"{sheet}: no row of camera {camera.upper()}; column data says {found}")
-    table = own_rows(result, sheet, table)
+    others = [name for name in CAMERAS if name != camera]
+    table = rows_of(result, sheet, [name for name in COLUMNS if name != "apex"], ["path"], sheet=camera, others=others)
+    if not table["dataset"].any():
+        _check_camera(sheet, camera)
+    table = _own_paths(result, table, camera)
     table = table.assign(
         subject=table["subject"].map(lambda text: numbered(text, "s{:02d}", "s")),
         clip=table["clip"].map(clip_name),
+        recording=table["recording"].map(clip_name),
     )
-    more = table[~table["second"].str.lower().isin(MISSING | {"0"})]
-    if len(more):
-        result.notes.append(f"{len(more)} clips hold more than one micro-expression; the first of each is read")
-    annotate(result, table, emotions=EMOTIONS, same=NUMBERED)
+    annotate(result, table, fps=FPS[release], emotions=EMOTIONS, same=SAME)
     return result
 
 
-def read(root: Path, release: str) -> Listing:
+def read(root: Path, release: str, lost_frames: LostFrames = "reject") -> Listing:
     """Read one camera of SMIC from the folder that holds the sheet and the cameras' folders.
+
+    `add_clips` says what ``lost_frames`` does.
 
     Raises
     ------
@@ -78,26 +75,33 @@ def read(root: Path, release: str) -> Listing:
     """
     camera = release.removeprefix("smic_").upper()
     found = annotations_of(
-        find_sheet(root, *(f"SMIC-{name}*annotation*.{kind}" for name in (camera, "HS") for kind in KINDS)),
-        release,
+        find_sheet(root, f"SMIC?{camera}*annotation*", f"SMIC*{camera}*", "SMIC?HS*annotation*", "SMIC*"), release
     )
-    tops = (root / camera, root / f"SMIC-{camera}-E" / camera)
-    places = next(filter(None, (sorted(top.glob("*/micro/*/*")) for top in tops)), [])
-    folders: dict[str, list[Path]] = {}
-    for path in places:
-        folders.setdefault(clip_name(path.name), []).append(path)
-    if not folders:
-        raise ReleaseError(f"{root}: no {camera}/<subject>/micro/<emotion>/<clip> found; link the folder above it")
+    trees: dict[Path, dict[str, list[Path]]] = {}
+    for path, top in _clip_folders(root, camera):
+        trees.setdefault(top, {}).setdefault(clip_name(path.name), []).append(path)
+    if not trees:
+        raise ReleaseError(
+            f"{root}: no {camera}/<subject>/micro/<emotion>/<clip> and no {camera}/<subject>/<clip> found, whatever "
+            f"stands above it; link the folder above {camera}"
+        )
+    wanted = {clip.recording for clip in found.clips}
+    top = min(trees, key=lambda top: (CROPPED in top.as_posix().lower(), -len(wanted & trees[top].keys()), top))
+    folders = trees[top]
 
     def folder(clip: Annotation) -> Path:
-        alike = folders.get(clip.clip, [])
+        alike = folders.get(clip.recording, [])
         if len(alike) != 1:
-            detail = f"{len(alike) or 'no'} folders {clip.clip} under {camera}/*/micro/*, expected one"
+            detail = f"{len(alike) or 'no'} folders {clip.recording} under {(root / top).name}, expected one"
             raise FolderProblem(Reason.MISSING_FOLDER, detail)
+        check_emotion(clip, alike[0].parent.name, EMOTIONS, SAME)
         return alike[0]
 
     listing = Listing.of(found)
-    add_clips(listing, found, root, folder, FPS[release])
+    if len(trees) > 1:
+        others = ", ".join(other.as_posix() for other in sorted(trees) if other != top)
+        listing.notes.append(f"frames are read from {top.as_posix()}, not from {others}")
+    add_clips(listing, found, root, folder, lost_frames=lost_frames)
     return listing
 
 
@@ -105,3 +109,60 @@ def clip_name(text: str) -> str:
     """Write a clip with two digits for its subject: ``s01_ne_01`` for ``s1_ne_01``."""
     match = re.fullmatch(r"s(\d+)(_.+)", text.lower())
     return f"s{int(match.group(1)):02d}{match.group(2)}" if match else text
+
+
+def _cameras(name: str) -> set[str]:
+    """Cameras that a name of a file or folder says: HS of SMIC-HS-E."""
+    return {word for word in re.split(r"[^a-z]+", name.lower()) if word in CAMERAS}
+
+
+def _check_camera(sheet: Path, camera: str) -> None:
+    """Refuse a sheet that says of no row which camera it is of, where its file is named for another."""
+    named = _cameras(sheet.stem)
+    if named and camera not in named and not any(camera in _cameras(name) for name in read_grids(sheet)):
+        raise ReleaseError(
+            f"{sheet}: a sheet of camera {'/'.join(sorted(named)).upper()} by its name; give that of {camera.upper()}, "
+            f"or read this one as {' or '.join(f'smic_{name}' for name in sorted(named))}"
+        )
+
+
+def _own_paths(annotations: Annotations, table: Sheet, camera: str) -> Sheet:
+    """Reject rows whose column of paths names another camera or another clip."""
+    good = []
+    for number, cells in zip(table.index, table.to_dict("records"), strict=True):
+        parts = re.split(r"[/\\]", cells["path"])
+        cameras = set().union(*map(_cameras, parts))
+        clips = {clip_name(part) for part in parts if CLIP.fullmatch(part)}
+        good.append(cameras <= {camera} and clips <= {clip_name(cells["recording"])})
+        if not good[-1]:
+            detail = f"row {number}: clip {cells['clip']!r} of {camera.upper()}, but its path is {cells['path']!r}"
+            emotion = cells["emotion"].lower()
+            annotations.reject(cells["subject"], cells["clip"], Reason.CONTRADICTS_NAME, detail, emotion)
+    return table[good]
+
+
+def _clip_folders(root: Path, camera: str) -> Iterator[tuple[Path, Path]]:
+    """Folders named like clips below ``root`` that are of a camera, each with what is above its subject's folder."""
+    start = root.resolve()
+    for place, names, _ in os.walk(root):
+        folder = Path(place)
+        above = folder.relative_to(root)
+        names.sort()
+        clips = [name for name in names if CLIP.fullmatch(name)]
+        for name in clips:
+            cameras = set().union(*map(_cameras, above.parts)) or _cameras(start.name)
+            if cameras == {camera.lower()}:
+                yield folder / name, _top(above)
+        deeper = [name for name in names if name not in clips and not name.startswith(".")]
+        names[:] = (
+            []
+            if len(above.parts) >= DEPTH
+            else [name for name in deeper if NO_MICRO not in name.lower() and _cameras(name) <= {camera.lower()}]
+        )
+
+
+def _top(above: Path) -> Path:
+    """What stands above the subject's folder: HS of HS/s03/micro/negative."""
+    parts = list(above.parts)
+    subject = next((k for k, part in enumerate(parts) if re.fullmatch(r"s\d+", part, re.IGNORECASE)), len(parts))
+    return Path(*parts[:subject])

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prep.releases.base import ACTION_UNITS, COLUMNS, Annotations, Listing, annotate, own_rows
+from prep.params import LostFrames
+from prep.releases.base import Annotation, Annotations, Listing
 from prep.releases.folders import add_clips
-from prep.releases.sheets import read_sheet
+from prep.releases.rows import annotate, rows_of
 
 __all__ = ["annotations_of", "read"]
 
@@ -22,13 +23,17 @@ FPS = 200.0
 def annotations_of(sheet: Path, release: str = "synthetic") -> Annotations:
     """Read the sheet alone."""
     result = Annotations(release, "synthetic", sheet.name)
-    annotate(result, own_rows(result, sheet, read_sheet(sheet, COLUMNS, ACTION_UNITS)))
+    annotate(result, rows_of(result, sheet), fps=FPS)
     return result
 
 
-def read(root: Path, release: str = "synthetic") -> Listing:
-    """Read the embedded release written by `prep.synth`."""
+def read(root: Path, release: str = "synthetic", lost_frames: LostFrames = "reject") -> Listing:
+    """Read the embedded release written by `prep.synth`; `add_clips` says what ``lost_frames`` does."""
     found = annotations_of(root / "annotations.csv")
     listing = Listing.of(found)
-    add_clips(listing, found, root, lambda clip: root / "frames" / clip.subject / clip.clip, FPS, prefix="img")
+
+    def folder(clip: Annotation) -> Path:
+        return root / "frames" / clip.subject / clip.recording
+
+    add_clips(listing, found, root, folder, lost_frames=lost_frames, prefix="img")
     return listing

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from prep.releases import release_info
@@ -13,11 +13,11 @@ __all__ = ["VERSIONS", "Simulated", "SimulatedClip", "SimulateError", "simulate"
 
 # Which layout a release has, and the versions of it; the first is written unless another is asked for.
 LAYOUTS: dict[str, tuple[Callable[[Site, str], Simulated], tuple[str, ...]]] = {
-    "casme2": (layouts_casme.casme2, ("2014", "2019")),
+    "casme2": (layouts_casme.casme2, ("2014", "2019", "cropped")),
     "samm": (layouts.samm, ("v2", "reordered")),
-    "smic_hs": (layouts.smic, ("workbook", "table-csv", "table-xlsx")),
-    "smic_vis": (layouts.smic, ("workbook", "table-csv", "table-xlsx")),
-    "smic_nir": (layouts.smic, ("workbook", "table-csv", "table-xlsx")),
+    "smic_hs": (layouts.smic, ("workbook", "long", "table-csv", "table-xlsx")),
+    "smic_vis": (layouts.smic, ("workbook", "long", "table-csv", "table-xlsx")),
+    "smic_nir": (layouts.smic, ("workbook", "long", "table-csv", "table-xlsx")),
     "casme_sq": (layouts_casme.casme_sq, ("final",)),
     "casme3_a": (layouts_casme.casme3_a, ("v2",)),
     "casme3_c": (layouts_casme.casme3_c, ("video", "flat")),
@@ -35,7 +35,13 @@ class SimulateError(ValueError):
 
 
 def simulate(
-    release: str, folder: Path, version: str | None = None, subjects: int = 3, clips: int = 2, seed: int = 0
+    release: str,
+    folder: Path,
+    version: str | None = None,
+    subjects: int = 3,
+    clips: int = 2,
+    seed: int = 0,
+    emotions: Sequence[str] = (),
 ) -> Simulated:
     """Write a small release of invented clips in the real layout of a release.
 
@@ -54,6 +60,9 @@ def simulate(
         Number of subjects, and of clips of each.
     seed
         Any whole number from 0.
+    emotions
+        What the sheet calls emotions, in place of the words that the release is known to use: what a reader does not
+        expect can be written too.
 
     Returns
     -------
@@ -73,11 +82,15 @@ def simulate(
     version = versions[0] if version is None else version
     if version not in versions:
         raise SimulateError(f"{release!r} has no version {version!r}; versions: {', '.join(versions)}")
+    if release.startswith("megc2019") and emotions:
+        raise SimulateError(f"{release!r} is defined by a list whose classes are fixed: leave emotions out")
+    if any(not emotion.strip() for emotion in emotions):
+        raise SimulateError(f"emotions {', '.join(map(repr, emotions))}; expected words")
     if min(subjects, clips) < 1 or seed < 0:
         raise SimulateError(f"{subjects} subjects, {clips} clips, seed {seed}; expected 1, 1 and 0 at least")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise SimulateError(f"{folder} is not an empty folder; name a new one, nothing is overwritten")
     folder.mkdir(parents=True, exist_ok=True)
-    site = Site(folder, release, subjects, clips, seed)
+    site = Site(folder, release, subjects, clips, seed, emotions)
     site.mark()
     return layout(site, version)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from prep.simulate.sheets import Cell, write_csv, write_workbook
@@ -72,8 +73,9 @@ def samm(site: Site, version: str) -> Simulated:
 def smic(site: Site, version: str) -> Simulated:
     """SMIC: one sheet for each camera, no apex, subjects written `s1` and `s01` in sheet and folders.
 
-    The first clip holds a second micro-expression. Versions `table-csv` and `table-xlsx` are the second
-    layout of the sheet, one table for all cameras and other data sets, with an apex.
+    Versions `table-csv` and `table-xlsx` are the second layout of the sheet, one table for all cameras and other data
+    sets, with an apex. Version `long` is the release's long one: no emotion stands in its folders, and the first row
+    holds two micro-expressions.
     """
     camera = site.release.removeprefix("smic_").upper()
     first = ["Subject", "Filename", None, "OnsetF", "OffsetF", "Onset2F", "Offset2F", "FirstF", "LastF", "TotalMF1"]
@@ -83,30 +85,40 @@ def smic(site: Site, version: str) -> Simulated:
         ["casme2", "sub41", "EP41_01", "others", 11, 15, 19, None],
     ]
     for position, clip in enumerate(site.plan(tuple(SMIC_SHORT), (10000, 99000))):
-        tail = f"_{SMIC_SHORT[clip.emotion]}_{30 + clip.number}"
+        tail = f"_{SMIC_SHORT.get(clip.emotion, clip.emotion[:2].lower())}_{30 + clip.number}"
         short, padded = f"s{clip.subject}", f"s{clip.subject:02d}"
         # where the sheet has one spelling, the folders have the other
         in_sheet, in_folder = (short, padded) if clip.subject % 2 else (padded, short)
         folder = f"{camera}/{in_folder}/micro/{clip.emotion}/{in_folder}{tail}"
-        second = [clip.offset + 4, clip.offset + 9] if position == 0 else [None, None]
-        last = (second[1] or clip.offset) + 2
+        shown = [clip]
+        second: list[Cell] = [None, None]
+        if version == "long":
+            folder = f"{camera}_long/SMIC_{camera}_E/{in_folder}/{in_folder}{tail}"
+            if position == 0:
+                start = clip.offset + 4
+                shown.append(replace(clip, onset=start, apex=None, peak=start + 5, offset=start + 10))
+                second = [start, start + 10]
+        last = shown[-1].offset + 2
         for name, rows in books.items():
             shift = 0 if name == camera else 7  # the other cameras' numbers are others
             marks = [clip.onset + shift, clip.offset + shift, *second, clip.onset - 3, last]
             length = clip.offset - clip.onset + 1
             rows.append([clip.subject, in_sheet + tail, None, *marks, length, last - clip.onset + 4, clip.emotion])
-            label = clip.emotion if version == "table-xlsx" else tuple(SMIC_SHORT).index(clip.emotion)
+            numbered = version != "table-xlsx" and clip.emotion in SMIC_SHORT
+            label = tuple(SMIC_SHORT).index(clip.emotion) if numbered else clip.emotion
             marks = [clip.onset + shift, clip.peak + shift, clip.offset + shift]
-            table.append([f"SMIC_{name}", in_sheet, in_sheet + tail, label, *marks, folder])
-        if version == "workbook":
-            clip = clip.without_apex()
-        site.frames(folder, "image{}.jpg".format, [clip], last=last)
-        site.add(f"{site.release}/{padded}/{padded}{tail}", clip, float(SMIC_FPS[camera]), folder, "image{}.jpg".format)
+            table.append([f"SMIC_{name}", in_sheet, in_sheet + tail, label, *marks, folder.replace(camera, name)])
+        if not version.startswith("table"):
+            shown[0] = clip.without_apex()
+        site.frames(folder, "image{}.jpg".format, shown, last=last)
+        for key, one in zip((f"{padded}{tail}", f"{padded}{tail}_2"), shown, strict=False):
+            place = f"{site.release}/{padded}/{key}"
+            site.add(place, one, float(SMIC_FPS[camera]), folder, "image{}.jpg".format)
     sheet = f"SMIC-HS-E_annotation.{'csv' if version == 'table-csv' else 'xlsx'}"
     if version == "table-csv":
         write_csv(site.root / sheet, table)
     else:
-        write_workbook(site.root / sheet, books if version == "workbook" else {"Sheet1": table})
+        write_workbook(site.root / sheet, {"Sheet1": table} if version.startswith("table") else books)
     return site.simulated(sheet)
 
 

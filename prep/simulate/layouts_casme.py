@@ -18,7 +18,7 @@ def casme2(site: Site, version: str) -> Simulated:
     """CASME II: raw frames not padded, cropped ones beside them, blank columns, empty further sheets.
 
     Subjects are text (`01`) and numbers in turn; the last clip has no apex. The sheet of 2019 has a column
-    more.
+    more. Version `cropped` is a release of which the crops alone are there.
     """
     newer = version == "2019"
     head: list[Cell] = ["Subject", "Filename", None, "OnsetFrame", "ApexFrame", "OffsetFrame", None, "Action Units"]
@@ -37,8 +37,11 @@ def casme2(site: Site, version: str) -> Simulated:
         def cropped(number: int, data: bytes, folder: str = folder) -> None:
             site.write(f"Cropped/{folder}/reg_img{number}.jpg", data)
 
-        site.frames(f"CASME2_RAW_selected/{folder}", "img{}.jpg".format, [clip], more=cropped)
-        site.add(f"casme2/{folder}", clip, 200.0, f"CASME2_RAW_selected/{folder}", "img{}.jpg".format)
+        alone = version == "cropped"
+        place = f"Cropped/{folder}" if alone else f"CASME2_RAW_selected/{folder}"
+        file = ("reg_img{}.jpg" if alone else "img{}.jpg").format
+        site.frames(place, file, [clip], more=None if alone else cropped)
+        site.add(f"casme2/{folder}", clip, 200.0, place, file)
     sheet = f"CASME2-coding-{'20190701' if newer else '20140508'}.xlsx"
     write_workbook(site.root / sheet, {"Sheet1": rows, "Sheet2": [], "Sheet3": []})
     return site.simulated(sheet)
@@ -115,11 +118,10 @@ def casme3_a(site: Site, version: str) -> Simulated:
 
 
 def casme3_c(site: Site, version: str) -> Simulated:
-    """CAS(ME)^3, part C: no apex; one recording a subject, `color` in a folder of its own or the subject's."""
+    """CAS(ME)^3, part C: no apex, its own emotions; one recording a subject, `color` in its folder or a further one."""
     rows: list[list[Cell]] = [["sub", "count", "onset", "offset", "au", "emotion"]]
     recordings: dict[str, list[Clip]] = {}
-    emotions = ("disgust", "surprise", "others", "fear", "anger", "sad", "happy")
-    for clip in site.plan(emotions, (10, 60), in_one_video=True):
+    for clip in site.plan(("negative", "surprise", "positive", "others"), (10, 60), in_one_video=True):
         clip = clip.without_apex()
         subject = f"{clip.subject:02d}"
         folder = f"{subject}/a/color" if version == "video" else f"{subject}/color"

@@ -103,10 +103,14 @@ class Site:
         Number of subjects, and of clips of each.
     seed
         Any whole number from 0.
+    emotions
+        What the sheet calls emotions, in place of the words that the release is known to use.
     """
 
-    def __init__(self, root: Path, release: str, subjects: int, clips: int, seed: int) -> None:
-        self.root, self.release = root, release
+    def __init__(
+        self, root: Path, release: str, subjects: int, clips: int, seed: int, emotions: Sequence[str] = ()
+    ) -> None:
+        self.root, self.release, self.emotions = root, release, tuple(emotions)
         self.subjects, self.clips, self.seed = subjects, clips, seed
         self.found: list[SimulatedClip] = []
         self.left_out: dict[str, Reason] = {}
@@ -127,13 +131,14 @@ class Site:
         Parameters
         ----------
         emotions
-            As the sheet writes them.
+            As the sheet writes them, unless the site has words of its own.
         onsets
             Smallest and largest onset of a clip.
         in_one_video
             Whether the clips of a subject follow each other in one recording. Each begins with the frame
             with which the one before ends.
         """
+        emotions = self.emotions or emotions
         rng = self.random("plan")
         for subject in range(1, self.subjects + 1):
             onset = int(rng.integers(onsets[0], onsets[1] + 1))
