@@ -20,7 +20,7 @@ from bench.layout import FIGURES, LATEX, MARKDOWN, PERCEPTION, github, latex, pe
 from bench.published import Published, beside, beside_numbers, published_text
 from bench.ranks import Ranks, draw_ranks, rank_models
 from bench.scores import Score
-from bench.standings import LEVEL, RESAMPLES, AgainstBest, Intervals, against_best, all_intervals
+from bench.standings import LEVEL, RESAMPLES, AgainstBest, Intervals, against_best, all_intervals, power_note
 from bench.stats import COVERAGE
 
 __all__ = [
@@ -42,7 +42,7 @@ SYNTHETIC_NOTE = (
     f"{RENDERED_NOTE} It is small, and its difficulty and the settings of cnn3d were chosen on it: differences below "
     "about 0.1 mean little."
 )
-SIMULATED_NOTE = f"**Simulated ({{}}, written by `prep simulate`).** {RENDERED_NOTE}"
+SIMULATED_NOTE = f"Simulated ({{}}, written by prep simulate). {RENDERED_NOTE}"
 
 
 def write_tables(
@@ -107,7 +107,8 @@ def write_tables(
         for table, members in named[name].items():
             suffix = f"-{table}" if table else ""
             cells = table_cells(members, intervals, tests[name, table], LATEX)
-            notes = " ".join(filter(None, (_LATEX_NOTES, rendered_note(tasks[name]).replace("*", "").replace("`", ""))))
+            power = power_note(members, tests[name, table])
+            notes = " ".join(filter(None, (_LATEX_NOTES, power, rendered_note(tasks[name]))))
             (tables / f"{name}{suffix}.tex").write_text(latex(cells, notes), encoding="utf-8")
     _csv(_per_class(scores), tables / "per_class.csv")
     _csv(_per_subject(scores), tables / "per_subject.csv")
@@ -181,11 +182,14 @@ def _task_parts(
     info = group[0].task
     clips, subjects = max(score.clips for score in group), max(score.subjects for score in group)
     head = f"## {info.task}\n\n{clips} clips, {subjects} subjects, classes: {', '.join(info.classes)}."
-    parts = [f"{head} {rendered_note(info)}".rstrip()]
+    note = rendered_note(info)
+    parts = [f"{head} {f'**{note}**' if info.simulated else note}".rstrip()]
     for number, (name, members) in enumerate(tables_of(group).items()):
         if name:
             parts.append(f"### {info.task}: {name}")
         parts.append(github(table_cells(members, intervals, tests[name], MARKDOWN)))
+        if power := power_note(members, tests[name]):
+            parts.append(power)
         if number == 0:
             parts.append(_below(group, intervals))
     perceiving = [score for score in group if score.perception]
@@ -196,7 +200,7 @@ def _task_parts(
 
 
 def rendered_note(info: TaskInfo) -> str:
-    """What to say of a task whose faces are rendered; empty for real ones."""
+    """What to say of a task whose faces are rendered, as plain text; empty for real ones."""
     if info.simulated:
         return SIMULATED_NOTE.format(", ".join(info.simulated))
     return SYNTHETIC_NOTE if info.rendered else ""
@@ -293,7 +297,7 @@ def _per_class(scores: list[Score]) -> list[dict[str, Any]]:
 
 
 def _per_subject(scores: list[Score]) -> list[dict[str, Any]]:
-    """Accuracy for each subject: most subjects lack a class, so that UF1 of one is not defined."""
+    """Accuracy for each subject: UF1 of one is not defined where the subject lacks a class."""
     rows = []
     for score in scores:
         frame = pd.DataFrame(score.rows)
