@@ -233,7 +233,9 @@ def critical_difference(
     """
     sizes = np.sort(np.abs(_swapped(first, second, (figure,), permutations, seed)[figure]))[::-1]
     allowed = int(level * (1 + permutations)) - 1  # as many swaps may be as large
-    if not 0 <= allowed < permutations or sizes[allowed] >= sizes[0] - 1e-12:  # no swap exceeds the one of every subject
+    if (
+        not 0 <= allowed < permutations or sizes[allowed] >= sizes[0] - 1e-12
+    ):  # no swap exceeds the one of every subject
         return float("inf")
     return float(sizes[allowed])
 

@@ -65,16 +65,19 @@ def write_project(published: bool = True) -> dict[str, list[dict[str, Any]]]:
     """Write params, data and artifacts into the working directory; the rows of each task."""
     content = params(train={"repetitions": REPETITIONS})
     content["tasks"] = {name: TASK | {"releases": releases} for name, releases in RELEASES.items()}
-    content |= {"runs": RUNS, "feature_runs": {}, "releases": [name for names in RELEASES.values() for name in names], "flow_releases": []}
+    content |= {
+        "runs": RUNS,
+        "feature_runs": {},
+        "releases": [name for names in RELEASES.values() for name in names],
+        "flow_releases": [],
+    }
     write_params(content)
     tasks = {}
     for seed, (name, subjects) in enumerate(SUBJECTS.items()):
         rows = task_rows(subjects=subjects, seed=seed)
         rows = [row for row in rows if (row["subject"], row["label"]) != LACKING]
         simulated = ["casme2"] if name == "licensed" else []
-        write_task(
-            paths.task(name), rows, name=name, published=published and name == "tiny", simulated=simulated
-        )
+        write_task(paths.task(name), rows, name=name, published=published and name == "tiny", simulated=simulated)
         left_out = [{"clip_id": EVIL, "reason": "bad_row", "detail": "row 3"}] if name == "licensed" else []
         shards.write_table(rejected_table(left_out), paths.task(name) / "rejected.parquet")
         for release in RELEASES[name]:

@@ -39,6 +39,7 @@ PLUMBING = {
     "prep/paths.py",
     "prep/progress.py",
     "prep/scratch.py",
+    "prep/time_left.py",
     "prep/workers.py",
 }
 

@@ -111,7 +111,9 @@ def test_no_column_of_a_leaderboard_is_cut_off(browser: Any, folder: Path, width
             assert visit.page.eval_on_selector_all(".scroll", cut) == []
             assert visit.page.locator("td.drawing >> nth=0").is_visible()
         else:
-            assert [label for label in visit.page.eval_on_selector_all(".scroll", cut) if "Data sets" not in label] == []
+            assert [
+                label for label in visit.page.eval_on_selector_all(".scroll", cut) if "Data sets" not in label
+            ] == []
 
 
 @pytest.mark.parametrize("name", ["index.html", "audit.html"])
