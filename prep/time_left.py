@@ -10,7 +10,8 @@ __all__ = ["TimeLeft"]
 
 OBSERVED = 8  # units, at least, that must be finished after the first of each worker
 AHEAD = 3  # blocks that must be left: before the end, the time left hangs on what single workers are at
-DRIFT = 1.5  # ratio of the times of older and of newer work, either way, above which nothing is told
+FORETOLD = 1.5  # times the measured work: a machine that others use as well does not stay as it is
+DRIFT = 1.2  # ratio to the mean, either way, of the time of older or of newer blocks above which nothing is told
 
 
 class TimeLeft:
@@ -21,13 +22,16 @@ class TimeLeft:
     of a whole unit, where that of blocks is steady. The first block is not counted: it pays for imports and caches.
     The mean time of a block, from n of them, is told for the m blocks that are left if
 
-    - at least `OBSERVED` units' blocks were measured, and `AHEAD` blocks are left,
+    - at least `OBSERVED` units' blocks were measured, and at least `AHEAD` and at most `FORETOLD` times as many are
+      left,
     - the mean of n blocks and that of m blocks do not differ by half where blocks vary as they have so far: t times
       the coefficient of variation times sqrt(1/n + 1/m) is at most 0.5, t being Student's one-sided quantile for
       0.99, and
-    - older and newer blocks take the same time within `DRIFT`.
+    - older and newer blocks take the mean time within `DRIFT`, and another block as long as the longest would not
+      take half of the time that is told.
 
-    So a told time is within a factor of two of the truth, unless what is left differs in kind from what was done.
+    So a told time is within a factor of two of the truth, unless what is left differs in kind from what was done:
+    a stall to come, or one unit that outweighs many, cannot be foreseen.
 
     Parameters
     ----------
@@ -80,10 +84,10 @@ class TimeLeft:
         """Time of a block, if it speaks for those that are left."""
         times = [b - a for a, b in zip(self._ends, self._ends[1:], strict=False)]
         count, ahead = len(times), (self.total - self._last[1]) / self._block
-        if count < self._least or ahead < AHEAD:
+        if count < self._least or not AHEAD <= ahead <= FORETOLD * count:
             return None
         mean = fmean(times)
-        if mean <= 0:
+        if mean <= 0 or max(times) > mean * ahead / 2:
             return None
         quantile = 2.33 + 6.6 / (count - 1)  # Student's for 0.99, from above for 3 degrees of freedom and more
         if quantile * stdev(times) / mean * math.sqrt(1 / count + 1 / ahead) > 0.5:

@@ -64,7 +64,8 @@ def of(clip: str) -> dict[str, str]:
 def write_flow_and_dynamic() -> None:
     flow = np.zeros((3, SIDE, SIDE), np.float32)
     flow[0] = 1.5
-    flows, drawn = [], []
+    flows: list[dict[str, Any]] = []
+    drawn: list[dict[str, Any]] = []
     for clip in CLIPS:
         who = {key: of(clip)[key] for key in ("clip_id", "subject")}
         rest = {"unit": "pixels", "side": SIDE, "apex": FIRST + 2, "apex_source": "estimated", "apex_image": b""}

@@ -228,8 +228,8 @@ def test_one_number_of_every_kind_is_what_the_predictions_say(built: Any, found:
         kinds[number[0], place["figure"], place.get("dataset"), place.get("repetition"), place.get("guess")] = number
     assert {kind[1] for kind in kinds} >= {
         "uf1", "uf1_low", "uar_high", "accuracy", "weighted_f1", "uf1_sd", "confusion", "class_f1", "subject_accuracy",
-        "p_value", "p_value_holm", "difference", "difference_low", "uf1_fold_mean", "uf1_fold_mean_zeros", "psnr", "ssim_of_mean",
-        "order_accuracy", "clip_psnr", "clip_order_accuracy", "clips", "subjects",
+        "p_value", "p_value_holm", "difference", "difference_low", "uf1_fold_mean", "uf1_fold_mean_zeros",
+        "psnr", "ssim_of_mean", "order_accuracy", "clip_psnr", "clip_order_accuracy", "clips", "subjects",
     }  # fmt: skip
     assert {kind[0] for kind in kinds} == {"index.html", "audit.html", *(f"runs/{run}.html" for run in RUNS)}
     check(list(kinds.values()), Again(built))
