@@ -74,7 +74,7 @@ CASES: dict[str, Callable[[random.Random, int], Callable[[int], float]]] = {
     "varied": lambda rng, workers: lambda k: rng.lognormvariate(0, 0.5),
     "slower and slower": lambda rng, workers: lambda k: 1 + k / 20,
     "faster and faster": lambda rng, workers: lambda k: 10 / (1 + k / 5),
-    "an early stall": lambda rng, workers: lambda k: 15.0 if k == workers + 2 else 1.0,
+    "an early stall": lambda rng, workers: lambda k: 6.0 if k == workers + 2 else 1.0,
 }
 
 
