@@ -179,7 +179,7 @@ def align(release: ReleaseName, jobs: Jobs = None) -> None:
 def preview(
     release: ReleaseName,
     clips: Annotated[int, typer.Option(min=1, help="How many clips, spread over the subjects.")] = 12,
-    everything: Annotated[bool, typer.Option("--all", help="All clips.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="All clips of the release.")] = False,
     clip: Annotated[list[str] | None, typer.Option("--clip", help="A clip's id; may be given again.")] = None,
 ) -> None:
     """Draw aligned frames, landmarks, flow and dynamic images of clips, to look at on this machine only.
