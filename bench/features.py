@@ -86,7 +86,7 @@ def features_of_run(run: Run, task: Path, out: Path, jobs: int) -> None:
         units = (Unit(subject, (run, task, subject)) for subject in missing)
         finished = run_units(units, _write_subject, scratch, jobs)
         done = len(subjects) - len(missing)
-        for _ in track(finished, f"features {run.name}", len(subjects), done, "subjects"):
+        for _ in track(finished, f"features {run.name}", len(subjects), done, "subjects", jobs):
             pass
         tables = (shards.read_table(scratch.unit(subject) / "features.parquet", FEATURES) for subject in subjects)
         schema = shards.marked(FEATURES.with_metadata(source), clips)

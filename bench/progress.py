@@ -9,7 +9,8 @@ from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from prep.progress import LINE_EVERY, console, duration
+from prep.progress import LINE_EVERY, LeftColumn, console, duration, left_text
+from prep.time_left import TimeLeft
 from prep.workers import Unit
 
 __all__ = ["TrainingProgress"]
@@ -26,11 +27,16 @@ class TrainingProgress:
         Folds in all, and those finished before.
     folds
         Folds of each unit of work, where they are trained together; else each unit is one.
+    workers
+        How many units are worked on at a time.
     """
 
-    def __init__(self, run: str, total: int, done: int, folds: Mapping[str, int] | None = None) -> None:
-        self.run, self.total, self.done, self._folds = run, total, done, folds or {}
+    def __init__(
+        self, run: str, total: int, done: int, folds: Mapping[str, int] | None = None, workers: int = 1
+    ) -> None:
+        self.run, self.total, self.done, self._folds, self._workers = run, total, done, folds or {}, workers
         self._start = self._last = time.monotonic()
+        self._left: TimeLeft | None = None  # until the first report tells whether there are epochs
         self._share: dict[str, float] = {}  # of each unit at work, how many of its folds are done
         self._new = 0
         self._tasks: dict[str, Any] = {}
@@ -40,7 +46,7 @@ class TrainingProgress:
             MofNCompleteColumn(),
             TextColumn("{task.fields[text]}"),
         )
-        self._bar = Progress(*columns, TimeElapsedColumn(), console=console, transient=True)
+        self._bar = Progress(*columns, TimeElapsedColumn(), LeftColumn(), console=console, transient=True)
 
     def __enter__(self) -> TrainingProgress:
         if self.done:
@@ -60,17 +66,18 @@ class TrainingProgress:
     def report(self, unit: Unit, message: dict[str, Any]) -> None:
         """Take a worker's message: epoch, epochs, loss."""
         self._share[unit.name] = self._folds.get(unit.name, 1) * message["epoch"] / message["epochs"]
+        self._measure()
         text = f"loss {message['loss']:.4f}"
         if console.is_terminal:
             if unit.name not in self._tasks:
                 self._tasks[unit.name] = self._bar.add_task(f"  fold {unit.name}", total=message["epochs"], text=text)
             self._bar.update(self._tasks[unit.name], completed=message["epoch"], total=message["epochs"], text=text)
-            self._bar.update(self._tasks[""], text=self._left())
+            self._bar.update(self._tasks[""], left=self._left)
         elif time.monotonic() - self._last >= LINE_EVERY:
             self._last = time.monotonic()
             console.print(
                 f"train {self.run}: {self.done} of {self.total} folds; fold {unit.name} "
-                f"epoch {message['epoch']}/{message['epochs']} {text}; {self._left()}"
+                f"epoch {message['epoch']}/{message['epochs']} {text}{left_text(self._left, '; ')}"
             )
 
     def finished(self, name: str) -> None:
@@ -78,14 +85,20 @@ class TrainingProgress:
         self.done += self._folds.get(name, 1)
         self._new += self._folds.get(name, 1)
         self._share.pop(name, None)
+        self._measure()
         if console.is_terminal:
             if name in self._tasks:
                 self._bar.remove_task(self._tasks.pop(name))
-            self._bar.update(self._tasks[""], completed=self.done, text=self._left())
+            self._bar.update(self._tasks[""], completed=self.done, left=self._left)
 
-    def _left(self) -> str:
-        worked = self._new + sum(self._share.values())
-        if not worked:
-            return ""
-        each = (time.monotonic() - self._start) / worked
-        return f"about {duration(each * (self.total - self.done - sum(self._share.values())))} left"
+    def _measure(self) -> None:
+        """Take the time of what is done; in folds, of which several are trained at a time where they are stacked."""
+        if self._left is None:
+            at_a_time = self._workers * max(self._folds.values(), default=1)
+            left = self.total - self.done + self._new
+            self._left = TimeLeft(left, at_a_time, 0.25 if self._share else 1.0, self._start)
+        at_work = []  # of each fold, which counts as a lane of its own
+        for name, share in self._share.items():
+            folds = self._folds.get(name, 1)
+            at_work += [1 - share / folds] * folds
+        self._left.report(time.monotonic(), self._new + sum(self._share.values()), at_work)

@@ -172,7 +172,7 @@ def train_run(run: Run, task: Path, artifacts: Artifacts, jobs: int, folds_per_d
         missing = scratch.missing(units)
         work = (Unit(name, units[name]) for name in missing)
         done = len(trainings) - sum(folds_of[name] for name in missing)
-        with TrainingProgress(run.name, len(trainings), done, folds_of) as progress:
+        with TrainingProgress(run.name, len(trainings), done, folds_of, workers) as progress:
             for name in run_units(work, _train_unit, scratch, workers, progress.report):
                 progress.finished(name)
         places = {

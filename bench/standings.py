@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.scores import Score
-from bench.stats import FIGURES, Figure, Interval, StatsError, holm, intervals, permutation_test
+from bench.stats import (
+    FIGURES,
+    Figure,
+    Interval,
+    StatsError,
+    critical_difference,
+    holm,
+    intervals,
+    permutation_test,
+)
 
 __all__ = [
     "AgainstBest",
@@ -17,6 +27,7 @@ __all__ = [
     "best_runs",
     "indistinct",
     "against_best",
+    "power_note",
 ]
 
 LEVEL = 0.95
@@ -111,3 +122,50 @@ def against_best(group: Sequence[Score]) -> list[AgainstBest]:
 def indistinct(tests: Sequence[AgainstBest], figure: Figure) -> frozenset[str]:
     """Names of the runs that are not told from the best in a figure."""
     return frozenset(test.run for test in tests if test.figure == figure and test.p_value_holm > SIGNIFICANCE)
+
+
+def power_note(group: Sequence[Score], tests: Sequence[AgainstBest]) -> str | None:
+    """What the tests of a table could have found, where they found nothing in UF1.
+
+    Swapping every subject turns a difference into its opposite, so that of the 2^n swaps of n subjects at least two
+    are as extreme as what was observed: no p-value is below 2^(1-n), and Holm multiplies the smallest by the number
+    of runs. Where more subjects are tested, what a difference would have had to exceed is
+    `bench.stats.critical_difference`, at the level that Holm asks of the smallest p-value.
+
+    Parameters
+    ----------
+    group
+        The runs of one table.
+    tests
+        From `against_best` of these runs.
+
+    Returns
+    -------
+    Plain text; None where a run differs significantly from the best in UF1, or none is compared with it.
+    """
+    mine = [test for test in tests if test.figure == "uf1"]
+    if not mine or any(test.p_value_holm <= SIGNIFICANCE for test in mine):
+        return None
+    by_run = {score.run: score for score in group}
+    best, count = by_run[mine[0].best], len(mine)
+    smallest = 2.0 ** (1 - best.subjects)
+    among = "1 comparison" if count == 1 else f"{count} comparisons"
+    if count * smallest > SIGNIFICANCE:
+        adjusted = f", {min(1.0, count * smallest):.3g} adjusted for {among} (Holm)" if count > 1 else ""
+        return (
+            f"With {best.subjects} subject{'s' if best.subjects > 1 else ''} the permutation test gives no p-value "
+            f"below about {smallest:.3g}{adjusted}: no difference in this table can be significant at {SIGNIFICANCE}, "
+            "however large it is. That none is says nothing about the runs."
+        )
+    needed = [
+        critical_difference(best.confusions(), by_run[test.run].confusions(), SIGNIFICANCE / count) for test in mine
+    ]
+    within = sorted(f"{one:.3f}" for one in needed if math.isfinite(one))
+    text = (
+        f"No run is significantly different from the best in UF1. With {best.subjects} subjects and {among}"
+        f"{' (Holm)' if count > 1 else ''}, the test finds "
+    )
+    if not within:
+        return text + "no difference between these runs: they disagree on too few subjects."
+    ends = within[0] if within[0] == within[-1] else f"{within[0]} to {within[-1]}, depending on the run"
+    return text + f"a difference significant only if it exceeds {ends}: a smaller one may exist."

@@ -29,6 +29,7 @@ __all__ = [
     "Interval",
     "StatsError",
     "compare",
+    "critical_difference",
     "figures_of",
     "holm",
     "interval",
@@ -197,6 +198,52 @@ def permutation_test(
     Every repetition of one is joined with every repetition of the other, so that both count whole: a figure of
     repetitions is the mean of their figures, and what is swapped is the pair of whole runs.
     """
+    found = _swapped(first, second, figures, permutations, seed)
+    p_values = {}
+    for figure in figures:
+        value = figures_of(first.sum(axis=1), figure).mean() - figures_of(second.sum(axis=1), figure).mean()
+        extreme = np.abs(found[figure]) >= abs(value) - 1e-12
+        p_values[figure] = (1 + int(extreme.sum())) / (1 + permutations)
+    return p_values
+
+
+def critical_difference(
+    first: NDArray[np.int64],
+    second: NDArray[np.int64],
+    level: float,
+    figure: Figure = "uf1",
+    *,
+    permutations: int = 10_000,
+    seed: int = 0,
+) -> float:
+    """Return what a difference must exceed for the permutation test of these two runs to give ``level`` or less.
+
+    It depends on how far the two disagree, subject by subject: the more they do, the more chance alone can move.
+
+    Parameters
+    ----------
+    first, second, figure, permutations, seed
+        See `compare`; the swaps are the same.
+    level
+        The p-value to reach, before any adjustment.
+
+    Returns
+    -------
+    Infinity where no difference reaches the level: too few swaps, or too few subjects on which the two disagree.
+    """
+    sizes = np.sort(np.abs(_swapped(first, second, (figure,), permutations, seed)[figure]))[::-1]
+    allowed = int(level * (1 + permutations)) - 1  # as many swaps may be as large
+    if (
+        not 0 <= allowed < permutations or sizes[allowed] >= sizes[0] - 1e-12
+    ):  # no swap exceeds the one of every subject
+        return float("inf")
+    return float(sizes[allowed])
+
+
+def _swapped(
+    first: NDArray[np.int64], second: NDArray[np.int64], figures: Sequence[Figure], permutations: int, seed: int
+) -> dict[Figure, NDArray[np.float64]]:
+    """Differences of figures under random swaps of whole subjects, each (permutations,)."""
     _same_clips(first, second)
     swapped = np.random.default_rng([seed, 1]).integers(0, 2, (permutations, first.shape[1])).astype(np.float64)
     true = first[0].sum(axis=(0, 2)).astype(np.float64)[:, None]  # (C, 1): the same whatever is swapped
@@ -209,12 +256,7 @@ def permutation_test(
             for figure in figures:
                 one, other = (figure_of_sums(right, true, said, figure) for right, said in pair)
                 found[figure] = found[figure] + (one - other) / (len(first) * len(second))
-    p_values = {}
-    for figure in figures:
-        value = figures_of(first.sum(axis=1), figure).mean() - figures_of(second.sum(axis=1), figure).mean()
-        extreme = np.abs(found[figure]) >= abs(value) - 1e-12
-        p_values[figure] = (1 + int(extreme.sum())) / (1 + permutations)
-    return p_values
+    return found
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

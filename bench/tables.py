@@ -21,7 +21,7 @@ from bench.layout import FIGURES, LATEX, MARKDOWN, PERCEPTION, github, latex, pe
 from bench.published import Published, beside, beside_numbers, published_text
 from bench.ranks import Ranks, draw_ranks, rank_models
 from bench.scores import Score
-from bench.standings import LEVEL, RESAMPLES, AgainstBest, Intervals, against_best, all_intervals
+from bench.standings import LEVEL, RESAMPLES, AgainstBest, Intervals, against_best, all_intervals, power_note
 from bench.stats import COVERAGE
 
 __all__ = [
@@ -48,9 +48,9 @@ NATIVE_NOTE = (
     "Made with arithmetic that was not pinned (FDPBENCH_NATIVE, or a processor without AVX2), in part at least; other "
     "machines will give other values: {}."
 )
-SIMULATED_NOTE = f"**Simulated ({{}}, written by `prep simulate`).** {RENDERED_NOTE}"
+SIMULATED_NOTE = f"Simulated ({{}}, written by prep simulate). {RENDERED_NOTE}"
 LOST_NOTE = (
-    "Of these clips {} lack frames between onset and offset, and are kept without them (`index.lost_frames: keep`)."
+    "Of these clips {} lack frames between onset and offset, and are kept without them (index.lost_frames: keep)."
 )
 
 
@@ -115,7 +115,8 @@ def write_tables(
         for table, members in named[name].items():
             suffix = f"-{table}" if table else ""
             cells = table_cells(members, intervals, tests[name, table], LATEX)
-            notes = " ".join(filter(None, (_LATEX_NOTES, _latex_note(tasks[name], members))))
+            said = latex_text(power_note(members, tests[name, table])), _latex_note(tasks[name], members)
+            notes = " ".join(filter(None, (_LATEX_NOTES, *said)))
             (tables / f"{name}{suffix}.tex").write_text(latex(cells, notes), encoding="utf-8")
     write_csv(_per_class(scores), tables / "per_class.csv")
     write_csv(_per_subject(scores), tables / "per_subject.csv")
@@ -193,11 +194,14 @@ def _task_parts(
     head = (
         f"## {info.task}\n\n{clips} clips, {subjects} subjects, classes: {', '.join(map(markdown_text, info.classes))}."
     )
-    parts = [f"{head} {rendered_note(info)}".rstrip()]
+    note = rendered_note(info)
+    parts = [f"{head} {f'**{note}**' if info.simulated else note}".rstrip()]
     for number, (name, members) in enumerate(tables_of(group).items()):
         if name:
             parts.append(f"### {info.task}: {name}")
         parts.append(github(table_cells(members, intervals, tests[name], MARKDOWN)))
+        if power := power_note(members, tests[name]):
+            parts.append(power)
         if number == 0:
             parts.append(_below(group, intervals))
     perceiving = [score for score in group if score.perception]
@@ -208,7 +212,7 @@ def _task_parts(
 
 
 def rendered_note(info: TaskInfo) -> str:
-    """What to say of a task's data: that faces are rendered, that clips lack frames; empty if there is nothing."""
+    """What to say of a task's data, as plain text: faces are rendered, clips lack frames; empty if there is nothing."""
     notes = [SYNTHETIC_NOTE] if info.rendered else []
     if info.simulated:
         notes = [SIMULATED_NOTE.format(", ".join(info.simulated))]
@@ -224,8 +228,7 @@ def native_note(group: list[Score]) -> str:
 
 
 def _latex_note(info: TaskInfo, group: list[Score]) -> str:
-    notes = filter(None, (rendered_note(info).replace("*", "").replace("`", ""), native_note(group)))
-    return latex_text(" ".join(notes))
+    return latex_text(" ".join(filter(None, (rendered_note(info), native_note(group)))))
 
 
 def _below(group: list[Score], intervals: Mapping[str, Intervals]) -> str:
@@ -322,7 +325,7 @@ def _per_class(scores: list[Score]) -> list[dict[str, Any]]:
 
 
 def _per_subject(scores: list[Score]) -> list[dict[str, Any]]:
-    """Accuracy for each subject: most subjects lack a class, so that UF1 of one is not defined."""
+    """Accuracy for each subject: UF1 of one is not defined where the subject lacks a class."""
     rows = []
     for score in scores:
         frame = pd.DataFrame(score.rows)

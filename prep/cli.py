@@ -176,6 +176,28 @@ def align(release: ReleaseName, jobs: Jobs = None) -> None:
 
 
 @app.command()
+def preview(
+    release: ReleaseName,
+    clips: Annotated[int, typer.Option(min=1, help="How many clips, spread over the subjects.")] = 12,
+    everything: Annotated[bool, typer.Option("--all", help="All clips of the release.")] = False,
+    clip: Annotated[list[str] | None, typer.Option("--clip", help="A clip's id; may be given again.")] = None,
+) -> None:
+    """Draw aligned frames, landmarks, flow and dynamic images of clips, to look at on this machine only.
+
+    Writes a strip for each clip, and a page of them, into preview-do-not-share/RELEASE, which git and DVC ignore: the
+    licences of most releases forbid to show their faces. Needs `align` to have run; flow and dynamic images are
+    shown where they are there.
+    """
+    from prep.preview import preview_release
+
+    with command("prep preview"):
+        params = read_params()
+        tasks = {name: load_task(name, params) for name in params["tasks"]}
+        out = preview_release(release, tasks, None if everything else clips, clip or [])
+        output.print(f"{out / 'index.html'}: for your eyes only, do not share", markup=False)
+
+
+@app.command()
 def check(
     names: Annotated[
         list[str] | None,

@@ -98,7 +98,7 @@ def align_release(
         missing = scratch.missing(rows)
         units = (Unit(name, (rows[name], root, params)) for name in missing)
         finished = run_units(units, _align_clip, scratch, jobs)
-        for _ in track(finished, f"align {release}", total=len(rows), done=len(rows) - len(missing)):
+        for _ in track(finished, f"align {release}", len(rows), len(rows) - len(missing), workers=jobs):
             pass
         scratch.publish({out: lambda staging: _collect(release, scratch, manifest, staging)})
 

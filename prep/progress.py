@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
-__all__ = ["console", "duration", "output", "say_left_out", "track"]
+from prep.time_left import TimeLeft
+
+__all__ = ["LeftColumn", "console", "duration", "left_text", "output", "say_left_out", "track"]
 
 T = TypeVar("T")
 
@@ -32,7 +35,23 @@ def duration(seconds: float) -> str:
     return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
 
 
-def track(finished: Iterable[T], label: str, total: int, done: int = 0, what: str = "clips") -> Iterator[T]:
+def left_text(left: TimeLeft | None, before: str = "") -> str:
+    """``about 3 min 05 s left`` after some text; empty where nothing is known."""
+    seconds = None if left is None else left.left(time.monotonic())
+    return "" if seconds is None else f"{before}about {duration(seconds)} left"
+
+
+class LeftColumn(ProgressColumn):
+    """The time left of a bar's work, from the task's field ``left``: it runs on between two reports."""
+
+    def render(self, task: Task) -> Text:
+        """Text of the moment."""
+        return Text(left_text(task.fields.get("left")), style="progress.remaining")
+
+
+def track(
+    finished: Iterable[T], label: str, total: int, done: int = 0, what: str = "clips", workers: int = 1
+) -> Iterator[T]:
     """Pass through what is finished and show how far it has come.
 
     Parameters
@@ -47,13 +66,17 @@ def track(finished: Iterable[T], label: str, total: int, done: int = 0, what: st
         Number of units already finished in an earlier, interrupted run.
     what
         What a unit is called.
+    workers
+        How many units are worked on at a time.
     """
     if done:
         console.print(f"{label}: going on, {done} of {total} {what} were finished before")
     start = time.monotonic()
-    with _display(label, total, done, what) as advance:
+    left = TimeLeft(total - done, workers, 1.0, start)
+    with _display(label, total, done, what, left) as advance:
         for count, item in enumerate(finished, start=1):
-            advance(done + count, (time.monotonic() - start) / count * (total - done - count))
+            left.report(time.monotonic(), count)
+            advance(done + count)
             yield item
     console.print(f"{label}: {total} {what} in {duration(time.monotonic() - start)}")
 
@@ -68,19 +91,19 @@ def say_left_out(label: str, rejected: list[dict[str, str]]) -> None:
 
 
 @contextmanager
-def _display(label: str, total: int, done: int, what: str):  # type: ignore[no-untyped-def]
+def _display(label: str, total: int, done: int, what: str, left: TimeLeft) -> Iterator[Callable[[int], None]]:
     if console.is_terminal:
         columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TextColumn(what), TimeElapsedColumn())
-        with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
-            task = bar.add_task(label, total=total, completed=done)
-            yield lambda count, left: bar.update(task, completed=count)
+        with Progress(*columns, LeftColumn(), console=console, transient=True) as bar:
+            task = bar.add_task(label, total=total, completed=done, left=left)
+            yield lambda count: bar.update(task, completed=count)
         return
     last = time.monotonic()
 
-    def line(count: int, left: float) -> None:
+    def line(count: int) -> None:
         nonlocal last
         if time.monotonic() - last >= LINE_EVERY:
             last = time.monotonic()
-            console.print(f"{label}: {count} of {total} {what}, about {duration(left)} left")
+            console.print(f"{label}: {count} of {total} {what}{left_text(left, ', ')}")
 
     yield line

@@ -46,7 +46,7 @@ def synthesize(params: SynthParams, out: Path, jobs: int) -> None:
         missing = scratch.missing(plans)
         units = (Unit(name, (plans[name], params)) for name in missing)
         finished = run_units(units, _render, scratch, jobs)
-        for _ in track(finished, "synthesize", total=len(plans), done=len(plans) - len(missing)):
+        for _ in track(finished, "synthesize", len(plans), len(plans) - len(missing), workers=jobs):
             pass
         scratch.publish({out: lambda staging: _collect(scratch, plans, staging)})
 

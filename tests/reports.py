@@ -28,12 +28,14 @@ EVIL = "<script>alert('clip')</script> & \"more\""
 TASK = PARAMS["tasks"]["tiny"]
 REPETITIONS = 2
 
-# Published and licensed tasks: subjects of each; the first has two data sets.
+# Published and licensed tasks: subjects of each; the second has five data sets.
 SUBJECTS = {
     "tiny": ("synthetic/s01", "synthetic/s02", "synthetic/s03", "synthetic/s10"),
-    "licensed": ("casme2/sub01", "casme2/sub02", "smic/s01", "smic/s02"),
+    "licensed": tuple(f"{name}/s{k}" for name in ("casme2", "mmew", "samm", "dfme", "smic") for k in (1, 2)),
 }
-RELEASES = {"tiny": ["synthetic"], "licensed": ["casme2", "smic_hs"]}
+RELEASES = {"tiny": ["synthetic"], "licensed": ["casme2", "mmew", "samm", "dfme", "smic_hs"]}
+
+LACKING = ("casme2/s1", 2)  # a subject, and the class that no clip of it shows
 
 RUNS: dict[str, dict[str, Any]] = {
     "net": {"task": "tiny", "model": "ststnet"},
@@ -47,6 +49,7 @@ RUNS: dict[str, dict[str, Any]] = {
     },
     "majority": {"task": "tiny", "model": "majority"},
     "licensed-net": {"task": "licensed", "model": "ststnet"},
+    "licensed-resnet_dynamic": {"task": "licensed", "model": "resnet_dynamic", "set": {"lr": 0.001}},
 }
 
 CURVE = "repetition,fold,epoch,loss,cross_entropy\n" + "".join(
@@ -62,12 +65,19 @@ def write_project(published: bool = True) -> dict[str, list[dict[str, Any]]]:
     """Write params, data and artifacts into the working directory; the rows of each task."""
     content = params(train={"repetitions": REPETITIONS})
     content["tasks"] = {name: TASK | {"releases": releases} for name, releases in RELEASES.items()}
-    content |= {"runs": RUNS, "feature_runs": {}, "releases": ["synthetic", "casme2", "smic_hs"], "flow_releases": []}
+    content |= {
+        "runs": RUNS,
+        "feature_runs": {},
+        "releases": [name for names in RELEASES.values() for name in names],
+        "flow_releases": [],
+    }
     write_params(content)
     tasks = {}
     for seed, (name, subjects) in enumerate(SUBJECTS.items()):
         rows = task_rows(subjects=subjects, seed=seed)
-        write_task(paths.task(name), rows, name=name, published=published and name == "tiny")
+        rows = [row for row in rows if (row["subject"], row["label"]) != LACKING]
+        simulated = ["casme2"] if name == "licensed" else []
+        write_task(paths.task(name), rows, name=name, published=published and name == "tiny", simulated=simulated)
         left_out = [{"clip_id": EVIL, "reason": "bad_row", "detail": "row 3"}] if name == "licensed" else []
         shards.write_table(rejected_table(left_out), paths.task(name) / "rejected.parquet")
         for release in RELEASES[name]:

@@ -34,6 +34,7 @@ PLUMBING = {
     "prep/command.py": "errors as one line, and the number of workers, which changes no byte (tests hold that)",
     "prep/problems.py": "words of an error, which ends the stage",
     "prep/progress.py": "messages on the terminal",
+    "prep/time_left.py": "messages on the terminal",
 }
 
 # What a command calls for its error alone.

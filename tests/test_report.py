@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import chdir
@@ -77,6 +78,8 @@ class Again:
             return self.scored(place["run"])[place["dataset"]][name][end]
         if figure == "p_value":
             return self.compared(place["run"], place["against"])["p_value"]
+        if figure == "p_value_holm":
+            return self.adjusted(place["run"], place["against"], place["table"])
         if figure == "difference":
             return self.mean(table, "uf1") - self.mean(self.table(place["against"]), "uf1")
         if figure in ("clips", "subjects"):
@@ -100,6 +103,26 @@ class Again:
         if place["repetition"] == "mean":
             return self.mean(table, figure)
         return self.one(table[table["repetition"] == int(place["repetition"])], figure)
+
+    def adjusted(self, run: str, best: str, table: str) -> float:
+        """Holm's p-value among the competing runs of a table: those that name it, and of its own the same models."""
+        task = RUNS[run]["task"]
+        named = [name for name, entry in RUNS.items() if entry["task"] == task and entry.get("table", "") == table]
+        models = {RUNS[name]["model"] for name in named}
+        own = [name for name, one in RUNS.items() if one["task"] == task and "table" not in one]
+        members = {*named, *(name for name in own if RUNS[name]["model"] in models)}
+        others = [
+            name
+            for name in members - {best}
+            if RUNS[name].get("protocol") != "test_selected" and "faults" not in RUNS[name]
+        ]
+        raw = sorted((self.compared(name, best)["p_value"], name) for name in others)
+        largest = 0.0
+        for place, (p_value, name) in enumerate(raw):
+            largest = max(largest, min(1.0, p_value * (len(raw) - place)))
+            if name == run:
+                break
+        return largest
 
     def guessed(self, table: pd.DataFrame, figure: str, guess: str) -> float:
         truth = table["y_true"].to_numpy()
@@ -205,8 +228,8 @@ def test_one_number_of_every_kind_is_what_the_predictions_say(built: Any, found:
         kinds[number[0], place["figure"], place.get("dataset"), place.get("repetition"), place.get("guess")] = number
     assert {kind[1] for kind in kinds} >= {
         "uf1", "uf1_low", "uar_high", "accuracy", "weighted_f1", "uf1_sd", "confusion", "class_f1", "subject_accuracy",
-        "p_value", "difference", "difference_low", "uf1_fold_mean", "uf1_fold_mean_zeros", "psnr", "ssim_of_mean",
-        "order_accuracy", "clip_psnr", "clip_order_accuracy", "clips", "subjects",
+        "p_value", "p_value_holm", "difference", "difference_low", "uf1_fold_mean", "uf1_fold_mean_zeros",
+        "psnr", "ssim_of_mean", "order_accuracy", "clip_psnr", "clip_order_accuracy", "clips", "subjects",
     }  # fmt: skip
     assert {kind[0] for kind in kinds} == {"index.html", "audit.html", *(f"runs/{run}.html" for run in RUNS)}
     check(list(kinds.values()), Again(built))
@@ -219,6 +242,33 @@ def test_every_figure_in_a_run_pages_tables_names_its_place(found: dict[str, Pag
         body = text.split(f'<h2 id="{part}">')[1].split("</section>")[0].split("<tbody>", 1)[1]
         cells = [cell.split("</td>")[0] for cell in body.split("<td")[1:]]
         assert cells and all("<data " in cell or "<svg" in cell for cell in cells), part
+
+
+def test_the_printed_p_value_is_the_one_that_the_mark_beside_it_comes_from(found: dict[str, Page]) -> None:
+    text = (OUT / "index.html").read_text()
+    cells = [cell.split("</td>")[0] for cell in text.split("<td") if "p_value" in cell]
+    assert cells and all('data-figure="p_value_holm"' in cell for cell in cells)
+    marked = ["not significant" in cell for cell in cells]
+    assert marked == [float(re.search(r'<data value="([^"]+)"', cell)[1]) > 0.05 for cell in cells]  # type: ignore[index]
+    assert any(marked) and not all(marked)
+    assert "adjusted for the number of runs in the table (Holm)" in found["index.html"].text
+
+
+def test_a_table_in_which_nothing_can_be_significant_says_so(found: dict[str, Page]) -> None:
+    notes = re.findall(r'<p class="note">(With [^<]+)</p>', (OUT / "index.html").read_text())
+    assert len(notes) == 2  # of tiny: its own table, and `protocols`; one run alone is compared with nothing
+    assert all("With 4 subjects the permutation test gives no p-value below about 0.125" in note for note in notes)
+
+
+def test_pages_say_which_subjects_lack_a_class_only_where_some_do(found: dict[str, Page]) -> None:
+    assert "lack" not in found["runs/net.html"].text
+    assert "1 of 10 subjects lacks a class, so that its UF1 is not defined." in found["runs/licensed-net.html"].text
+
+
+def test_no_page_shows_markdown(found: dict[str, Page]) -> None:
+    for name, page in found.items():
+        assert not re.search(r"[*`]{1,2}\w", page.text), name
+    assert "Simulated (casme2, written by prep simulate)." in found["runs/licensed-net.html"].text
 
 
 # --- faces
@@ -342,10 +392,8 @@ def test_a_task_of_several_data_sets_shows_each(found: dict[str, Page]) -> None:
     uar = [place for page, place, _, _ in places(found) if page == "index.html" and place["figure"] == "uar"]
     places_of = [place for place in uar if "guess" not in place]
     assert {place["dataset"] for place in places_of if place["run"] == "licensed-net"} == {
-        "all",
-        "casme2",
-        "smic",
-    }
+        "all", "casme2", "mmew", "samm", "dfme", "smic",
+    }  # fmt: skip
     assert {place["dataset"] for place in places_of if place["run"] == "net"} == {"all"}
 
 

@@ -6,6 +6,7 @@ Skipped where there is no browser, or no Playwright (extra `browser`). FDPBENCH_
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import chdir
@@ -86,6 +87,52 @@ def test_a_page_loads_from_disk_and_asks_for_nothing_else(browser: Any, folder: 
         assert visit.page.eval_on_selector_all("img", broken) == []
         wide = visit.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert wide <= 0, "the page itself scrolls sideways"
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_no_space_is_lost_between_a_label_and_its_number(browser: Any, folder: Path, name: str) -> None:
+    """A flexible box drops the space between a text and the element after it: neither may lie directly in one."""
+    bare = """parts => parts.filter(part => /flex|grid/.test(getComputedStyle(part).display)
+        && part.childElementCount && [...part.childNodes].some(n => n.nodeType === 3 && n.data.trim())
+    ).map(part => part.outerHTML.slice(0, 200))"""
+    with Visit(browser, folder, name) as visit:
+        assert visit.page.eval_on_selector_all("body *", bare) == []
+        text = visit.page.inner_text("main")
+        assert not re.search(r"(UF1|UAR|SSIM|accuracy)[0-9]", text)
+        assert name != "index.html" or re.search(r"UF1 0\.\d{3}, UAR 0\.\d{3}", text)
+
+
+@pytest.mark.parametrize("width", [1024, 1400])
+def test_no_column_of_a_leaderboard_is_cut_off(browser: Any, folder: Path, width: int) -> None:
+    """The tasks here have one and five data sets."""
+    cut = "parts => parts.filter(p => p.scrollWidth > p.clientWidth).map(p => p.getAttribute('aria-label'))"
+    with Visit(browser, folder, "index.html", viewport={"width": width, "height": 900}) as visit:
+        if width == 1400:
+            assert visit.page.eval_on_selector_all(".scroll", cut) == []
+            assert visit.page.locator("td.drawing >> nth=0").is_visible()
+        else:
+            assert [
+                label for label in visit.page.eval_on_selector_all(".scroll", cut) if "Data sets" not in label
+            ] == []
+
+
+@pytest.mark.parametrize("name", ["index.html", "audit.html"])
+def test_figures_are_seen_on_a_phone_beside_the_names_of_runs(browser: Any, folder: Path, name: str) -> None:
+    """Of every row the first two numbers are inside the window, with their intervals, and nothing lies on them."""
+    unseen = """rows => rows.flatMap(row => {
+        row.scrollIntoView({block: "center", behavior: "instant"});
+        const cells = [...row.querySelectorAll("td.number")].slice(0, 2);
+        return cells.flatMap(cell => [...cell.querySelectorAll("data")]).filter(number => {
+            const box = number.getBoundingClientRect();
+            const seen = document.elementFromPoint((box.left + box.right) / 2, (box.top + box.bottom) / 2);
+            return box.left < 0 || box.right > innerWidth || !number.contains(seen);
+        }).map(number => row.textContent.trim().slice(0, 40) + ": " + number.outerHTML);
+    })"""
+    with Visit(browser, folder, name, viewport={"width": 390, "height": 844}) as visit:
+        rows = "table.board tbody tr:not(.group)"
+        assert visit.page.locator(rows).count() > 5
+        assert visit.page.eval_on_selector_all(rows, unseen) == []
+        assert visit.page.locator("td.drawing >> nth=0").is_hidden()
 
 
 def test_every_link_leads_to_a_page(browser: Any, folder: Path) -> None:

@@ -16,8 +16,19 @@ from bench.params import RunEntry
 from bench.predictions import read_predictions
 from bench.ranks import groups_of, rank_models, ranks_of
 from bench.scores import Score, score_runs
-from bench.standings import against_best, all_intervals, indistinct
-from bench.stats import COVERAGE, FIGURES, StatsError, compare, figures_of, holm, interval, subject_confusions
+from bench.standings import against_best, all_intervals, indistinct, power_note
+from bench.stats import (
+    COVERAGE,
+    FIGURES,
+    StatsError,
+    compare,
+    critical_difference,
+    figures_of,
+    holm,
+    interval,
+    permutation_test,
+    subject_confusions,
+)
 from bench.tables import write_tables
 from tests.builders import predictions, task_rows, write_predictions, write_task
 
@@ -171,6 +182,75 @@ def test_resamples_drawn_anew_are_told(project: Path) -> None:
     (number,) = redrawn
     assert number > 100  # (10 / 12) ** 12 of 2000
     assert f"Of 2000 resamples at most {number} lacked a class" in (write(scores) / "tables.md").read_text()
+
+
+# --- what the tests could have found
+
+
+def random_pair(seed: int, subjects: int, share: float) -> tuple[np.ndarray, np.ndarray]:
+    """Confusions of two runs: one right of all clips, one wrong of a share of them."""
+    generator = np.random.default_rng(seed)
+    truth = np.tile([0, 1, 2], 2 * subjects)
+    people = [f"s{k // 6}" for k in range(len(truth))]
+    said = np.where(generator.random(len(truth)) < share, (truth + 1) % 3, truth)
+    other = np.where(generator.random(len(truth)) < 0.1, (truth + 1) % 3, truth)
+    first, second = (subject_confusions(truth, one[None], people, 3) for one in (said, other))
+    return first, second
+
+
+@pytest.mark.parametrize("level", [0.05, 0.01])
+def test_a_difference_is_significant_exactly_where_it_exceeds_the_critical_one(level: float) -> None:
+    significant = set()
+    for seed, subjects, share in itertools.product(range(4), (4, 6, 9, 20), (0.1, 0.3, 0.6)):
+        first, second = random_pair(seed, subjects, share)
+        value = float(figures_of(first.sum(axis=1), "uf1").mean() - figures_of(second.sum(axis=1), "uf1").mean())
+        critical = critical_difference(first, second, level)
+        assert (permutation_test(first, second)["uf1"] <= level) == (abs(value) > critical + 1e-12)
+        assert subjects > 4 or critical == float("inf")
+        significant.add(abs(value) > critical)
+    assert significant == {True, False}
+
+
+@pytest.mark.parametrize("subjects", [3, 4, 5, 6, 7])
+def test_no_p_value_is_below_the_one_that_is_named(subjects: int) -> None:
+    """Two runs that differ as far as runs can: one is right of every clip, the other of none."""
+    truth = np.tile([0, 1, 2], subjects)
+    people = [f"s{k // 3}" for k in range(len(truth))]
+    right, wrong = (subject_confusions(truth, said[None], people, 3) for said in (truth, (truth + 1) % 3))
+    # of 10,000 random swaps, so that the exact value is met within three standard deviations
+    smallest = 2.0 ** (1 - subjects)
+    assert permutation_test(right, wrong)["uf1"] == pytest.approx(smallest, abs=3 * (smallest / 10_000) ** 0.5)
+
+
+def note_of(wrong: dict[str, float], subjects: int) -> str | None:
+    scores = score_runs(setup(wrong, SUBJECTS[:subjects]), 2)
+    return power_note(scores, against_best(scores))
+
+
+def test_few_subjects_are_named_where_they_can_tell_nothing(project: Path) -> None:
+    alone = note_of({"best": 0.0, "far": 0.9}, 4)
+    assert alone is not None and "With 4 subjects" in alone and "below about 0.125:" in alone
+    among = note_of({"best": 0.0, "far": 0.9, "other": 0.8, "third": 0.7}, 6)
+    assert among is not None and "0.0312, 0.0938 adjusted for 3 comparisons (Holm)" in among
+    assert note_of({"best": 0.0}, 4) is None, "one run is compared with nothing"
+
+
+def test_a_note_says_what_difference_was_needed(project: Path) -> None:
+    runs = {"best": 0.3, "near": 0.32, "other": 0.34}
+    scores = score_runs(setup(runs), 2)
+    note = power_note(scores, against_best(scores))
+    pairs = [(confusions_from_disk("best"), confusions_from_disk(run)) for run in ("near", "other")]
+    ends = sorted(f"{critical_difference(*pair, 0.025):.3f}" for pair in pairs)
+    assert note is not None and "With 12 subjects and 2 comparisons (Holm)" in note
+    assert f"only if it exceeds {ends[0]} to {ends[1]}, depending on the run" in note
+    out = write(scores)
+    assert note in (out / "tables.md").read_text() and note in (out / "tables/tiny.tex").read_text()
+
+
+def test_there_is_no_note_where_a_run_is_significantly_different(project: Path) -> None:
+    scores = score_runs(setup({"best": 0.2, "near": 0.22, "far": 0.6}), 2)
+    assert power_note(scores, against_best(scores)) is None
+    assert "permutation test gives" not in (write(scores) / "tables.md").read_text()
 
 
 # --- models over tasks

@@ -16,7 +16,7 @@ import numpy as np
 
 from bench.chance import CHANCE, chance_levels
 from bench.scores import Score
-from bench.standings import LEVEL, RESAMPLES, SIGNIFICANCE, against_best, best_runs
+from bench.standings import LEVEL, RESAMPLES, SIGNIFICANCE, AgainstBest, against_best, best_runs, power_note
 from bench.stats import (
     FIGURES,
     Figure,
@@ -160,7 +160,7 @@ class RunFacts:
 
     @cached_property
     def per_subject(self) -> list[Row]:
-        """Clips and accuracy of each subject, mean over repetitions: most lack a class, so no UF1 of one."""
+        """Clips and accuracy of each subject, mean over repetitions; see `lacking`."""
         right: dict[str, list[bool]] = {}
         for row in self.score.rows:
             right.setdefault(row["subject"], []).append(row["y_true"] == row["y_pred"])
@@ -174,6 +174,14 @@ class RunFacts:
             )
             for subject, values in sorted(right.items())
         ]
+
+    @cached_property
+    def lacking(self) -> int:
+        """How many subjects lack a class, so that UF1 of one of them is not defined."""
+        shown: dict[str, set[int]] = {}
+        for row in self.score.rows:
+            shown.setdefault(row["subject"], set()).add(row["y_true"])
+        return sum(len(labels) < len(self.classes) for labels in shown.values())
 
     @cached_property
     def perception(self) -> list[Row]:
@@ -190,8 +198,8 @@ class Standing:
     """A run's line in a leaderboard.
 
     ``best`` names the figures in which no competing run exceeds it. ``p_value`` is that of the paired test
-    of UF1 against the best competing run, None for that run itself; ``alike`` tells that it, adjusted for the number of
-    runs (Holm), does not tell the two apart.
+    of UF1 against the best competing run, adjusted for the number of runs (Holm), None for that run itself; ``alike``
+    says that by it the two are not significantly different.
     """
 
     facts: RunFacts
@@ -204,6 +212,7 @@ class Standing:
 @dataclass
 class _Table:
     name: str
+    power: str | None = None
     competing: list[Standing] = field(default_factory=list)
     others: list[Standing] = field(default_factory=list)
 
@@ -216,7 +225,10 @@ def standings(facts: Sequence[RunFacts]) -> list[_Table]:
         ranked = sorted(members, key=lambda score: (-score.mean("uf1"), score.run))
         table = _Table(name)
         competing = [by_run[score.run] for score in ranked if score.competes]
-        table.competing = _compared(competing)
+        scores = [one.score for one in competing]
+        tests = against_best(scores)
+        table.competing = _compared(competing, tests, name)
+        table.power = power_note(scores, tests)
         table.others = [Standing(by_run[score.run]) for score in ranked if not score.competes]
         tables.append(table)
     return tables
@@ -232,18 +244,18 @@ def chance(facts: Sequence[RunFacts]) -> list[Row]:
     ]
 
 
-def _compared(competing: list[RunFacts]) -> list[Standing]:
+def _compared(competing: list[RunFacts], tests: Sequence[AgainstBest], table: str) -> list[Standing]:
     """Mark the best of each figure, and tell how every run stands beside the one with the best UF1."""
     scores = [one.score for one in competing]
     tops = {figure: best_runs(scores, figure) for figure in FIGURES}
-    tests = {test.run: test for test in against_best(scores) if test.figure == "uf1"}
+    of_uf1 = {test.run: test for test in tests if test.figure == "uf1"}
     standing = []
     for one in competing:
         best = frozenset(figure for figure, runs in tops.items() if one.score in runs)
-        test = tests.get(one.run)
+        test = of_uf1.get(one.run)
         if test is None:
             standing.append(Standing(one, best))
             continue
-        p_value = one.number(test.p_value, "p_value", {"against": test.best}, decimals=4)
+        p_value = one.number(test.p_value_holm, "p_value_holm", {"against": test.best, "table": table}, decimals=4)
         standing.append(Standing(one, best, p_value, test.best, test.p_value_holm > SIGNIFICANCE))
     return standing
