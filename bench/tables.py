@@ -115,7 +115,7 @@ def write_tables(
         for table, members in named[name].items():
             suffix = f"-{table}" if table else ""
             cells = table_cells(members, intervals, tests[name, table], LATEX)
-            said = latex_text(power_note(members, tests[name, table])), _latex_note(tasks[name], members)
+            said = latex_text(power_note(members, tests[name, table]) or ""), _latex_note(tasks[name], members)
             notes = " ".join(filter(None, (_LATEX_NOTES, *said)))
             (tables / f"{name}{suffix}.tex").write_text(latex(cells, notes), encoding="utf-8")
     write_csv(_per_class(scores), tables / "per_class.csv")
