@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from prep import images, shards
+from prep.documents import DocumentError, read_object
 from prep.schema import TASK
 from prep.scratch import hash_file
 
@@ -88,12 +89,27 @@ class ClipSet:
 
 
 def load_task_info(folder: Path) -> TaskInfo:
-    """Read a task's description."""
+    """Read a task's description.
+
+    Raises
+    ------
+    ValueError
+        If the file is missing, damaged, or not what the stage writes.
+    """
     path = folder / "task.json"
     if not path.is_file():
         raise shards.ShardError(f"{path} not found: the task stage has not run; run `dvc repro`")
-    content = json.loads(path.read_text(encoding="utf-8"))
-    return TaskInfo(**(content | {key: tuple(content.get(key, ())) for key in ("classes", "inputs", "simulated")}))
+    cure = "delete it and run `dvc repro`"
+    content = read_object(path, cure)
+    lists = {key: content.get(key, []) for key in ("classes", "inputs", "simulated")}
+    for key, names in lists.items():
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise DocumentError(f"{path}: {key}: expected a list of names; {cure}")
+    try:
+        return TaskInfo(**(content | {key: tuple(names) for key, names in lists.items()}))
+    except TypeError:
+        expected = ", ".join(field.name for field in fields(TaskInfo))
+        raise DocumentError(f"{path}: expected the keys {expected}; {cure}") from None
 
 
 def load_index(folder: Path) -> list[dict[str, Any]]:

@@ -253,9 +253,7 @@ def read_weights(path: Path) -> Encoder:
             raise ModelOptionError(f"adapters: {path} {verb} {len(found)} tensors, such as {some}; {NAMES}")
     for name, shape in expected.items():
         if shapes[name] != shape:
-            raise ModelOptionError(
-                f"adapters: {path}: tensor {name} has the shape {shapes[name]}, expected {shape}"
-            )
+            raise ModelOptionError(f"adapters: {path}: tensor {name} has the shape {shapes[name]}, expected {shape}")
     encoder = Encoder(sizes)
     try:
         encoder.load_state_dict(read_tensors(path, expected))

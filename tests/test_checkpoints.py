@@ -72,12 +72,18 @@ DAMAGED = {
     "data cut": (packed(FEW, DATA[:-1]), "no safetensors file"),
     "data too long": (packed(FEW, DATA + b"x"), "no safetensors file"),
     "overlapping": (packed(FEW | {"b": FEW["a"]}), "no safetensors file"),
-    "the same name twice": (packed(json.dumps(FEW).encode()[:-1] + b"," + json.dumps(FEW).encode()[1:]), "'a' comes twice"),
+    "the same name twice": (
+        packed(json.dumps(FEW).encode()[:-1] + b"," + json.dumps(FEW).encode()[1:]),
+        "'a' comes twice",
+    ),
     "nested": (packed(b"[" * 100_000), "no safetensors file"),
     "metadata that is no text": (packed(FEW | {"__metadata__": {"a": 3}}), "no safetensors file"),
     "huge metadata": (packed(FEW | {"__metadata__": {"a": "x" * MOST_HEADER}}), "expected at most 1,000,000"),
     "no text": (packed(b"\xff\xfe" * 40), "no safetensors file"),
-    "nothing in it": (packed({"a": {"dtype": "F32", "shape": [0, 10**12], "data_offsets": [0, 0]}}, b""), "holds nothing"),
+    "nothing in it": (
+        packed({"a": {"dtype": "F32", "shape": [0, 10**12], "data_offsets": [0, 0]}}, b""),
+        "holds nothing",
+    ),
 }
 
 
@@ -92,9 +98,7 @@ def test_a_damaged_file_is_named_with_its_fault(name: str, tmp_path: Path) -> No
         read_weights(path)
 
 
-@pytest.mark.parametrize(
-    ("value", "named"), [(float("nan"), "not finite"), (float("inf"), "not finite"), (-0.5, None)]
-)
+@pytest.mark.parametrize(("value", "named"), [(float("nan"), "not finite"), (float("inf"), "not finite"), (-0.5, None)])
 def test_weights_are_finite(tmp_path: Path, value: float, named: str | None) -> None:
     state = dict(Encoder(Sizes()).state_dict())
     state["norm.bias"][3] = value

@@ -52,7 +52,18 @@ WRITTEN = (
     ".staging-x",
 )
 # Where a person may leave one, tracked or not, within reach of a careless pattern.
-STRAY = ("", "bench", "bench/report/static", "models", "prep", "prep/synth", "prep/face_models", "docs", "tests", "notes")
+STRAY = (
+    "",
+    "bench",
+    "bench/report/static",
+    "models",
+    "prep",
+    "prep/synth",
+    "prep/face_models",
+    "docs",
+    "tests",
+    "notes",
+)
 
 
 def tracked() -> list[str]:
@@ -87,7 +98,9 @@ class Search:
         if decoded is not None:
             return any(row.tobytes() in self.rows for row in np.asarray(decoded))
         if content[:4] == b"PAR1":
-            return any(self.finds(png) for png in pq.read_table(io.BytesIO(content)).column("image").to_pylist())
+            table = pq.read_table(io.BytesIO(content))
+            pngs = table.column("image").to_pylist() if "image" in table.column_names else []
+            return any(self.finds(png) for png in pngs)
         return False
 
 
