@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from prep import images, shards
+from prep.documents import DocumentError, read_object
 from prep.schema import TASK
 from prep.scratch import hash_file
 
@@ -93,18 +94,23 @@ def load_task_info(folder: Path) -> TaskInfo:
 
     Raises
     ------
-    prep.shards.ShardError
-        If it is missing, or is not what the stage `task` writes.
+    ValueError
+        If the file is missing, damaged, or not what the stage writes.
     """
     path = folder / "task.json"
     if not path.is_file():
         raise shards.ShardError(f"{path} not found: the task stage has not run; run `dvc repro`")
+    cure = "delete it and run `dvc repro`"
+    content = read_object(path, cure)
+    lists = {key: content.get(key, []) for key in ("classes", "inputs", "simulated")}
+    for key, names in lists.items():
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise DocumentError(f"{path}: {key}: expected a list of names; {cure}")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return TaskInfo(**(content | {key: tuple(content.get(key, ())) for key in ("classes", "inputs", "simulated")}))
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        what = f"{type(error).__name__}: {error}"
-        raise shards.ShardError(f"{path}: no description of a task ({what}); delete it and run `dvc repro`") from error
+        return TaskInfo(**(content | {key: tuple(names) for key, names in lists.items()}))
+    except TypeError:
+        expected = ", ".join(field.name for field in fields(TaskInfo))
+        raise DocumentError(f"{path}: expected the keys {expected}; {cure}") from None
 
 
 def load_index(folder: Path) -> list[dict[str, Any]]:

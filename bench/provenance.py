@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from prep.arithmetic import PINS, arithmetic, processor
+from prep.documents import read_object
 
 __all__ = ["machine", "read_provenance", "write_machine", "write_provenance"]
 
@@ -75,10 +76,7 @@ def read_provenance(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise ValueError(f"{path} not found: the run is not trained yet, or by an older version; run `dvc repro`")
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: damaged ({error}); delete it and run `dvc repro`") from error
-    if not isinstance(content, dict) or set(content) != KEYS:
+    content = read_object(path, "delete it and run `dvc repro`")
+    if set(content) != KEYS:
         raise ValueError(f"{path}: expected the keys {', '.join(sorted(KEYS))}; delete it and run `dvc repro`")
     return content

@@ -30,6 +30,7 @@ from bench.progress import TrainingProgress
 from bench.provenance import write_machine, write_provenance
 from bench.seeds import seed_of
 from prep import shards
+from prep.documents import read_json
 from prep.scratch import hash_code, hash_file, key_of, open_scratch, versions
 from prep.workers import Context, Unit, run_units
 
@@ -293,7 +294,7 @@ def _predictions(places: dict[str, Path]) -> list[dict[str, Any]]:
 def _write_curves(places: dict[str, Path], trainings: dict[str, _Training], path: Path) -> None:
     def epochs() -> Iterator[dict[str, Any]]:
         for name, training in trainings.items():
-            for epoch in json.loads((places[name] / "curve.json").read_text(encoding="utf-8")):
+            for epoch in read_json(places[name] / "curve.json", f"delete {places[name]} and run `dvc repro`"):
                 yield {"repetition": training.repetition, "fold": training.fold, **epoch}
 
     columns = ["repetition", "fold", "epoch", "loss"]

@@ -9,7 +9,6 @@ One subject is in memory at a time, and of the tables before a hash for each cli
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -21,6 +20,7 @@ import pyarrow as pa
 from prep import contents, images, paths, shards
 from prep.check_clip import Fault
 from prep.check_report import Check, Report, Rows
+from prep.documents import read_object
 from prep.manifest import load_manifest
 from prep.params import TaskParams
 from prep.progress import track
@@ -105,12 +105,11 @@ class _TableCheck(Check):
     def description(self, path: Path, name: str, task: TaskParams) -> None:
         """Compare ``task.json`` with what params.yaml and the reports of the releases say."""
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
+            found = read_object(path, "run `dvc repro`")
             expected = describe_task(name, task, path.parent / "clips.parquet")
-        except (OSError, ValueError) as error:  # ReleaseError is a ValueError
+        except ValueError as error:  # DocumentError and ReleaseError
             self.problem(path, f"cannot be compared with params.yaml ({error})")
             return
-        found = found if isinstance(found, dict) else {}
         for key in sorted(expected.keys() | found.keys()):
             if found.get(key) != expected.get(key):
                 self.problem(path, f"says {key} {found.get(key)!r}, by params.yaml it is {expected.get(key)!r}")

@@ -14,6 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from prep import align, contents, images, shards
+from prep.documents import read_object
 from prep.drift import DriftError
 from prep.faces import FaceError, FaceMesh
 from prep.faces_dlib import PACKAGES, DlibFaces, require_dlib
@@ -191,7 +192,7 @@ def _collect(release: str, scratch: Scratch, manifest: list[dict[str, Any]], out
         unit = scratch.unit(row["clip_id"])
         reason = unit / "rejected.json"
         if reason.is_file():
-            rejected.append({"clip_id": row["clip_id"], **json.loads(reason.read_text(encoding="utf-8"))})
+            rejected.append({"clip_id": row["clip_id"], **read_object(reason, f"delete {unit} and run `dvc repro`")})
             console.print(f"align {release}: left out {row['clip_id']}: {rejected[-1]['detail']}")
         else:
             by_subject.setdefault(row["subject"], []).append(row["clip_id"])

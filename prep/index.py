@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from prep import contents, paths, shards
+from prep.documents import DocumentError, read_object
 from prep.manifest import load_manifest
 from prep.params import IndexParams
 from prep.progress import console
@@ -62,8 +62,9 @@ def is_simulated(release: str) -> bool:
     """
     path = paths.manifest(release) / REPORT
     try:
-        return bool(json.loads(path.read_text(encoding="utf-8"))["simulated"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ReleaseError(
-            f"{path}: no report of the stage index that can be read ({error!r}); run `dvc repro`"
-        ) from error
+        simulated = read_object(path, "delete it and run `dvc repro`").get("simulated")
+    except DocumentError as error:
+        raise ReleaseError(f"no report of the stage index that can be read: {error}") from error
+    if not isinstance(simulated, bool):
+        raise ReleaseError(f"{path}: expected simulated: true or false; delete it and run `dvc repro`")
+    return simulated

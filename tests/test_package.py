@@ -98,7 +98,9 @@ class Search:
         if decoded is not None:
             return any(row.tobytes() in self.rows for row in np.asarray(decoded))
         if content[:4] == b"PAR1":
-            return any(self.finds(png) for png in pq.read_table(io.BytesIO(content)).column("image").to_pylist())
+            table = pq.read_table(io.BytesIO(content))
+            pngs = table.column("image").to_pylist() if "image" in table.column_names else []
+            return any(self.finds(png) for png in pngs)
         return False
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 from bench.data import TaskInfo, load_index, load_task_info
 from prep import paths, shards
+from prep.documents import read_object
 from prep.params import TaskParams
 from prep.schema import REJECTED
 from prep.scratch import hash_file
@@ -70,7 +70,7 @@ def releases_of(names: Sequence[str]) -> list[Release]:
             raise ValueError(f"{path} not found: the stage `index` has not run; run `dvc repro`")
         folders = [paths.manifest(name), paths.aligned(name)]  # a release of flow images is never aligned
         left_out = [_left_out(folder) for folder in folders if (folder / "rejected.parquet").is_file()]
-        report = json.loads(path.read_text(encoding="utf-8"))
+        report = read_object(path, "delete it and run `dvc repro`")
         found.append(
             Release(name, report, left_out, path.as_posix(), hash_file(paths.manifest(name) / "manifest.parquet"))
         )
