@@ -35,6 +35,7 @@ PLUMBING = {
     "bench/progress.py",
     "prep/cli.py",
     "prep/command.py",
+    "prep/durable.py",
     "prep/params.py",
     "prep/paths.py",
     "prep/progress.py",
