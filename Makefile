@@ -29,6 +29,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 repro: install ## run the whole pipeline on what params.yaml lists and print the results table
 	@python -m prep releases --check
+	@python -m prep repair
 	dvc repro
 	@echo; cat results/tables.md
 	@echo "Results: results/tables.md (also results/tables/*.csv, *.tex, results/metrics.json, results/plots)"
@@ -36,13 +37,13 @@ repro: install ## run the whole pipeline on what params.yaml lists and print the
 
 full: install ## FDP, its ablations, protocols and faults, three seeds, in build/full (hours; goes on where it stopped)
 	$(call profile,full)
-	cd build/full && dvc repro && python -m bench audit && python -m bench costs && \
+	cd build/full && python -m prep repair && dvc repro && python -m bench audit && python -m bench costs && \
 		python -m bench costs --table ablations
 	$(call keep,full)
 
 baselines: install ## every model with three seeds, in build/baselines (hours; goes on where it stopped)
 	$(call profile,baselines)
-	cd build/baselines && dvc repro && python -m bench costs
+	cd build/baselines && python -m prep repair && dvc repro && python -m bench costs
 	$(call keep,baselines)
 
 # A copy of the project in build/NAME, whose params.yaml has the sections of params.NAME.yaml; its results are kept.
@@ -62,7 +63,7 @@ define keep
 endef
 
 test: install ## the fast test suite
-	pytest -n 2 --dist worksteal -m "not pipeline"
+	pytest -n 2 --dist worksteal -m "not pipeline and not campaign"
 
 test-long: install ## every test, the pipeline ones among them
 	HYPOTHESIS_PROFILE=long pytest
