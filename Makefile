@@ -32,6 +32,7 @@ check: install ## say of each run of params.yaml what it will do, or everything 
 
 repro: install ## run the whole pipeline on what params.yaml lists and print the results table
 	@python -m bench check
+	@python -m prep repair
 	dvc repro
 	@echo; cat results/tables.md
 	@echo "Results: results/tables.md (also results/tables/*.csv, *.tex, results/metrics.json, results/plots)"
@@ -65,7 +66,7 @@ define study
 	@find weights -mindepth 1 -maxdepth 1 ! -name README.md -exec ln -sr -t build/$(1)/weights {} +
 	@python -m prep profile params.$(1).yaml > build/$(1)/params.yaml
 	@cd build/$(1) && { test -d .git || git init --quiet .; } && dvc config --local cache.dir ../../.dvc/cache
-	cd build/$(1) && python -m bench check && dvc repro
+	cd build/$(1) && python -m bench check && python -m prep repair && dvc repro
 endef
 define keep
 	@rm -rf results/$(1) && cp -r build/$(1)/results results/$(1) && cp build/$(1)/dvc.lock results/$(1)/dvc.lock
@@ -76,7 +77,7 @@ define keep
 endef
 
 test: install ## the fast test suite
-	pytest -n 2 --dist worksteal -m "not pipeline"
+	pytest -n 2 --dist worksteal -m "not pipeline and not campaign"
 
 test-long: install ## every test, the pipeline ones among them
 	HYPOTHESIS_PROFILE=long pytest

@@ -229,6 +229,20 @@ def check(
 
 
 @app.command()
+def repair() -> None:
+    """Drop dvc.lock and .dvc/tmp/rwlock where a kill left them empty or cut short; `make repro` does so first.
+
+    DVC refuses to start on such a file. Without it `dvc repro` runs again, and takes from its run cache what
+    has not changed. Says what it dropped; a file that is whole is left alone.
+    """
+    from prep.repair import repair as run
+
+    with command("prep repair"):
+        for line in run():
+            output.print(f"repair: {line}", markup=False)
+
+
+@app.command()
 def flow(release: ReleaseName) -> None:
     """Compute onset-to-apex optical flow and strain from aligned frames into data/flow/RELEASE."""
     from prep.manifest import load_manifest

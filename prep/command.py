@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from prep.arithmetic import unpinned_notice
+from prep.disk import disk_fault
 from prep.progress import console
 from prep.workers import UnitError, available_cpus, end_with_parent
 
@@ -38,7 +39,7 @@ def command(name: str) -> Iterator[None]:
 
     Expected errors are those whose message says what to do: ValueError and its subclasses, which
     every module of this project raises for bad input, and a failed unit of work. Anything else is a
-    fault of the program and shows its traceback.
+    fault of the program and shows its traceback, but for faults of the disk, such as a full one (`prep.disk`).
     """
     end_with_parent(only_under_dvc=True)
     if notice := unpinned_notice():
@@ -47,6 +48,12 @@ def command(name: str) -> Iterator[None]:
         yield
     except (ValueError, UnitError) as error:
         console.print(f"error {name}: " + " ".join(str(error).split()))
+        sys.exit(1)
+    except Exception as error:
+        line = disk_fault(error)
+        if line is None:
+            raise
+        console.print(f"error {name}: {line}")
         sys.exit(1)
     except KeyboardInterrupt:
         console.print(f"{name}: interrupted. What was finished is kept: run the same command to go on.")

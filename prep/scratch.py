@@ -6,9 +6,11 @@ an output with the next run:
 - one process at a time works on a stage (a file lock, which the system frees if the process dies);
 - each finished unit (a clip, a fold) is a folder that appears under ``.scratch`` by rename, whole or
   not at all, under a key that hashes everything the unit depends on;
-- an output is built beside its place and renamed over it;
-- finished scratch is kept until DVC has recorded the stage (``dvc.lock`` is newer), so that a kill
-  between publishing and recording costs nothing.
+- a unit is forced to disk before that rename and its hashes are kept beside it; the run that goes on
+  compares them, and discards a unit that is damaged by name;
+- an output is built beside its place, forced to disk and renamed over it;
+- finished scratch is kept until DVC has recorded the stage (``dvc.lock`` holds the hashes of the very
+  outputs that it published), so that a kill between publishing and recording costs nothing.
 """
 
 from __future__ import annotations
@@ -23,11 +25,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from importlib import metadata
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from filelock import FileLock, Timeout
 
 from prep.arithmetic import arithmetic
+from prep.durable import Recorded, dvc_hash, flush, flush_folder, hashes_of, write_durably
 
 __all__ = [
     "Scratch",
@@ -42,7 +45,6 @@ __all__ = [
 ]
 
 ROOT = Path(".scratch")
-DVC_LOCK = Path("dvc.lock")
 PUBLISHED = "published"
 
 
@@ -52,6 +54,7 @@ class Scratch:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._units = folder / "units"
+        self._sums = folder / "sums"  # of each unit, the hashes of its files: not inside, where outputs link to
         # a name of this process's own: an orphan that outlives its lock by a moment shares nothing with us
         self._temporary = folder / "tmp" / f"{os.getpid()}-{time.monotonic_ns()}"
 
@@ -75,8 +78,32 @@ class Scratch:
         return folder
 
     def finish(self, name: str) -> None:
-        """Turn the unit's temporary folder into the finished unit, atomically."""
-        os.rename(self._temporary / _folder_name(name), self.unit(name))
+        """Turn the unit's temporary folder into the finished unit, atomically and for good."""
+        folder = self._temporary / _folder_name(name)
+        flush(folder)
+        write_durably(self._sums / f"{_folder_name(name)}.json", json.dumps(hashes_of(folder), sort_keys=True))
+        os.rename(folder, self.unit(name))
+        flush_folder(self._units)
+
+    def discard_damaged(self) -> None:
+        """Remove, and name, finished units whose files are not those that were written."""
+        for unit in sorted(self._units.iterdir()):
+            try:
+                expected = json.loads((self._sums / f"{unit.name}.json").read_bytes())
+            except (OSError, ValueError):
+                expected = None
+            found = hashes_of(unit)
+            if found == expected:
+                continue
+            shutil.rmtree(unit)
+            expected = expected if isinstance(expected, dict) else {}
+            differ = sorted(file for file in found.keys() | expected.keys() if found.get(file) != expected.get(file))
+            print(
+                f"{self.folder.parent.name}: {unquote(unit.name)}, which an earlier run finished, is damaged on disk "
+                f"({', '.join(differ) or 'nothing in it'}); discarded, and done again",
+                file=sys.stderr,
+                flush=True,
+            )
 
     def publish(self, outputs: Mapping[Path, Callable[[Path], None]]) -> None:
         """Build each output beside its place, then rename it there.
@@ -86,14 +113,18 @@ class Scratch:
         outputs
             For each output (a file or a folder), the function that writes it to the path it is given.
         """
+        hashes: dict[str, str] = {}
         for output, build in outputs.items():
             output.parent.mkdir(parents=True, exist_ok=True)
             staging = output.parent / f".staging-{output.name}"
             _remove(staging)
             build(staging)
+            flush(staging)
+            hashes[output.as_posix()] = dvc_hash(staging)
             _remove(output)
             os.rename(staging, output)
-        (self.folder / PUBLISHED).touch()
+            flush_folder(output.parent)
+        write_durably(self.folder / PUBLISHED, json.dumps(hashes, sort_keys=True))
 
 
 def _folder_name(unit: str) -> str:
@@ -119,8 +150,11 @@ def open_scratch(stage: str, key: str) -> Iterator[Scratch]:
         _sweep(stage, key)
         folder = ROOT / stage / key
         shutil.rmtree(folder / "tmp", ignore_errors=True)
-        (folder / "units").mkdir(parents=True, exist_ok=True)
-        yield Scratch(folder)
+        for name in ("units", "sums"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        scratch = Scratch(folder)
+        scratch.discard_damaged()
+        yield scratch
     finally:
         lock.release()
 
@@ -155,9 +189,10 @@ def _acquire(stage: str) -> FileLock:
 
 def _sweep(stage: str, key: str) -> None:
     """Remove scratch that no run can use: this stage's under other keys, and what DVC has recorded."""
+    recorded = Recorded()
     for folder in ROOT.glob("*/*/"):
         mine, current = folder.parent.name == stage, folder.name == key
-        if (mine and not current) or ((mine or not _held(folder.parent.name)) and _recorded(folder)):
+        if (mine and not current) or ((mine or not _held(folder.parent.name)) and recorded.holds(_published(folder))):
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -171,11 +206,13 @@ def _held(stage: str) -> bool:
     return False
 
 
-def _recorded(folder: Path) -> bool:
-    marker = folder / PUBLISHED
-    if not (marker.is_file() and DVC_LOCK.is_file()):
-        return False
-    return DVC_LOCK.stat().st_mtime_ns > marker.stat().st_mtime_ns
+def _published(folder: Path) -> dict[str, str]:
+    """Hashes of the outputs that were published from a folder of scratch; none if it was cut off before."""
+    try:
+        hashes = json.loads((folder / PUBLISHED).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return hashes if isinstance(hashes, dict) else {}
 
 
 def _remove(path: Path) -> None:

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from prep.arithmetic import ONE_THREAD
+from prep.disk import disk_fault
 from prep.scratch import Scratch
 
 __all__ = ["Context", "Unit", "UnitError", "available_cpus", "end_with_parent", "run_units"]
@@ -202,9 +203,10 @@ def _serve(pipe: Connection, index: int, function: Function, parent: int) -> Non
         try:
             function(unit.payload, context)
         except Exception as error:
-            if not isinstance(error, ValueError):  # those say all that is to be said
+            of_disk = disk_fault(error, folder)
+            if of_disk is None and not isinstance(error, ValueError):  # those say all that is to be said
                 traceback.print_exc(file=sys.stderr)
-            pipe.send(("failed", f"{type(error).__name__}: {error}"))
+            pipe.send(("failed", of_disk or f"{type(error).__name__}: {error}"))
             return
         pipe.send(("done", None))
 

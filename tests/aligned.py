@@ -73,6 +73,7 @@ def write_groups(path: Path, groups: Sequence[list[Row]]) -> None:
     with pq.ParquetWriter(path, FRAMES, **shards.WRITER) as writer:
         for rows in groups:
             writer.write_table(pa.Table.from_pylist(rows, schema=FRAMES), row_group_size=max(1, len(rows)))
+    shards.seal(path)
 
 
 def read_groups(path: Path) -> list[list[Row]]:

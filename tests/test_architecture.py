@@ -32,6 +32,8 @@ PLUMBING = {
     "bench/progress.py": "messages on the terminal",
     "prep/cli.py": "hands sections of params.yaml and paths on to a stage's module, which is a dep",
     "prep/command.py": "errors as one line, and the number of workers, which changes no byte (tests hold that)",
+    "prep/disk.py": "words of an error, which ends the stage",
+    "prep/durable.py": "how finished work is kept and told from damaged work; changes no byte of it",
     "prep/problems.py": "words of an error, which ends the stage",
     "prep/progress.py": "messages on the terminal",
     "prep/time_left.py": "messages on the terminal",
@@ -170,6 +172,16 @@ def test_imports_go_one_way(path: Path) -> None:
 
 def test_the_import_check_sees_imports_inside_functions() -> None:
     assert "bench.run.train_run" in imported(ROOT / "bench/cli.py")
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_parquet_is_written_and_read_by_one_module(path: Path) -> None:
+    """Else a file would go without its checksums, or be read without a look at them."""
+    used = {dotted for dotted in imported(path) if dotted.startswith(("pyarrow.parquet", "pyarrow.dataset"))}
+    assert not used or name_of(path) == "prep/shards.py", f"{name_of(path)} imports {used}"
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        name = node.attr if isinstance(node, ast.Attribute) else None
+        assert name not in {"read_parquet", "to_parquet"}, f"{name_of(path)} calls {name}"
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)

@@ -62,7 +62,7 @@ def noting(monkeypatch: pytest.MonkeyPatch, *paths: Path) -> Iterator[list[list[
     """Ranges read of each file, from here on."""
     notes: dict[Path, list[Range]] = {path: [] for path in paths}
     opened: list[Noted] = []
-    plain_open, plain_file = io.open, pq.ParquetFile
+    plain_open, plain_init = io.open, pq.ParquetFile.__init__
 
     def noted(path: Path) -> Noted:
         opened.append(Noted(path, notes[path]))
@@ -71,11 +71,11 @@ def noting(monkeypatch: pytest.MonkeyPatch, *paths: Path) -> Iterator[list[list[
     def noted_open(file: Any, *arguments: Any, **options: Any) -> Any:
         return noted(Path(str(file))) if Path(str(file)) in notes else plain_open(file, *arguments, **options)
 
-    def noted_file(source: Any, **options: Any) -> pq.ParquetFile:
-        return plain_file(noted(source) if source in notes else source, **options)
+    def noted_init(file: pq.ParquetFile, source: Any, **options: Any) -> None:
+        plain_init(file, noted(source) if source in notes else source, **options)
 
     monkeypatch.setattr(io, "open", noted_open)  # what Path.open calls
-    monkeypatch.setattr(shards.pq, "ParquetFile", noted_file)
+    monkeypatch.setattr(shards.pq.ParquetFile, "__init__", noted_init)
     yield list(notes.values())
     for file in opened:  # pyarrow closes only what it opened itself
         file.close()

@@ -101,6 +101,7 @@ def change_groups(table: str, change: Callable[[Groups], Any]) -> list[Problem]:
     with pq.ParquetWriter(path, schema, **shards.WRITER) as writer:
         for rows in groups:
             writer.write_table(pa.Table.from_pylist(rows, schema=schema), row_group_size=max(1, len(rows)))
+    shards.seal(path)
     contents.write_sums(path.parent)
     return problems_of(path)
 

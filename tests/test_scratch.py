@@ -6,11 +6,14 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from prep import scratch as module
+from prep.durable import dvc_hash
 from prep.scratch import Scratch, hash_code, hash_file, hash_listing, key_of, link_tree, open_scratch, versions
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -135,26 +138,54 @@ def test_a_failed_build_leaves_the_old_output() -> None:
     assert [path.name for path in out.parent.iterdir()] == ["out"]
 
 
-def published(stage: str, key: str, age: float) -> None:
-    """A stage that published ``age`` seconds before now."""
+def published(stage: str, key: str) -> None:
+    """A stage that published its output."""
     with open_scratch(stage, key) as scratch:
         build(scratch, "a")
         publish(scratch, f"data/{stage}")
-    marker = Path(".scratch") / stage / key / module.PUBLISHED
-    moment = time.time() - age
-    os.utime(marker, (moment, moment))
 
 
-def dvc_lock(age: float) -> None:
-    Path("dvc.lock").write_text("")
-    moment = time.time() - age
-    os.utime("dvc.lock", (moment, moment))
+def record(stage: str, cached: bool = True, **hashes: str) -> None:
+    """What DVC does when a stage has ended: content to its cache, hashes to dvc.lock."""
+    found = {f"data/{stage}": dvc_hash(Path(f"data/{stage}"))} | hashes
+    for value in found.values() if cached else ():
+        place = Path(".dvc/cache/files/md5") / value[:2] / value[2:]
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.touch()
+    outs = [{"path": path, "hash": "md5", "md5": value} for path, value in found.items()]
+    Path("dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": {stage: {"cmd": "x", "outs": outs}}}))
 
 
+def test_recorded_work_is_swept_by_any_stage() -> None:
+    published("s", "k")
+    record("s")
+    with open_scratch("t", "k"):
+        assert not (Path(".scratch") / "s" / "k").exists()
+
+
+def touched() -> None:
+    Path("dvc.lock").write_text("schema: '2.0'\n")
+    os.utime("dvc.lock", (time.time() + 1e6,) * 2)
+
+
+@pytest.mark.parametrize(
+    "lock",
+    [
+        lambda: None,
+        touched,  # or checked out, or dated in the future
+        lambda: Path("dvc.lock").write_text(""),
+        lambda: Path("dvc.lock").write_text("schema: '2.0'\nstages:\n  s:\n    outs:\n    - path: 'da"),
+        lambda: Path("dvc.lock").write_bytes(b"\xff\x00"),
+        lambda: Path("dvc.lock").write_text("stages: [1, {outs: 3}]"),
+        lambda: Path("dvc.lock").write_text("stages: {s: {outs: [{path: data/s}, 4]}, t: 1, u: {outs: 2}}"),
+        lambda: record("s", **{"data/s": "0" * 32 + ".dir"}),  # another content, or another stage after a kill
+        lambda: record("s", cached=False),  # as a fresh clone has it
+    ],
+)
 @pytest.mark.parametrize("key", ["k", "other"])
-def test_published_work_is_kept_until_dvc_has_recorded_it(key: str) -> None:
-    published("s", "k", age=10)
-    dvc_lock(age=20)
+def test_published_work_is_kept_until_dvc_has_recorded_this_very_output(key: str, lock: Callable[[], object]) -> None:
+    published("s", "k")
+    lock()
     with open_scratch("t", key):
         pass
     assert units_of("s", "k") == ["a"]
@@ -162,28 +193,101 @@ def test_published_work_is_kept_until_dvc_has_recorded_it(key: str) -> None:
         assert scratch.has("a")
 
 
-def test_published_work_is_kept_without_a_lock_file() -> None:
-    published("s", "k", age=10)
-    with open_scratch("t", "k"):
-        pass
-    assert units_of("s", "k") == ["a"]
-
-
-def test_recorded_work_is_swept_by_any_stage() -> None:
-    published("s", "k", age=20)
-    dvc_lock(age=10)
-    with open_scratch("t", "k"):
-        assert not (Path(".scratch") / "s" / "k").exists()
-
-
 def test_unpublished_work_is_kept_whatever_dvc_has_recorded() -> None:
-    with open_scratch("s", "k") as scratch:
-        build(scratch, "a")
-    dvc_lock(age=-10)
+    published("s", "k")
+    record("s")
+    (Path(".scratch/s/k") / module.PUBLISHED).unlink()
     with open_scratch("t", "k"):
         pass
     with open_scratch("s", "k") as scratch:
         assert scratch.has("a")
+
+
+def test_a_cache_elsewhere_is_found() -> None:
+    published("s", "k")
+    record("s")
+    Path(".dvc/cache").rename("elsewhere")
+    Path(".dvc/config.local").write_text("[cache]\n    dir = ../elsewhere\n")
+    with open_scratch("t", "k"):
+        assert units_of("s", "k") == []
+
+
+def test_hashes_are_those_that_dvc_computes() -> None:
+    folder = Path("out")
+    (folder / "deep").mkdir(parents=True)
+    for name in ("b", "a é", "deep/z", "deep/a", "deep.txt"):
+        (folder / name).write_text(name)
+    subprocess.run(["git", "init", "--quiet", "."], check=True)
+    environment = os.environ | {"DVC_NO_ANALYTICS": "1"}
+    for command in (("init", "--quiet"), ("add", "--quiet", "out"), ("add", "--quiet", "params.yaml")):
+        subprocess.run([sys.executable, "-m", "dvc", *command], check=True, env=environment)
+    for name in ("out", "params.yaml"):
+        assert yaml.safe_load(Path(f"{name}.dvc").read_text())["outs"][0]["md5"] == dvc_hash(Path(name))
+
+
+def empty(unit: Path) -> None:
+    (unit / "value").write_bytes(b"")
+
+
+def flip(unit: Path) -> None:
+    status = (unit / "value").stat()
+    (unit / "value").write_text("whale")
+    os.utime(unit / "value", ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def lose(unit: Path) -> None:
+    (unit / "value").unlink()
+
+
+def add(unit: Path) -> None:
+    (unit / "more").write_text("x")
+
+
+def lose_sums(unit: Path) -> None:
+    (unit.parent.parent / "sums" / f"{unit.name}.json").unlink()
+
+
+def tear_sums(unit: Path) -> None:
+    (unit.parent.parent / "sums" / f"{unit.name}.json").write_text("{")
+
+
+@pytest.mark.parametrize("damage", [empty, flip, lose, add, lose_sums, tear_sums])
+def test_a_damaged_unit_is_discarded_by_name(damage: Callable[[Path], None], capsys: pytest.CaptureFixture) -> None:
+    with open_scratch("s", "k") as scratch:
+        for name in ("good", "0/bad.one"):
+            build(scratch, name)
+        damage(scratch.unit("0/bad.one"))
+    with open_scratch("s", "k") as scratch:
+        assert scratch.missing(["good", "0/bad.one"]) == ["0/bad.one"]
+        build(scratch, "0/bad.one")
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "s: 0/bad.one" in said and "done again" in said
+    with open_scratch("s", "k") as scratch:
+        assert scratch.missing(["good", "0/bad.one"]) == []
+    assert capsys.readouterr().err == ""
+
+
+def test_a_unit_is_on_disk_before_it_is_renamed(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    fsync, rename = os.fsync, os.rename
+
+    def noted_fsync(descriptor: int) -> None:
+        done.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        fsync(descriptor)
+
+    def noted_rename(source: Path, target: Path) -> None:
+        done.append(f"rename {Path(source).name}")
+        rename(source, target)
+
+    with open_scratch("s", "k") as scratch:
+        (scratch.temporary("u") / "value").write_text("x")
+        monkeypatch.setattr(os, "fsync", noted_fsync)
+        monkeypatch.setattr(os, "rename", noted_rename)
+        scratch.finish("u")
+        assert done == ["value", "u", ".staging-u.json", "sums", "rename u", "units"]
+        done.clear()
+        publish(scratch)
+        assert done[:4] == ["x", ".staging-out", "rename .staging-out", "data"]
 
 
 def start(*arguments: str) -> subprocess.Popen:
@@ -218,11 +322,11 @@ def test_a_second_process_waits_and_a_kill_frees_the_lock() -> None:
 
 
 def test_stages_do_not_wait_for_each_other_nor_sweep_what_is_held() -> None:
-    published("s", "k", age=20)
+    published("s", "k")
     holder = start("hold", "s", "k")
     try:
         assert holder.stdout is not None and holder.stdout.readline() == "held\n"
-        dvc_lock(age=10)  # recorded, but in use
+        record("s")  # recorded, but in use
         with open_scratch("t", "k"):
             pass
         assert units_of("s", "k") == ["a"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -213,3 +214,43 @@ def test_manifest_checks() -> None:
     ):
         with pytest.raises(SchemaError, match=expected):
             check_manifest(bad)
+
+
+def flipped(data: bytes, place: int, bit: int) -> bytes:
+    changed = bytearray(data)
+    changed[place] ^= 1 << bit
+    return bytes(changed)
+
+
+def test_no_flipped_bit_changes_a_value_in_silence(tmp_path: Path) -> None:
+    """Anywhere, page headers, seal and footer among them; the file's time is kept, so that DVC sees nothing."""
+    path = tmp_path / "t.parquet"
+    schema = pa.schema([("subject", pa.string()), ("x", pa.list_(pa.float32()))])
+    groups = [pa.table({"subject": [name] * 3, "x": [[1.0, 2.0], [], None]}, schema) for name in ("a", "b")]
+    shards.write_subjects(path, schema, groups)
+    data, true, status = path.read_bytes(), shards.read_table(path, schema), path.stat()
+    silent = 0
+    for place in range(len(data)):
+        path.write_bytes(flipped(data, place, place % 8))
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+        try:
+            assert shards.read_table(path, schema).equals(true), f"byte {place}"
+            silent += 1
+        except shards.ShardError as error:
+            assert "t.parquet: damaged" in str(error) and "delete it and run `dvc repro`" in str(error)
+    assert silent <= 8  # the first magic bytes and the gap behind them hold nothing
+
+
+def test_a_page_is_verified_by_other_readers_too(table: Path) -> None:
+    data = bytearray(table.read_bytes())
+    column = pq.read_metadata(table).row_group(0).column(0)
+    data[column.data_page_offset + column.total_compressed_size - 1] ^= 1
+    with pytest.raises(OSError, match="CRC"):
+        pq.read_table(pa.BufferReader(bytes(data)), page_checksum_verification=True)
+
+
+def test_a_file_without_checksums_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"x": [1]}), path)
+    with pytest.raises(shards.ShardError, match=r"t\.parquet.*no checksums"):
+        shards.read_table(path, pa.schema([("x", pa.int64())]))

@@ -45,6 +45,12 @@ def kill_on_bad(payload: Any, context: Context) -> None:
     write(payload, context)
 
 
+def fill_disk_on_bad(payload: Any, context: Context) -> None:
+    if payload == "bad":
+        Path("/dev/full").write_text("no room for this")
+    write(payload, context)
+
+
 def sleep_on_bad(payload: Any, context: Context) -> None:
     """Write one's process id beside the scratch, then sleep for ever if the payload says so."""
     Path(f"pid-{payload}").write_text(str(os.getpid()))
