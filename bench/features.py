@@ -30,6 +30,7 @@ CODE = (
     "bench/features.py",
     "models/_estimators.py",
     "models/registry.py",
+    "prep/documents.py",
     "prep/image_checks.py",
     "prep/images.py",
     "prep/rank_pooling.py",

@@ -57,6 +57,7 @@ COMMON_CODE = (
     "models/_stacked_layers.py",
     "models/blocks.py",
     "models/registry.py",
+    "prep/documents.py",
     "prep/image_checks.py",
     "prep/images.py",
     "prep/rank_pooling.py",

@@ -25,7 +25,7 @@ from bench.provenance import machine, read_provenance
 from bench.report.charts import curve, interval, ticks
 from bench.scores import clear_unlisted
 from bench.scoring import compare_said, score_said
-from prep import images, paths
+from prep import image_checks, images, paths
 from tests.builders import CLASSES
 from tests.reports import EVIL, RUNS, Page, pages, write_project
 
@@ -230,11 +230,11 @@ def files(folder: Path) -> dict[str, bytes]:
 
 def images_inside(data: bytes) -> list[np.ndarray]:
     """Every PNG that begins anywhere in some bytes, decoded."""
-    decoded, start = [], data.find(images.PNG_SIGNATURE)
+    decoded, start = [], data.find(image_checks.PNG_SIGNATURE)
     while start >= 0:
         end = data.find(b"IEND", start) + 8
         decoded.append(images.decode_png(data[start:end]))
-        start = data.find(images.PNG_SIGNATURE, end)
+        start = data.find(image_checks.PNG_SIGNATURE, end)
     return decoded
 
 
@@ -275,7 +275,14 @@ def test_a_report_of_licensed_releases_alone_holds_no_image_at_all(tmp_path: Pat
             assert seen(OUT, faces_of(tasks[task], run)) == []
         for name, data in files(OUT).items():
             assert name.endswith((".html", ".css", ".js")), name
-            for sign in (images.PNG_SIGNATURE, images.JPEG_SIGNATURE, b"data:image", b"<img", b"<image", b"base64"):
+            for sign in (
+                image_checks.PNG_SIGNATURE,
+                image_checks.JPEG_SIGNATURE,
+                b"data:image",
+                b"<img",
+                b"<image",
+                b"base64",
+            ):
                 assert sign not in data, f"{name}: {sign!r}"
 
 
