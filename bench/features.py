@@ -35,6 +35,7 @@ CODE = (
     "models/_estimators.py",
     "models/registry.py",
     "prep/arithmetic.py",
+    "prep/documents.py",
     "prep/image_checks.py",
     "prep/images.py",
     "prep/params.py",

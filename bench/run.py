@@ -61,6 +61,7 @@ COMMON_CODE = (
     "models/blocks.py",
     "models/registry.py",
     "prep/arithmetic.py",
+    "prep/documents.py",
     "prep/image_checks.py",
     "prep/images.py",
     "prep/params.py",

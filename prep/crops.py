@@ -33,6 +33,7 @@ CODE = (
     "prep/arithmetic.py",
     "prep/contents.py",
     "prep/crops.py",
+    "prep/documents.py",
     "prep/drift.py",
     "prep/face_models/face_detection_short_range.tflite",
     "prep/face_models/face_landmark.tflite",

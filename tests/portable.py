@@ -25,6 +25,7 @@ import os
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 EMULATOR, EMULATED = "FDPBENCH_EMULATOR", "FDPBENCH_EMULATED"
 
@@ -64,7 +65,8 @@ def run_pipeline() -> dict[str, str]:
     from prep.params import read_params
 
     params = read_params()
-    stages = [(prep, "synthesize", "--jobs=1"), (prep, "index", "synthetic"), (prep, "align", "synthetic", "--jobs=1")]
+    stages: list[tuple[Any, ...]] = [(prep, "synthesize", "--jobs=1"), (prep, "index", "synthetic")]
+    stages += [(prep, "align", "synthetic", "--jobs=1")]
     stages += [(prep, "flow", "synthetic"), (prep, "dynamic", "synthetic"), (prep, "task", "synthetic")]
     stages += [(bench, "features", run, "--jobs=1") for run in params["feature_runs"]]
     stages += [(bench, "train", run, "--jobs=1") for run in (*params["runs"], *params["feature_runs"])]

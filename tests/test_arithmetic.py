@@ -94,7 +94,9 @@ def test_numpy_knows_every_feature_that_is_disabled() -> None:
 
 
 def test_numpy_has_no_feature_beyond_avx2_that_is_left_enabled() -> None:
-    from numpy._core._multiarray_umath import __cpu_dispatch__ as dispatched
+    from numpy._core._multiarray_umath import (  # type: ignore[import-not-found]  # numpy tells it nowhere else
+        __cpu_dispatch__ as dispatched,
+    )
 
     assert set(dispatched) - {"X86_V3"} == set(arithmetic.PINS["NPY_DISABLE_CPU_FEATURES"].split())
 
