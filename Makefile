@@ -83,7 +83,7 @@ test-long: install ## every test, the pipeline ones among them
 	HYPOTHESIS_PROFILE=long pytest
 
 test-pipeline: install ## the real command line through DVC, killed at many points (minutes)
-	pytest -m pipeline
+	pytest -m "pipeline and not campaign"
 
 smoke: install ## the whole pipeline on a very small release and four models, in build/smoke
 	@rm -rf build/smoke && mkdir -p build/smoke

@@ -86,10 +86,12 @@ class Recorded:
 
     def holds(self, outputs: dict[str, str]) -> bool:
         """Whether every output is recorded with this hash; False of none."""
+        if not outputs:
+            return False
         if self._hashes is None:
             self._hashes = _lock_hashes(DVC_LOCK)
         mine = self._hashes
-        return bool(outputs) and all(mine.get(path) == value and _cached(value) for path, value in outputs.items())
+        return all(mine.get(path) == value and _cached(value) for path, value in outputs.items())
 
 
 def _lock_hashes(path: Path) -> dict[str, str]:

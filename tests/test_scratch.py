@@ -145,9 +145,9 @@ def published(stage: str, key: str) -> None:
         publish(scratch, f"data/{stage}")
 
 
-def record(stage: str, cached: bool = True, **hashes: str) -> None:
+def record(stage: str, cached: bool = True, changed: str | None = None) -> None:
     """What DVC does when a stage has ended: content to its cache, hashes to dvc.lock."""
-    found = {f"data/{stage}": dvc_hash(Path(f"data/{stage}"))} | hashes
+    found = {f"data/{stage}": changed or dvc_hash(Path(f"data/{stage}"))}
     for value in found.values() if cached else ():
         place = Path(".dvc/cache/files/md5") / value[:2] / value[2:]
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -178,7 +178,7 @@ def touched() -> None:
         lambda: Path("dvc.lock").write_bytes(b"\xff\x00"),
         lambda: Path("dvc.lock").write_text("stages: [1, {outs: 3}]"),
         lambda: Path("dvc.lock").write_text("stages: {s: {outs: [{path: data/s}, 4]}, t: 1, u: {outs: 2}}"),
-        lambda: record("s", **{"data/s": "0" * 32 + ".dir"}),  # another content, or another stage after a kill
+        lambda: record("s", changed="0" * 32 + ".dir"),  # another content, or another stage after a kill
         lambda: record("s", cached=False),  # as a fresh clone has it
     ],
 )
