@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from dvc.utils.serialize import load_yaml  # type: ignore[import-untyped]
+from dvc.utils.serialize import load_yaml
 
 from bench.check import load_runs
 from prep.params import AlignParams, FlowInput, ParamsError, SynthParams, read_params, section
