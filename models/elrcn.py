@@ -104,8 +104,12 @@ class ELRCN(Classifier):
         x = enrich(frames, self.grey)  # (B, T, 3 C, H, W)
         x = F.avg_pool2d(x.flatten(0, 1), 2)  # (B T, 3 C, H / 2, W / 2)
         x = self.encode(x).unflatten(0, frames.shape[:2])  # (B, T, features)
+        return ModelOutput(logits=self.classify(self.read(x)))
+
+    def read(self, features: Tensor) -> Tensor:
+        """Last state (B, memory) of the LSTM, which reads the features of frames (B, T, features) in their order."""
         state: tuple[Tensor, Tensor] | None = None
-        for features in x.unbind(dim=1):  # (B, features)
-            state = self.recall(features, state)  # twice (B, memory): what it gives, what it keeps
+        for step in features.unbind(dim=1):  # (B, features)
+            state = self.recall(step, state)  # twice (B, memory): what it gives, what it keeps
         assert state is not None
-        return ModelOutput(logits=self.classify(state[0]))
+        return state[0]

@@ -44,8 +44,8 @@ CPU_INFO = Path("/proc/cpuinfo")
 
 # The smoke profile on an emulated Nehalem (qemu-x86_64 -cpu Nehalem), a processor without AVX2, against a pinned one.
 DIFFERENCE = (
-    "Measured once without AVX2, on 12 clips: UF1 .37 for .66 (ststnet), .50 for .45 (lbp_top); fdp could not be trained, "
-    "since torch 2.13 refuses some operations there"
+    "Measured once without AVX2, on 12 clips: UF1 .37 for .66 (ststnet), .50 for .45 (lbp_top); fdp could not be "
+    "trained, since torch 2.13 refuses some operations there"
 )
 
 

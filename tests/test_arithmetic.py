@@ -24,6 +24,7 @@ OLD = "flags\t: fpu sse2 avx\n"
 @pytest.fixture
 def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """No pin is set, no library imported, and /proc/cpuinfo is a file of the test's own."""
+    monkeypatch.setattr(os, "environ", os.environ.copy())  # what is pinned here stays here
     for name in (*arithmetic.PINS, arithmetic.NATIVE):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(arithmetic, "LIBRARIES", ("no_such_library",))

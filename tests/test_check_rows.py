@@ -167,6 +167,7 @@ def test_statistics_that_name_another_subject() -> None:
     footer = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
     whole = re.compile(SUBJECTS[1].encode() + rb"(?!/)")  # not as a part of a clip's name
     shard_of(0).write_bytes(data[:footer] + whole.sub(SUBJECTS[2].encode(), data[footer:]))
+    shards.seal(shard_of(0))
     contents.write_sums(paths.aligned(RELEASE))
     text = f"row group 1 holds rows of {SUBJECTS[1]}, its statistics name {SUBJECTS[2]}; a fold would read the wrong"
     assert said(problems_of(shard_of(0)), text) == [(None, None)]

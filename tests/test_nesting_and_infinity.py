@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 import bench.cli
 from bench.data import load_task_info
 from models.registry import ModelOptionError, check_options
+from prep.documents import DocumentError
 from prep.plain_yaml import read_yaml
 from prep.problems import ParamsError
-from prep.shards import ShardError
 from tests.builders import checked_params, write_task
 
 
@@ -68,5 +68,5 @@ def test_infinite_options_of_a_model(value: float) -> None:
 def test_a_task_whose_description_is_none(tmp_path: Path, text: str) -> None:
     write_task(tmp_path)
     (tmp_path / "task.json").write_bytes(text.encode("utf-8", "surrogatepass"))
-    with pytest.raises(ShardError, match=r"task\.json: no description of a task .*delete it"):
+    with pytest.raises(DocumentError, match=r"task\.json: .*delete it and run `dvc repro`"):
         load_task_info(tmp_path)

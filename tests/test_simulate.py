@@ -168,7 +168,7 @@ def test_reports_say_that_a_release_is_simulated(simulated: Write, project: Path
     assert json.loads((paths.manifest("casme2") / "report.json").read_text())["simulated"] is True
     assert is_simulated("casme2")
     (paths.manifest("casme2") / "report.json").write_text("{}")
-    with pytest.raises(ReleaseError, match=r"report.json: no report .*run `dvc repro`"):
+    with pytest.raises(ReleaseError, match=r"report.json: expected simulated: true or false; .*run `dvc repro`"):
         is_simulated("casme2")
 
 

@@ -360,7 +360,7 @@ def test_the_layout_is_left_alone_off_cuda() -> None:
     before = [parameter.stride() for parameter in model.parameters()]
     one = TrainStep(run, model, clips, CPU)
     assert [parameter.stride() for parameter in model.parameters()] == before
-    assert not one.optimizer.defaults["fused"]
+    assert one.optimizer.defaults["fused"]  # on every device: tests/test_operators.py says why
 
 
 def test_standardisation_of_a_batch_leaves_targets_out() -> None:
