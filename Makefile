@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install check repro study full baselines test test-long test-pipeline smoke lint types format build clean
+.PHONY: help install check repro study full baselines test test-long test-portable golden verify test-pipeline smoke lint types format build clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -37,6 +37,9 @@ repro: install ## run the whole pipeline on what params.yaml lists and print the
 	@echo; cat results/tables.md
 	@echo "Results: results/tables.md (also results/tables/*.csv, *.tex, results/metrics.json, results/plots)"
 	@echo "Report: results/report/index.html (open it in a browser)"
+
+verify: repro ## run what is not up to date, then compare all of it with the committed results
+	@echo; python -m bench verify
 
 study: install ## your own runs, those of params.mine.yaml (NAME=mine), in build/mine; results/ stays as it is
 	$(call study,$(NAME))
@@ -77,7 +80,7 @@ define keep
 endef
 
 test: install ## the fast test suite
-	pytest -n 2 --dist worksteal -m "not pipeline and not campaign"
+	pytest -n 2 --dist worksteal -m "not pipeline and not campaign and not portable"
 
 test-long: install ## every test, the pipeline ones among them
 	HYPOTHESIS_PROFILE=long pytest
@@ -85,11 +88,17 @@ test-long: install ## every test, the pipeline ones among them
 test-pipeline: install ## the real command line through DVC, killed at many points (minutes)
 	pytest -m "pipeline and not campaign"
 
+test-portable: install ## the same bytes on emulated processors (qemu-user; ten minutes)
+	pytest -n 2 --dist worksteal -m "portable and not campaign"
+
 smoke: install ## the whole pipeline on a very small release and four models, in build/smoke
 	@rm -rf build/smoke && mkdir -p build/smoke
 	@git ls-files -z | xargs -0 cp --parents -t build/smoke
 	@cp params.smoke.yaml build/smoke/params.yaml
 	@cd build/smoke && git init --quiet . && dvc repro --quiet && cat results/tables.md
+
+golden: smoke ## write anew what the smoke pipeline gives on every machine: tests/golden/smoke.lock
+	python -m tests.golden build/smoke
 
 lint: install ## ruff: style and docstrings
 	ruff check .

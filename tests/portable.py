@@ -1,7 +1,7 @@
 """What `tests.test_portable` runs on emulated processors, in one process: `python -m tests.portable WHAT FOLDER`.
 
-WHAT is ``pipeline``, every stage of params.yaml in FOLDER, or ``steps``, one rendered clip with its crops and flow, and
-two training steps of every network. Prints a JSON object of hashes by name.
+WHAT is ``pipeline``, every stage of params.yaml in FOLDER; ``steps``, one rendered clip with its crops and flow, and
+two training steps of some networks; or ``networks``, such steps of all. Prints a JSON object of hashes by name.
 
 qemu-user emulates the process it starts, while that one's children run on the machine itself. So stages run one after
 the other in this process, and the workers that they start are started by the emulator too: FDPBENCH_EMULATOR is its
@@ -24,8 +24,12 @@ import multiprocessing
 import os
 import shlex
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+# A shallow one, the one with most kinds of layers, and those that were not the same before.
+SOME_NETWORKS = ("ststnet", "fdp", "elrcn", "capsulenet")
 
 EMULATOR, EMULATED = "FDPBENCH_EMULATOR", "FDPBENCH_EMULATED"
 
@@ -78,14 +82,12 @@ def run_pipeline() -> dict[str, str]:
 
 
 def run_steps() -> dict[str, str]:
-    """Render a clip, align it in every way, compute flow by every method and every statistic, train every network."""
+    """Render a clip, align it in every mode, compute flow by every method and statistics, train some networks."""
     import cv2
     import numpy as np
-    import torch
 
     from bench.perception import measure_drawing
     from bench.stats import intervals
-    from bench.step import set_up_torch
     from prep import align, images, tim
     from prep.faces import FaceMesh
     from prep.flow import METHODS, flow_field
@@ -112,13 +114,12 @@ def run_steps() -> dict[str, str]:
 
     finder, grey = FaceMesh(), frames[::8]
     for mode in ("first_frame", "ecc", "per_frame"):
-        for geometry, interpolation in (("eyes", "linear"), ("released", "cubic"), ("eyes", "lanczos")):
-            chosen = {"mode": mode, "geometry": geometry, "interpolation": interpolation}
-            how = section(AlignParams, params["align"] | chosen, "align")
-            placed = list(place(frames[::8], how, finder))
+        how = section(AlignParams, params["align"] | {"mode": mode}, "align")
+        placed = list(place(frames[::8], how, finder))
+        for interpolation in ("linear", "cubic", "lanczos"):
             grey = [align.to_grey(align.warp(one.frame, one.transform, how.size, interpolation)) for one in placed]
             points = [one.landmarks for one in placed if one.landmarks is not None]
-            note(f"align {mode} {geometry} {interpolation}", *grey, *points)
+            note(f"align {mode} {interpolation}", *grey, *points)
     for method in METHODS:
         note(f"flow {method}", flow_field(grey[0], grey[-1], method))
     clip = np.stack(grey)
@@ -136,17 +137,38 @@ def run_steps() -> dict[str, str]:
     for name in suite.HAND_CRAFTED:  # the SVM behind them is part of `pipeline`: numpy's argsort, which scikit-learn
         # calls for these labels, crashes in qemu 7.2
         note(f"features {name}", suite.create_model(name, 3, seed=5).features(suite.arrays(name, classes)))
+    return found | train_networks(SOME_NETWORKS)
+
+
+def train_networks(names: Iterable[str]) -> dict[str, str]:
+    """Hashes of the weights of networks after two training steps."""
+    import torch
+
+    from bench.step import set_up_torch
+    from tests import test_models_conformance as suite
+
     # not before: qemu 7.2 flushes the half-precision denormals of the face models, where processors do not
     set_up_torch(torch.device("cpu"), deterministic=True)
-    for name in suite.MODULES:
+    found = {}
+    for name in names:
         network, (tensors, labels, targets) = suite.build(name), suite.batch(name, 4)
         adam = torch.optim.Adam(network.parameters(), lr=1e-3, weight_decay=1e-4, fused=True)
         for _ in range(2):
             adam.zero_grad()
             sum(network.loss(network(**tensors), labels, targets).values()).backward()
             adam.step()
-        note(f"network {name}", *(value.detach().numpy() for value in network.state_dict().values()))
+        weights = b"".join(value.detach().contiguous().numpy().tobytes() for value in network.state_dict().values())
+        found[f"network {name}"] = hashlib.sha256(weights).hexdigest()
     return found
+
+
+def run(what: str) -> dict[str, str]:
+    """Do what the command line asks for, in the working directory."""
+    if what == "networks":
+        from models import list_models, model_info
+
+        return train_networks(name for name in list_models() if model_info(name).kind == "module")
+    return {"pipeline": run_pipeline, "steps": run_steps}[what]()
 
 
 wanted = os.environ.get(EMULATED)
@@ -161,4 +183,4 @@ if __name__ == "__main__":
         wrapper.write_text(f'#!/bin/sh\nexec {os.environ[EMULATOR]} {shlex.quote(sys.executable)} "$@"\n')
         wrapper.chmod(0o755)
         multiprocessing.set_executable(str(wrapper))
-    print(json.dumps(run_pipeline() if what == "pipeline" else run_steps(), indent=0))
+    print(json.dumps(run(what), indent=0))

@@ -102,7 +102,9 @@ def test_faces_go_nowhere_but_into_the_folder(aligned: Path) -> None:
     outside = {name for name in new if not name.startswith(f"{FOLDER}/")}
     assert all(name.startswith(".scratch/") for name in outside), outside
     assert all(b"PNG" not in (aligned / name).read_bytes()[:200] for name in outside)
-    assert all(len((aligned / name).read_bytes()) < 200 for name in outside), "locks, and the hash of what was published"
+    assert all(len((aligned / name).read_bytes()) < 200 for name in outside), (
+        "locks, and the hash of what was published"
+    )
     pictures = {name for name in new if name.endswith(".png")}
     assert len(pictures) == len(CLIPS) and all(name.startswith(f"{FOLDER}/{RELEASE}/") for name in pictures)
     assert "do not share" in result.output.lower()
