@@ -93,7 +93,7 @@ test-portable: install ## the same bytes on emulated processors (qemu-user; ten 
 
 smoke: install ## the whole pipeline on a very small release and four models, in build/smoke
 	@rm -rf build/smoke && mkdir -p build/smoke
-	@git ls-files -z | xargs -0 cp --parents -t build/smoke
+	@git ls-files -z -- . ':!dvc.lock' | xargs -0 cp --parents -t build/smoke
 	@cp params.smoke.yaml build/smoke/params.yaml
 	@cd build/smoke && git init --quiet . && dvc repro --quiet && cat results/tables.md
 

@@ -12,7 +12,7 @@ from bench.outside_text import MAX_COLUMNS, MAX_FIELD, MAX_ROWS, OutsideError, R
 
 __all__ = ["csv_rows", "first_line_splits", "looks_like_csv"]
 
-DELIMITERS = ",;\t"
+DELIMITERS = ",;\t|"
 
 # The role of a column -> the names under which it is seen, compared without case, spaces and punctuation.
 ROLES = {
@@ -43,7 +43,7 @@ def csv_rows(path: Path, text: str) -> list[Row]:
     path
         Its place, for messages.
     text
-        Its content: a header, then one prediction a line; fields separated by comma, semicolon or tab.
+        Its content: a header, then one prediction a line; fields separated by comma, semicolon, tab or |.
 
     Returns
     -------

@@ -50,7 +50,7 @@ class Comparison:
     @property
     def identical(self) -> bool:
         """Whether every expected output is there with the same bytes."""
-        return not self.different and not self.missing
+        return not (self.different or self.missing or self.metrics)
 
 
 def outputs_of(lock: Mapping[str, Any]) -> dict[str, dict[str, str]]:
@@ -75,7 +75,7 @@ def outputs_of(lock: Mapping[str, Any]) -> dict[str, dict[str, str]]:
         order = list(TopologicalSorter({name: sorted(before(stage)) for name, stage in stages.items()}).static_order())
     except CycleError as error:
         raise VerifyError(f"dvc.lock: its stages depend on each other in a circle: {error.args[1]}") from error
-    return {name: {out["path"]: out["md5"] for out in stages[name].get("outs", ())} for name in order}
+    return {name: {out["path"]: out.get("md5", "none") for out in stages[name].get("outs", ())} for name in order}
 
 
 def compare_locks(
@@ -93,24 +93,24 @@ def compare_locks(
     my_metrics, expected_metrics
         Contents of results/metrics.json.
     """
-    ours = outputs_of(mine)
-    wanted = {out["path"]: out["md5"] for stage in expected["stages"].values() for out in stage.get("outs", ())}
-    made = {path: md5 for outs in ours.values() for path, md5 in outs.items()}
-    different = {
-        name: paths
-        for name, outs in ours.items()
-        if (paths := [path for path, md5 in outs.items() if wanted.get(path, md5) != md5])
-    }
+    ours, theirs = outputs_of(mine), outputs_of(expected)
+    # by stage too: a run that went from one list to another leaves its old stage, with the same outputs, in dvc.lock
+    made = {(name, path): md5 for name, outs in ours.items() for path, md5 in outs.items()}
+    wanted = {(name, path): md5 for name, outs in theirs.items() for path, md5 in outs.items()}
+    different: dict[str, list[str]] = {}
+    for (name, path), md5 in made.items():
+        if wanted.get((name, path), md5) != md5:
+            different.setdefault(name, []).append(path)
     metrics = []
     if my_metrics is not None and expected_metrics is not None:
         left, right = dict(_flat(my_metrics)), dict(_flat(expected_metrics))
         names = dict.fromkeys([*right, *left])
         metrics = [(name, left.get(name), right.get(name)) for name in names if left.get(name) != right.get(name)]
     return Comparison(
-        same=sum(wanted.get(path) == md5 for path, md5 in made.items()),
+        same=sum(wanted.get(out) == md5 for out, md5 in made.items()),
         different=different,
-        missing=sorted(set(wanted) - set(made)),
-        unknown=sorted(set(made) - set(wanted)),
+        missing=sorted(path for _, path in set(wanted) - set(made)),
+        unknown=sorted(path for _, path in set(made) - set(wanted)),
         metrics=metrics,
     )
 

@@ -38,6 +38,9 @@ PINS = {
     **ONE_THREAD,
 }
 
+# Must not hold a user's own value where they are not pinned: the second contradicts its pin, and numpy will not start.
+CLEARED = frozenset({"OPENCV_CPU_DISABLE", "NPY_ENABLE_CPU_FEATURES"})
+
 LIBRARIES = ("numpy", "scipy", "cv2", "torch", "sklearn", "skimage")
 
 CPU_INFO = Path("/proc/cpuinfo")
@@ -70,6 +73,8 @@ def pin_arithmetic() -> None:
             + " ".join(f"{name}='{value}'" for name, value in pins.items())
             + f" before Python starts, or accept other bytes with {NATIVE}=1"
         )
+    for name in CLEARED.difference(pins):
+        os.environ.pop(name, None)
     os.environ.update(pins)
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # else every process warns that it found IPP disabled
 
@@ -84,8 +89,10 @@ def unpinned_notice() -> str | None:
     """What a command says first where its results will differ from other machines'; None where they will not."""
     if arithmetic() == "pinned":
         return None
-    why = f"{NATIVE} is set" if _native_wanted() else "this processor is not known to have AVX2"
-    return f"the arithmetic is not pinned ({why}): results will not be the same bytes as elsewhere. {DIFFERENCE}"
+    said = "the arithmetic is not pinned ({}): results will not be the same bytes as elsewhere"
+    if _native_wanted():
+        return said.format(f"{NATIVE} is set")
+    return f"{said.format('this processor is not known to have AVX2 and FMA')}. {DIFFERENCE}"
 
 
 def processor() -> dict[str, str]:
@@ -112,4 +119,4 @@ def _native_wanted() -> bool:
 
 
 def _set(pins: dict[str, str]) -> bool:
-    return all(os.environ.get(name) == value for name, value in pins.items())
+    return all(os.environ.get(name) == pins.get(name) for name in {*pins, *CLEARED})

@@ -87,7 +87,7 @@ class Scratch:
 
     def discard_damaged(self) -> None:
         """Remove, and name, finished units whose files are not those that were written."""
-        for unit in sorted(self._units.iterdir()):
+        for unit in sorted(path for path in self._units.iterdir() if path.is_dir()):
             try:
                 expected = json.loads((self._sums / f"{unit.name}.json").read_bytes())
             except (OSError, ValueError):

@@ -17,6 +17,7 @@ from prep.class_maps import class_counts, compare_counts, maps_of
 from prep.releases.base import Annotations, Listing
 from prep.releases.doubts import apex_is_onset, too_long
 from prep.releases.folders import SIMULATED
+from prep.schema import Reason
 
 __all__ = ["REPORT", "lost_frames", "report_lines", "report_of_listing", "report_of_sheet", "write_report"]
 
@@ -130,6 +131,8 @@ def report_lines(report: dict[str, Any], most: int | None = MOST_SHOWN) -> list[
         lines.append(
             f"left out {len(report['rejected'])} ({', '.join(f'{k} {v}' for k, v in sorted(reasons.items()))}):"
         )
+        if reasons[Reason.MISSING_FILE]:
+            lines.append("  (with index.lost_frames: keep a clip that lacks frames is kept with those that are there)")
         lines += [f"  {row['clip_id']}: {row['reason']}: {row['detail']}" for row in report["rejected"][:most]]
         lines += _more(report["rejected"], most)
     return lines

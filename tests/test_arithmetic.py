@@ -125,6 +125,17 @@ def test_a_users_own_variables_are_replaced(clean: Path, monkeypatch: pytest.Mon
     assert "OPENCV_CPU_DISABLE" not in os.environ, "OpenCV would print a line"
 
 
+def test_variables_that_contradict_the_pins_are_dropped(clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENCV_CPU_DISABLE", "AVX2")
+    monkeypatch.setenv("NPY_ENABLE_CPU_FEATURES", "AVX2")
+    for name, value in arithmetic._pins().items():
+        monkeypatch.setenv(name, value)
+    assert arithmetic.arithmetic() == "native", "OpenCV would compute without AVX2"
+    arithmetic.pin_arithmetic()
+    assert arithmetic.arithmetic() == "pinned"
+    assert not {"OPENCV_CPU_DISABLE", "NPY_ENABLE_CPU_FEATURES"} & set(os.environ)
+
+
 def test_avx512_is_disabled_where_it_is(clean: Path) -> None:
     clean.write_text(AVX512)
     arithmetic.pin_arithmetic()

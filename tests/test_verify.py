@@ -55,6 +55,16 @@ def test_the_first_stage_that_differs_comes_first() -> None:
     assert found.metrics == [("t.net.uf1", 0.5, 0.25)]
 
 
+def test_a_stage_that_the_pipeline_has_no_more_hides_nothing() -> None:
+    """A run that went from `train` to `fit` leaves its entry behind, with other hashes of the same outputs."""
+    content = lock()
+    content["stages"]["fit@net"] = {"outs": [{"path": "artifacts/net.parquet", "md5": "77"}]}
+    assert compare_locks(content, content).identical
+    changed = lock(net="8")
+    changed["stages"]["fit@net"] = content["stages"]["fit@net"]
+    assert compare_locks(changed, content).different == {"train@net": ["artifacts/net.parquet"]}
+
+
 def test_outputs_of_one_side_alone_are_named() -> None:
     expected = lock()
     del expected["stages"]["tables"]
