@@ -66,7 +66,7 @@ define study
 	@cp --parents results/published.csv -t build/$(1)
 	@find build/$(1)/data/raw -maxdepth 1 -type l -delete
 	@for link in $$(find data/raw -maxdepth 1 -type l 2>/dev/null); do cp -P $$link build/$(1)/data/raw/; done
-	@find weights -mindepth 1 -maxdepth 1 ! -name README.md -exec ln -sr -t build/$(1)/weights {} +
+	@find weights -mindepth 1 -maxdepth 1 ! -name README.md ! -name .gitignore -exec ln -sr -t build/$(1)/weights {} +
 	@python -m prep profile params.$(1).yaml > build/$(1)/params.yaml
 	@cd build/$(1) && { test -d .git || git init --quiet .; } && dvc config --local cache.dir ../../.dvc/cache
 	cd build/$(1) && python -m bench check && python -m prep repair && dvc repro
