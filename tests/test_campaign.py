@@ -90,12 +90,6 @@ def test_killed_at_random_moments(seed: int, undisturbed: Undisturbed, tmp_path:
 
 @pytest.mark.pipeline
 @pytest.mark.timeout(900)
-def test_a_few_kills_at_random_moments(undisturbed: Undisturbed, tmp_path: Path) -> None:
-    assert killed_to_its_end(tmp_path, undisturbed, 1000, 3) >= 1
-
-
-@pytest.mark.pipeline
-@pytest.mark.timeout(900)
 @pytest.mark.parametrize("torn", [b"", b"schema: '2.0'\nstages:\n  synthesize:\n    outs:\n    - path: [da"])
 def test_a_torn_lock_is_repaired_and_restored(torn: bytes, undisturbed: Undisturbed) -> None:
     project = undisturbed.project
