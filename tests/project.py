@@ -15,6 +15,7 @@ import psutil
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
+GOLDEN = ROOT / "tests/golden/smoke.lock"
 
 
 class Project:
@@ -83,6 +84,11 @@ class Project:
                     relative = file.relative_to(self.folder).as_posix()
                     found[relative] = hashlib.sha256(file.read_bytes()).hexdigest()
         return found
+
+    def assert_golden(self) -> None:
+        """See to it that the smoke profile gave what it gives on every machine."""
+        code, output = self.attempt("python", "-m", "bench", "verify", "--against", str(GOLDEN))
+        assert code == 0, output
 
     def finished_units(self, stage: str) -> int:
         """Number of units that a stage keeps in scratch."""

@@ -129,8 +129,8 @@ def kill_group(process) -> None:
 
 
 @pytest.mark.parametrize("kill", [kill_dvc, kill_worker, kill_group])
-def test_killed_at_several_points(kill, reference: dict[str, str], tmp_path: Path) -> None:
-    project = Project(tmp_path, **TINY)
+def test_killed_at_several_points(kill, tmp_path: Path) -> None:
+    project = Project(tmp_path)
     for stage, units in STRIKES:
         process = project.start("dvc", "repro", jobs=1)
         wait_until(partial(enough_units, project, stage, units), process)
@@ -141,7 +141,7 @@ def test_killed_at_several_points(kill, reference: dict[str, str], tmp_path: Pat
             psutil.wait_procs(below, timeout=20)
     before = project.log()
     project.run("dvc", "repro", jobs=2)
-    assert project.hashes(*FINAL) == reference
+    project.assert_golden()
     # what was finished was not done again
     assert project.log().count("going on,") >= len(STRIKES), project.log()
     assert "Traceback" not in project.log()[len(before) :]
@@ -222,15 +222,15 @@ def test_a_worker_that_starts_as_its_stage_dies_ends_too(tmp_path: Path) -> None
     assert not alive
 
 
-def test_killed_between_publishing_and_recording(reference: dict[str, str], tmp_path: Path) -> None:
-    project = Project(tmp_path, **TINY)
+def test_killed_between_publishing_and_recording(tmp_path: Path) -> None:
+    project = Project(tmp_path)
     process = project.start("dvc", "repro", jobs=2)
     published = project.folder / "artifacts/predictions/synthetic-fdp.parquet"
     wait_until(published.exists, process)
     kill_group(process)
     process.wait(timeout=60)
     output = project.run("dvc", "repro")
-    assert project.hashes(*FINAL) == reference
+    project.assert_golden()
     if "train@synthetic-fdp" in executed(output):  # no fold of it was trained again
         assert "train synthetic-fdp: going on, 3 of 3 folds" in output
 
