@@ -39,7 +39,7 @@ FoldsPerDevice = Annotated[
         "--folds-per-device",
         envvar="FDPBENCH_FOLDS_PER_DEVICE",
         min=1,
-        help="Folds, or stacks of them, trained at a time on each CUDA device. No effect on the CPU.",
+        help="Folds trained at a time on each CUDA device. No effect on the CPU.",
     ),
 ]
 
@@ -89,8 +89,7 @@ def check(
             sampling = run.task_params.sampling
             protocol = protocol_text(run.entry.protocol, run.entry.faults, sampling.rule if sampling else None)
             inputs = ", ".join(run.model.inputs) or "none"
-            stack = f"; {run.settings.stack} folds trained together" if run.settings.stack else ""
-            output.print(f"{run.name}: {run.model.name} on {run.task}, inputs {inputs}; protocol {protocol}{stack}")
+            output.print(f"{run.name}: {run.model.name} on {run.task}, inputs {inputs}; protocol {protocol}")
         if out is not None:
             write_weights(runs, out / "weights")
             (out / "checked.txt").write_text("every run can be trained\n", encoding="utf-8")

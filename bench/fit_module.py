@@ -175,7 +175,7 @@ class FittedModule:
             "epoch": self.epoch,
             "model": self.run.model.name,
             "protocol": self.run.entry.protocol,
-            "settings": self.run.settings.model_dump(exclude={"stack"}),
+            "settings": self.run.settings.model_dump(),
             "task": self.run.task,
         }
         save_file(tensors, path, metadata={"fdpbench": json.dumps(about, sort_keys=True)})

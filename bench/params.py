@@ -75,11 +75,6 @@ class ModelSettings(Section):
     dro_step: float | None = Field(
         default=None, ge=0, allow_inf_nan=False, description="with group_dro alone: step size of the subjects' weights"
     )
-    stack: int | None = Field(
-        default=None,
-        ge=2,
-        description="folds trained together, in order of subject, on a GPU as one network; absent: each alone",
-    )
     model: dict[str, Any] = Field(default_factory=dict, description="the model's own options")
 
 
@@ -293,18 +288,6 @@ def _check_protocol(where: str, entry: RunEntry, model: ModelInfo) -> None:
         raise ParamsError(f"{where}: {entry.model} {how}: own_set_normalisation would change nothing")
 
 
-def _check_stack(where: str, entry: RunEntry, model: ModelInfo, objective: str) -> None:
-    alone = f"set: {{stack: null}} in {where} trains each fold alone"
-    if not model.stackable:
-        raise ParamsError(f"{where}: {entry.model} cannot be stacked; take `stack` out of its options, or {alone}")
-    if entry.protocol != "honest":
-        raise ParamsError(f"{where}: protocol {entry.protocol} chooses an epoch for each fold; {alone}")
-    if entry.faults.frozen_batch_norm:
-        raise ParamsError(f"{where}: stacked folds cannot rebuild the fault frozen_batch_norm; {alone}")
-    if objective != "erm":
-        raise ParamsError(f"{where}: stacked folds are trained by the mean loss alone, not by {objective}; {alone}")
-
-
 def _merged(where: str, entry: RunEntry, params: dict[str, Any]) -> ModelSettings:
     """Settings of a run: its model's, and its own in their place."""
     default = section(ModelSettings, params["options"][entry.model], f"options.{entry.model}")
@@ -323,8 +306,6 @@ def _errors_of_settings(where: str, entry: RunEntry, model: ModelInfo, params: d
     except ParamsError as error:
         yield error
         return
-    if settings.stack:
-        yield from _caught(_check_stack, where, entry, model, settings.objective)
     yield from _caught(_check_recipe, where, entry.model, model, settings)
     default = params["options"][entry.model].get("model", {})
     yield from check_model_options(f"options.{entry.model}.model", entry.model, default)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
@@ -17,7 +16,7 @@ __all__ = ["TrainingProgress"]
 
 
 class TrainingProgress:
-    """A bar for the run and a line for each unit at work; plain lines where there is no terminal.
+    """A bar for the run and a line for each fold at work; plain lines where there is no terminal.
 
     Parameters
     ----------
@@ -25,19 +24,15 @@ class TrainingProgress:
         Name of the run.
     total, done
         Folds in all, and those finished before.
-    folds
-        Folds of each unit of work, where they are trained together; else each unit is one.
     workers
-        How many units are worked on at a time.
+        How many folds are trained at a time.
     """
 
-    def __init__(
-        self, run: str, total: int, done: int, folds: Mapping[str, int] | None = None, workers: int = 1
-    ) -> None:
-        self.run, self.total, self.done, self._folds, self._workers = run, total, done, folds or {}, workers
+    def __init__(self, run: str, total: int, done: int, workers: int = 1) -> None:
+        self.run, self.total, self.done, self._workers = run, total, done, workers
         self._start = self._last = time.monotonic()
         self._left: TimeLeft | None = None  # until the first report tells whether there are epochs
-        self._share: dict[str, float] = {}  # of each unit at work, how many of its folds are done
+        self._share: dict[str, float] = {}  # of each fold at work, what part of it is done
         self._new = 0
         self._tasks: dict[str, Any] = {}
         columns = (
@@ -65,7 +60,7 @@ class TrainingProgress:
 
     def report(self, unit: Unit, message: dict[str, Any]) -> None:
         """Take a worker's message: epoch, epochs, loss."""
-        self._share[unit.name] = self._folds.get(unit.name, 1) * message["epoch"] / message["epochs"]
+        self._share[unit.name] = message["epoch"] / message["epochs"]
         self._measure()
         text = f"loss {message['loss']:.4f}"
         if console.is_terminal:
@@ -81,9 +76,9 @@ class TrainingProgress:
             )
 
     def finished(self, name: str) -> None:
-        """Count the folds of a finished unit."""
-        self.done += self._folds.get(name, 1)
-        self._new += self._folds.get(name, 1)
+        """Count a finished fold."""
+        self.done += 1
+        self._new += 1
         self._share.pop(name, None)
         self._measure()
         if console.is_terminal:
@@ -92,13 +87,9 @@ class TrainingProgress:
             self._bar.update(self._tasks[""], completed=self.done, left=self._left)
 
     def _measure(self) -> None:
-        """Take the time of what is done; in folds, of which several are trained at a time where they are stacked."""
+        """Take the time of what is done."""
         if self._left is None:
-            at_a_time = self._workers * max(self._folds.values(), default=1)
             left = self.total - self.done + self._new
-            self._left = TimeLeft(left, at_a_time, 0.25 if self._share else 1.0, self._start)
-        at_work = []  # of each fold, which counts as a lane of its own
-        for name, share in self._share.items():
-            folds = self._folds.get(name, 1)
-            at_work += [1 - share / folds] * folds
+            self._left = TimeLeft(left, self._workers, 0.25 if self._share else 1.0, self._start)
+        at_work = [1 - share for share in self._share.values()]
         self._left.report(time.monotonic(), self._new + sum(self._share.values()), at_work)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,6 @@ COMMON_CODE = (
     "bench/data.py",
     "bench/fit.py",
     "bench/fit_module.py",
-    "bench/fit_stack.py",
     "bench/folds.py",
     "bench/objectives.py",
     "bench/params.py",
@@ -56,8 +55,6 @@ COMMON_CODE = (
     "models/_checkpoints.py",
     "models/_estimators.py",
     "models/_layout.py",
-    "models/_stacked.py",
-    "models/_stacked_layers.py",
     "models/blocks.py",
     "models/registry.py",
     "prep/arithmetic.py",
@@ -95,10 +92,6 @@ class _Training:
         return f"{self.repetition}/{self.fold}"
 
     @property
-    def trainings(self) -> tuple[_Training, ...]:
-        return (self,)
-
-    @property
     def folder(self) -> str:
         return f"{self.repetition}-{self.fold.replace('/', '-')}"
 
@@ -107,22 +100,10 @@ class _Training:
         return seed_of(self.run.train.seed, self.run.task, self.run.model.name, self.fold, self.repetition)
 
 
-@dataclass(frozen=True)
-class _Stacked:
-    """Folds of one repetition that are trained together: a unit of work, kept when all of them are finished."""
-
-    trainings: tuple[_Training, ...]
-
-    @property
-    def name(self) -> str:
-        return f"{self.trainings[0].name} and {len(self.trainings) - 1} more"
-
-
 def train_run(run: Run, task: Path, artifacts: Artifacts, jobs: int, folds_per_device: int) -> None:
     """Train every fold of a run and publish predictions, checkpoints, loss curves and provenance.
 
-    The unit of work, and of going on after a kill, is a fold, or a stack of them where the model's option ``stack``
-    says so. Who is stacked with whom follows from that option and the names of the subjects alone.
+    The unit of work, and of going on after a kill, is a fold.
 
     Parameters
     ----------
@@ -135,7 +116,7 @@ def train_run(run: Run, task: Path, artifacts: Artifacts, jobs: int, folds_per_d
     jobs
         Worker processes on the CPU; it does not change a byte.
     folds_per_device
-        Folds, or stacks, trained at a time on each CUDA device, where there are any.
+        Folds trained at a time on each CUDA device, where there are any.
     """
     info = load_task_info(task)
     clips = load_index(task)
@@ -168,20 +149,13 @@ def train_run(run: Run, task: Path, artifacts: Artifacts, jobs: int, folds_per_d
         "hardware": [device, precision],
     }
     workers = jobs if device == "cpu" else folds_per_device * devices
-    units = {unit.name: unit for unit in _units(list(trainings.values()), run.settings.stack)}
-    folds_of = {name: len(unit.trainings) for name, unit in units.items()}
     with open_scratch(f"train-{run.name}", key_of(**made_of)) as scratch:
-        missing = scratch.missing(units)
-        work = (Unit(name, units[name]) for name in missing)
-        done = len(trainings) - sum(folds_of[name] for name in missing)
-        with TrainingProgress(run.name, len(trainings), done, folds_of, workers) as progress:
-            for name in run_units(work, _train_unit, scratch, workers, progress.report):
+        missing = scratch.missing(trainings)
+        work = (Unit(name, trainings[name]) for name in missing)
+        with TrainingProgress(run.name, len(trainings), len(trainings) - len(missing), workers) as progress:
+            for name in run_units(work, _train_fold, scratch, workers, progress.report):
                 progress.finished(name)
-        places = {
-            training.name: scratch.unit(name) / training.folder
-            for name, unit in units.items()
-            for training in unit.trainings
-        }
+        places = {name: scratch.unit(name) for name in trainings}
         rows = _predictions(places)
         check_predictions(run.name, rows, tested, len(info.classes), run.train.repetitions)
         read = [task / "clips.parquet", *([features] if features else [])]
@@ -214,24 +188,6 @@ def _hardware(run: Run) -> tuple[str, int, str]:
     return device, torch.cuda.device_count() if device == "cuda" else 1, resolve_precision(run.train.precision, device)
 
 
-def _units(trainings: list[_Training], stack: int | None) -> list[_Training | _Stacked]:
-    """Units of work: single folds, or ``stack`` folds of one repetition at a time, in order of subject."""
-    if not stack:
-        return list(trainings)
-    repetitions = sorted({training.repetition for training in trainings})
-    rows = [[training for training in trainings if training.repetition == number] for number in repetitions]
-    return [_Stacked(tuple(row[k : k + stack])) for row in rows for k in range(0, len(row), stack)]
-
-
-def _train_unit(unit: _Training | _Stacked, context: Context) -> None:
-    """Train a unit in a worker; each of its folds gets a folder of its own."""
-    if isinstance(unit, _Stacked):
-        _train_stack(unit, context)
-    else:
-        (context.folder / unit.folder).mkdir()
-        _train_fold(unit, replace(context, folder=context.folder / unit.folder))
-
-
 def _device(training: _Training, context: Context) -> str:
     return training.device if training.device == "cpu" else f"cuda:{context.worker % training.devices}"
 
@@ -255,25 +211,6 @@ def _train_fold(training: _Training, context: Context) -> None:
     device = _device(training, context)
     fitted = fit(run, train, training.classes, training.seed, device, context.report, watched)
     _write_fold(training, fitted, load_test(), context.folder)
-
-
-def _train_stack(stack: _Stacked, context: Context) -> None:
-    """Train some folds together in a worker; write for each a folder with the files that `_train_fold` writes.
-
-    A fold's test clips are other folds' training clips: all clips are in memory, and each fold's training reads
-    those of the other subjects alone.
-    """
-    from bench.fit_stack import FoldTraining, fit_stack
-
-    first = stack.trainings[0]
-    run = first.run
-    clips = load_clips(first.task, run.model.inputs)
-    folds = [FoldTraining(training.fold, training.seed) for training in stack.trainings]
-    fitted = fit_stack(run, clips, folds, first.classes, _device(first, context), context.report)
-    for training, one in zip(stack.trainings, fitted, strict=True):
-        folder = context.folder / training.folder
-        folder.mkdir()
-        _write_fold(training, one, clips.of({training.fold}), folder)
 
 
 def _write_fold(training: _Training, fitted: Fitted, test: ClipSet, folder: Path) -> None:

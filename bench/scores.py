@@ -135,11 +135,8 @@ def clear_unlisted(runs: Sequence[str]) -> list[str]:
 
 
 def changes_of(entry: RunEntry) -> str:
-    """What a run sets that its model's options do not, as a table prints it: ``pooling learned, lr 0.001``.
-
-    Who is stacked with whom is left out: it changes the rounding alone.
-    """
-    recipe = {key: value for key, value in entry.set.items() if key not in ("model", "stack")}
+    """What a run sets that its model's options do not, as a table prints it: ``pooling learned, lr 0.001``."""
+    recipe = {key: value for key, value in entry.set.items() if key != "model"}
     changed = entry.set.get("model", {}) | recipe
     return ", ".join(f"{key} {changed[key]}" for key in sorted(changed))
 

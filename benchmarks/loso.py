@@ -1,4 +1,4 @@
-"""Seconds of a leave-one-subject-out run: plain loops over a DataLoader, our folds one by one, our folds stacked.
+"""Seconds of a leave-one-subject-out run: plain loops over a DataLoader, and our folds.
 
     python benchmarks/loso.py [--task data/task/megc2019 | --images DIR] [--model ststnet] [--folds 8] [--epochs 4]
 
@@ -6,16 +6,9 @@
 either the clips are noise in the same number and shape. The references are what code of this field does: a Dataset that
 gives clip by clip, a shuffling DataLoader, and for each fold a model trained with torch's default threads, one fold
 after the other; once with our network and, of ststnet, once with that of its public PyTorch port: three streams of
-torch's layers in torch's default layout. Our two ways run as `bench train` runs them, a worker process of one thread
-for each processor; the start of the workers is not counted, loading is no part of any. All are measured in turns, and
-the ratios are medians over the rounds.
-
-Beside the ratios stand the largest difference between the losses of an epoch, one by one and stacked, and the share of
-test clips for which the two predict the same class. The references shuffle otherwise: their losses are not compared.
-
-On a CPU the models of a stack compute in turn. On a GPU they are one network: a step of one such model is nothing but
-the time it takes to launch its kernels, and a stack launches about as many for all of its folds, so that a stack of all
-folds should take little longer than one fold. That has not been run.
+torch's layers in torch's default layout. Ours run as `bench train` runs them, a worker process of one thread for
+each processor; the start of the workers is not counted, loading is no part of any. All are measured in turns, and the
+ratios are medians over the rounds.
 
 The last line is one JSON object of the ratios.
 """
@@ -31,7 +24,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -44,7 +37,6 @@ from torch.utils.data import DataLoader, TensorDataset  # noqa: E402
 
 from bench.data import ClipSet, load_clips  # noqa: E402
 from bench.fit_module import fit_module  # noqa: E402
-from bench.fit_stack import FoldTraining, fit_stack  # noqa: E402
 from bench.params import ModelSettings, Run, RunEntry, TrainParams  # noqa: E402
 from bench.seeds import seed_of  # noqa: E402
 from bench.step import Standardiser  # noqa: E402
@@ -58,7 +50,12 @@ from prep.workers import available_cpus  # noqa: E402
 CLASSES = ("negative", "positive", "surprise")
 SUBJECTS, CLIPS = 40, 309  # of the composite's two larger releases
 
-Said = dict[str, tuple[list[float], list[int]]]  # of each fold, losses by epoch and predicted classes
+
+class Fold(NamedTuple):
+    """A fold: the test subject, and the seed of its training."""
+
+    subject: str
+    seed: int
 
 
 def clips_of(options: argparse.Namespace) -> ClipSet:
@@ -116,7 +113,7 @@ class Port(nn.Module):
         return ModelOutput(logits=self.fc(x.flatten(1)))
 
 
-def plain(run: Run, clips: ClipSet, folds: list[FoldTraining], port: bool = False) -> None:
+def plain(run: Run, clips: ClipSet, folds: list[Fold], port: bool = False) -> None:
     """A reference: fold after fold, clip by clip from a Dataset."""
     settings = run.settings
     assert settings.epochs and settings.lr
@@ -139,53 +136,33 @@ def plain(run: Run, clips: ClipSet, folds: list[FoldTraining], port: bool = Fals
                 adam.step()
 
 
-def one_by_one(run: Run, clips: ClipSet, folds: list[FoldTraining]) -> Said:
+def ours(run: Run, clips: ClipSet, folds: list[Fold]) -> None:
     """Our folds in a worker, one after the other."""
-    said = {}
     for fold in folds:
         train = clips.of(frozenset(clips.subjects) - {fold.subject})
         fitted = fit_module(run, train, len(CLASSES), fold.seed, "cpu", lambda message: None)
-        guess = fitted.predict(clips.of({fold.subject})).scores.argmax(axis=1)
-        said[fold.subject] = [row["loss"] for row in fitted.curve], guess.tolist()
-    return said
+        fitted.predict(clips.of({fold.subject}))
 
 
-def stacked(run: Run, clips: ClipSet, folds: list[FoldTraining]) -> Said:
-    """Our folds in a worker, together."""
-    said = {}
-    for fold, fitted in zip(
-        folds, fit_stack(run, clips, folds, len(CLASSES), "cpu", lambda message: None), strict=True
-    ):
-        guess = fitted.predict(clips.of({fold.subject})).scores.argmax(axis=1)
-        said[fold.subject] = [row["loss"] for row in fitted.curve], guess.tolist()
-    return said
-
-
-def in_workers(
-    pool: ProcessPoolExecutor, way: Callable[..., Said], run: Run, clips: ClipSet, units: list[list[FoldTraining]]
-) -> Said:
+def in_workers(pool: ProcessPoolExecutor, run: Run, clips: ClipSet, units: list[list[Fold]]) -> None:
     """Train units in worker processes, as they become free."""
-    merged: Said = {}
-    for said in pool.map(way, [run] * len(units), [clips] * len(units), units):
-        merged |= said
-    return merged
+    for _ in pool.map(ours, [run] * len(units), [clips] * len(units), units):
+        pass
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(
-        description="Seconds of a leave-one-subject-out run: plain loops, our folds one by one, our folds stacked."
-    )
+    parser = argparse.ArgumentParser(description="Seconds of a leave-one-subject-out run: plain loops, and our folds.")
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--task", type=Path, help="folder of a task with flow and these classes: " + ", ".join(CLASSES))
     where.add_argument("--images", type=Path, help="folder of MEGC2019 flow images")
-    stackable = [name for name in list_models() if model_info(name).stackable]
-    parser.add_argument("--model", default="ststnet", choices=stackable)
+    readers = [name for name in list_models() if model_info(name).inputs == ("flow",)]
+    networks = [name for name in readers if model_info(name).kind == "module"]
+    parser.add_argument("--model", default="ststnet", choices=networks)
     parser.add_argument("--folds", type=int, default=8, help="folds that are trained, the first ones")
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--batch", type=int, default=64, help="clips in a batch")
     parser.add_argument("--lr", type=float, default=1e-3)
-    parser.add_argument("--stack", type=int, default=4, help="folds in a stack")
     parser.add_argument("--rounds", type=int, default=3, help="timed rounds; the medians count")
     options = parser.parse_args()
     torch.set_flush_denormal(True)
@@ -193,20 +170,16 @@ def main() -> None:
 
     clips, run = clips_of(options), run_of(options)
     subjects = sorted(set(clips.subjects))[: options.folds]
-    folds = [FoldTraining(subject, seed_of(1, "loso", options.model, subject, 0)) for subject in subjects]
+    folds = [Fold(subject, seed_of(1, "loso", options.model, subject, 0)) for subject in subjects]
     single = [[fold] for fold in folds]
-    stacks = [folds[k : k + options.stack] for k in range(0, len(folds), options.stack)]
     print(f"{len(clips)} clips, {len(folds)} folds, {options.epochs} epochs; {threads} threads, {workers} workers")
 
-    said: dict[str, Said] = {}
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
         brief = run_of(argparse.Namespace(**vars(options) | {"epochs": 1}))
-        for way in (one_by_one, stacked):  # imports, first allocations
-            in_workers(pool, way, brief, clips, [folds[:2]] * workers)
+        in_workers(pool, brief, clips, [folds[:2]] * workers)  # imports, first allocations
         ways: dict[str, Callable[[], Any]] = {
             "plain": lambda: plain(run, clips, folds),
-            "one by one": lambda: in_workers(pool, one_by_one, run, clips, single),
-            "stacked": lambda: in_workers(pool, stacked, run, clips, stacks),
+            "ours": lambda: in_workers(pool, run, clips, single),
         }
         if options.model == "ststnet":
             ways = {"the port's network, plain": lambda: plain(run, clips, folds, port=True)} | ways
@@ -214,12 +187,9 @@ def main() -> None:
         for _ in range(options.rounds):
             for name, measured in ways.items():
                 start = time.perf_counter()
-                said[name] = measured()
+                measured()
                 seconds[name].append(time.perf_counter() - start)
 
-    one, other = said["one by one"], said["stacked"]
-    difference = max(abs(a - b) for name in one for a, b in zip(one[name][0], other[name][0], strict=True))
-    same = [a == b for name in one for a, b in zip(one[name][1], other[name][1], strict=True)]
     references = [name for name in seconds if name.endswith("plain")]
     ratio = {
         reference: {
@@ -234,9 +204,7 @@ def main() -> None:
     ]
     headers = ["folds", "seconds", *(f"times as fast as {reference}" for reference in references)]
     print(tabulate(rows, headers=headers, disable_numparse=True))
-    print(f"stacked against one by one: largest difference of an epoch's loss {difference:.1e}")
-    print(f"the same class predicted for {sum(same)} of {len(same)} test clips")
-    print(json.dumps({"times_as_fast_as": ratio} | {"loss_difference": difference, "agreement": sum(same) / len(same)}))
+    print(json.dumps({"times_as_fast_as": ratio}))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from models.registry import Count, Share, register_model
 __all__ = ["DualInception"]
 
 
-@register_model(inputs=("flow",), paper="Zhou et al., FG 2019", stackable=True)
+@register_model(inputs=("flow",), paper="Zhou et al., FG 2019")
 class DualInception(Classifier):
     """Two streams of the same form with weights of their own, on u and v; the strain is not read [paper].
 

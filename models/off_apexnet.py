@@ -38,7 +38,7 @@ def _stream() -> nn.Sequential:
     )
 
 
-@register_model(inputs=("flow",), paper="Gan et al., Signal Processing: Image Communication 74, 2019", stackable=True)
+@register_model(inputs=("flow",), paper="Gan et al., Signal Processing: Image Communication 74, 2019")
 class OFFApexNet(Classifier):
     """Two streams of the same form with weights of their own, on u and v; the strain is not read [paper].
 

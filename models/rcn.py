@@ -147,7 +147,7 @@ class Recurrence(nn.Module):
         return self.shrink(y)
 
 
-@register_model(inputs=("flow",), paper="Xia et al., IEEE TIP 29, 2020", stackable=True)
+@register_model(inputs=("flow",), paper="Xia et al., IEEE TIP 29, 2020")
 class RCN(Classifier):
     """A stem, a recurrent convolution, average pooling and one linear layer, first weights as in the code.
 

@@ -90,9 +90,6 @@ class ModelInfo:
     hand_crafted
         Whether it computes features of each clip by itself (its method ``features``), which it is then fitted
         to: they are computed once for all folds.
-    stackable
-        Whether the models of several folds can be trained together (`models._stacked`): it is built of the layers
-        listed there, its loss is the cross-entropy alone, and its code keeps the clips of a batch apart.
     """
 
     name: str
@@ -103,7 +100,6 @@ class ModelInfo:
     options: Mapping[str, Any]
     scales_itself: bool = False
     hand_crafted: bool = False
-    stackable: bool = False
 
 
 def register_model(
@@ -112,7 +108,6 @@ def register_model(
     targets: tuple[str, ...] = (),
     paper: str,
     scales_itself: bool = False,
-    stackable: bool = False,
 ) -> Callable[[T], T]:
     """Declare the decorated class to be the model of its file.
 
@@ -121,7 +116,7 @@ def register_model(
 
     Parameters
     ----------
-    inputs, targets, paper, scales_itself, stackable
+    inputs, targets, paper, scales_itself
         See `ModelInfo`.
 
     Raises
@@ -148,7 +143,7 @@ def register_model(
             options[parameter.name] = parameter.default
         name = cls.__module__.rpartition(".")[2]
         hand_crafted = kind == "estimator" and cls.hand_crafted  # type: ignore[attr-defined]
-        info = ModelInfo(name, kind, inputs, targets, paper, options, scales_itself, hand_crafted, stackable)
+        info = ModelInfo(name, kind, inputs, targets, paper, options, scales_itself, hand_crafted)
         cls.info = info  # type: ignore[attr-defined]
         return cls
 

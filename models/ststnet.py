@@ -25,7 +25,7 @@ STREAMS = (3, 5, 8)  # filters of each stream
 COUNTER = "num_batches_tracked"
 
 
-@register_model(inputs=("flow",), paper="Liong et al., FG 2019", stackable=True)
+@register_model(inputs=("flow",), paper="Liong et al., FG 2019")
 class STSTNet(Classifier):
     """Three 3x3 convolutions of 3, 5 and 8 filters beside each other, pooled and classified linearly.
 

@@ -198,37 +198,6 @@ def preview(
 
 
 @app.command()
-def check(
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(help="Releases and tasks to check. Default: all that have data.", show_default=False),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for machines.")] = False,
-) -> None:
-    """Check the data on disk: manifests, aligned frames, flow, dynamic images and tasks, down to every image.
-
-    Finds damage after the stages have run (a changed bit, a file that is missing or cut short) and rows
-    that do not agree with the manifest or with what they were made of. Names release or task, file, clip and
-    frame of each, and what to do; the exit code is 1 if there are any. It changes nothing, and waits for
-    stages that are at work. `python -m bench check` is another thing: it
-    checks params.yaml before anything runs, and looks at no data.
-    """
-    from prep.check import check_data
-
-    with command("prep check"):
-        reports = check_data(names or [], read_params()["tasks"])
-        if as_json:
-            content = {f"{report.table}/{report.name}": report.as_dict() for report in reports}
-            output.out(json.dumps(content, indent=2))
-        else:
-            for report in reports:
-                for line in (*report.problems, report):
-                    output.out(str(line))
-        if any(report.problems for report in reports):
-            raise typer.Exit(1)
-
-
-@app.command()
 def repair() -> None:
     """Drop dvc.lock and .dvc/tmp/rwlock where a kill left them empty or cut short; `make repro` does so first.
 

@@ -2,13 +2,12 @@
 
 The first stands in ``clips.parquet`` beside the aligned frames and names the clip that changed, the
 second in ``SHA256SUMS`` (as ``sha256sum`` writes it, so that ``sha256sum -c SHA256SUMS`` reads it) and
-finds a change that no value shows. `prep.check` compares both with what lies on disk.
+finds a change that no value shows.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -20,16 +19,10 @@ from prep import shards
 from prep.schema import CONTENTS
 from prep.scratch import hash_file
 
-__all__ = ["CLIPS", "SUMS", "ContentsError", "clip_record", "content_hash", "read_sums", "write_clips", "write_sums"]
+__all__ = ["CLIPS", "SUMS", "clip_record", "content_hash", "write_clips", "write_sums"]
 
 CLIPS = "clips.parquet"
 SUMS = "SHA256SUMS"
-
-LINE = re.compile(r"([0-9a-f]{64})  ([^/\n]+)")
-
-
-class ContentsError(ValueError):
-    """A record of a stage's output is missing or damaged; the message names the file."""
 
 
 def content_hash(table: pa.Table) -> str:
@@ -106,30 +99,3 @@ def write_sums(folder: Path) -> None:
     files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != SUMS)
     text = "".join(f"{hash_file(path)}  {path.name}\n" for path in files)
     (folder / SUMS).write_bytes(text.encode())
-
-
-def read_sums(folder: Path) -> dict[str, str]:
-    """Read the checksums of a folder's files.
-
-    Returns
-    -------
-    SHA-256 of each file, 64 hexadecimal digits, by its name.
-
-    Raises
-    ------
-    ContentsError
-        If there are none, or a line is not one that `write_sums` writes.
-    """
-    path = folder / SUMS
-    if not path.is_file():
-        raise ContentsError(f"{path} not found")
-    lines = path.read_bytes().decode("utf-8", "replace").split("\n")
-    if lines.pop() != "":
-        raise ContentsError(f"{path}: the last line has no end")
-    sums: dict[str, str] = {}
-    for number, line in enumerate(lines, start=1):
-        match = LINE.fullmatch(line)
-        if match is None or match[2] in sums:
-            raise ContentsError(f"{path}, line {number}: {line!r}, expected a SHA-256, two spaces and a new file name")
-        sums[match[2]] = match[1]
-    return sums

@@ -28,7 +28,6 @@ __all__ = [
     "frame_shards",
     "is_native",
     "marked",
-    "read_groups",
     "read_notes",
     "read_rows",
     "read_subjects",
@@ -243,42 +242,6 @@ def read_rows(
         yield from table.to_pylist()
 
 
-def read_groups(path: Path, schema: pa.Schema) -> Iterator[tuple[str | None, pa.Table | ShardError]]:
-    """Read a file that may be damaged: every row group in turn, the values checked, on behind a bad one.
-
-    For `prep.check`, which compares the whole file with SHA256SUMS and says which rows are damaged: checksums of
-    pages and chunks, which would hide the rest of a row group, are not verified.
-
-    Parameters
-    ----------
-    path
-        A file written by `write_subjects`.
-    schema
-        Its schema, checked.
-
-    Yields
-    ------
-    For each row group the one subject that its statistics name, by which a fold picks what it reads
-    (None if they name none), and its table, or the error met in reading it.
-
-    Raises
-    ------
-    ShardError
-        If the file cannot be opened or has other columns.
-    """
-    with _open(path, verify=False) as file:
-        _guard(path, _check_schema, path, file, schema)
-        for index in range(file.metadata.num_row_groups):
-            yield _guard(path, _group_subject, file, index), _group_or_error(path, file, index)
-
-
-def _group_or_error(path: Path, file: _File, index: int) -> pa.Table | ShardError:
-    try:
-        return _guard(path, _validated, file.read_row_group, index)
-    except ShardError as error:
-        return error
-
-
 def _validated(read: Callable[..., pa.Table], *args: Any) -> pa.Table:
     """Read and check the values: damage can leave text that is no UTF-8 and lists that reach too far."""
     table = read(*args)
@@ -289,16 +252,15 @@ def _validated(read: Callable[..., pa.Table], *args: Any) -> pa.Table:
 class _File(pq.ParquetFile):
     """A Parquet file whose row groups are verified against its seal before they are parsed."""
 
-    def __init__(self, path: Path, verify: bool = True) -> None:
-        self._path, self._verify = path, verify
+    def __init__(self, path: Path) -> None:
+        self._path = path
         metadata, self._seal = _read_footer(path)
         # no memory map and no pre-buffering: what is not asked for is not read
-        super().__init__(path, metadata=metadata, memory_map=False, pre_buffer=False, page_checksum_verification=verify)
+        super().__init__(path, metadata=metadata, memory_map=False, pre_buffer=False, page_checksum_verification=True)
 
     def read_row_group(self, index: int, columns: list[str] | None = None) -> pa.Table:
         """Read some columns of a row group, all if not given."""
-        if self._verify:
-            self._check(index, columns)
+        self._check(index, columns)
         return super().read_row_group(index, columns=columns)
 
     def _check(self, index: int, columns: list[str] | None) -> None:
@@ -315,10 +277,10 @@ class _File(pq.ParquetFile):
         return pa.concat_tables(groups) if groups else self.schema_arrow.empty_table()
 
 
-def _open(path: Path, verify: bool = True) -> _File:
+def _open(path: Path) -> _File:
     if not path.is_file():
         raise ShardError(f"{path} not found: the stage before has not run; run `dvc repro`")
-    file: _File = _guard(path, _File, path, verify)
+    file: _File = _guard(path, _File, path)
     return file
 
 

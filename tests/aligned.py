@@ -1,18 +1,14 @@
-"""A small valid manifest with its aligned frames, as index and align write them; ways to damage it; its check."""
+"""A small valid manifest with its aligned frames, as index and align write them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from prep import contents, images, paths, shards
-from prep.check_aligned import check_aligned
-from prep.check_report import Problem, Report
 from prep.schema import FRAMES, MANIFEST, Reason, rejected_table
 
 RELEASE = "synthetic"
@@ -20,10 +16,6 @@ SUBJECTS = tuple(f"{RELEASE}/s0{k}" for k in (1, 2, 3))
 CLIPS = tuple(f"{subject}/{name}" for subject in SUBJECTS for name in ("a", "b"))
 LEFT_OUT = CLIPS[3]  # listed in rejected.parquet
 FIRST, LAST = 3, 6  # frames of each clip, as its sheet counts them
-
-MANIFEST_FILE = paths.manifest(RELEASE) / "manifest.parquet"
-CLIPS_FILE = paths.aligned(RELEASE) / contents.CLIPS
-REJECTED_FILE = paths.aligned(RELEASE) / "rejected.parquet"
 
 Row = dict[str, Any]
 
@@ -68,27 +60,6 @@ def manifest_row(clip: str) -> Row:
     }
 
 
-def write_groups(path: Path, groups: Sequence[list[Row]]) -> None:
-    """Write a shard with these row groups, whatever they hold."""
-    with pq.ParquetWriter(path, FRAMES, **shards.WRITER) as writer:
-        for rows in groups:
-            writer.write_table(pa.Table.from_pylist(rows, schema=FRAMES), row_group_size=max(1, len(rows)))
-    shards.seal(path)
-
-
-def read_groups(path: Path) -> list[list[Row]]:
-    """Rows of each row group of a shard."""
-    return [table.to_pylist() for table in shards.read_subjects(path, FRAMES)]
-
-
-def change_groups(number: int, change: Callable[[list[list[Row]]], Any]) -> None:
-    """Rewrite a shard after a change of its row groups, and its checksum, so that only its rows can tell."""
-    groups = read_groups(shard_of(number))
-    change(groups)
-    write_groups(shard_of(number), groups)
-    contents.write_sums(paths.aligned(RELEASE))
-
-
 def write_aligned() -> None:
     """Write ``data/manifest`` and ``data/aligned`` of the release: three subjects, two shards, a clip left out."""
     manifest, aligned = paths.manifest(RELEASE), paths.aligned(RELEASE)
@@ -111,32 +82,3 @@ def write_aligned() -> None:
     rejected = [{"clip_id": LEFT_OUT, "reason": Reason.NO_FACE, "detail": "no face found"}]
     shards.write_table(rejected_table(rejected), aligned / "rejected.parquet")
     contents.write_sums(aligned)
-
-
-def swap(rows: list[Row]) -> None:
-    rows[1], rows[2] = rows[2], rows[1]
-
-
-def flip(path: Path, bit: int) -> None:
-    data = bytearray(path.read_bytes())
-    data[bit // 8] ^= 1 << bit % 8
-    path.write_bytes(data)
-
-
-def check() -> Report:
-    return check_aligned(RELEASE, paths.manifest(RELEASE), paths.aligned(RELEASE))
-
-
-def problems_of(path: Path) -> list[Problem]:
-    """Problems, each of which names its release, an existing place and a cure; those of one file."""
-    problems = check().problems
-    for problem in problems:
-        assert problem.name == RELEASE and problem.file.startswith("data/")
-        assert "`dvc repro`" in problem.cure and problem.what
-        assert f"{problem.name}: {problem.file}: " in str(problem)
-    return [problem for problem in problems if problem.file == path.as_posix()]
-
-
-def said(problems: list[Problem], what: str) -> list[tuple[str | None, int | None]]:
-    """Clips and frames of which this is said."""
-    return [(problem.clip, problem.frame) for problem in problems if what in problem.what]

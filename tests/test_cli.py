@@ -210,15 +210,6 @@ def test_check_says_what_each_run_will_do(project: Path) -> None:
     assert Path("artifacts/checked.txt").read_text()
 
 
-def test_check_says_which_folds_train_together(project: Path) -> None:
-    runs = {
-        name: {"task": "tiny", "model": "ststnet", "set": {"stack": size}} for name, size in (("a", 8), ("b", None))
-    }
-    write_params(checked_params(runs=runs))
-    lines = {line.partition(":")[0]: line for line in invoke("bench", "check").stdout.splitlines()}
-    assert lines["a"].endswith("; 8 folds trained together") and "together" not in lines["b"]
-
-
 def test_check_says_by_which_protocol(project: Path) -> None:
     """A run that looks at the test subject, or rebuilds a fault, is seen to do so before it trains."""
     runs = {

@@ -82,21 +82,6 @@ def test_flow_and_apex_of_a_task(release: list[dict[str, Any]], wanted: dict[str
     assert all(np.std(value) > 0 for value in values)
 
 
-def test_check_refuses_flow_of_a_frame_to_itself(release: list[dict[str, Any]]) -> None:
-    """A table made by an older version, or by hand."""
-    flows(release, ESTIMATE)
-    path = paths.flow(RELEASE) / "flow.parquet"
-    from prep.check_tables import _pixel_flow_faults
-
-    row = next(row for row in shards.read_table(path, FLOW).to_pylist() if row["clip_id"].endswith("apex_is_onset"))
-    listed = next(one for one in release if one["clip_id"] == row["clip_id"]) | {"frame_numbers": [10, 12, 14, 20]}
-    assert list(_pixel_flow_faults(row, listed, {})) == []
-    faults = list(_pixel_flow_faults(row | {"apex": 10, "apex_source": "annotated"}, listed, {}))
-    assert faults == [(None, "has flow from frame 10 to itself")]
-    faults = list(_pixel_flow_faults(row, listed | {"apex": 14}, {}))
-    assert len(faults) == 1 and "as an estimate, the apex of the manifest is 14" in str(faults[0])
-
-
 @pytest.mark.parametrize("sampling", [{"rule": "uniform", "frames": 4}, {"rule": "tim", "frames": 6}, {"rule": "all"}])
 def test_dynamic_images_of_constant_frames(release: list[dict[str, Any]], sampling: dict[str, Any]) -> None:
     content = {"releases": [RELEASE], "classes": {"a": ["happiness"], "b": ["surprise"]}, "rank_pooling": "harmonic"}

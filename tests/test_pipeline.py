@@ -196,7 +196,6 @@ def test_align_killed_in_the_middle(kill, indexed: Project, tmp_path: Path) -> N
     assert aligned == indexed.hashes("data/aligned")
     names = {Path(name).name for name in aligned}
     assert names == {"SHA256SUMS", "clips.parquet", "frames-000.parquet", "rejected.parquet"}
-    assert "problems: none" in project.run("python", "-m", "prep", "check")
 
 
 def test_align_killed_as_it_publishes(indexed: Project, tmp_path: Path) -> None:

@@ -496,7 +496,7 @@ def test_named_tables_hold_their_runs_and_those_of_the_same_models() -> None:
 
 def test_what_a_run_sets_stands_beside_its_model() -> None:
     runs = setup({"plain": right, "wet": right})
-    runs["wet"] = RunEntry(task="tiny", model="ststnet", set={"lr": 0.1, "model": {"dropout": 0.2}, "stack": 4})
+    runs["wet"] = RunEntry(task="tiny", model="ststnet", set={"lr": 0.1, "model": {"dropout": 0.2}})
     out = write(score_runs(runs, 1))
     models = {row[0]: row[1] for row in lines_of_table(text_of(out))[2:]}
     assert models == {"plain": runs["plain"].model, "wet": "ststnet (dropout 0.2, lr 0.1)"}
