@@ -28,18 +28,18 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $(STAMP)
 
 check: install ## say of each run of params.yaml what it will do, or everything that is wrong with the file
-	python -m bench check
+	fdpbench check
 
 repro: install ## run the whole pipeline on what params.yaml lists and print the results table
-	@python -m bench check
-	@python -m prep repair
+	@fdpbench check
+	@fdpbench repair
 	dvc repro
 	@echo; cat results/tables.md
 	@echo "Results: results/tables.md (also results/tables/*.csv, *.tex, results/metrics.json, results/plots)"
 	@echo "Report: results/report/index.html (open it in a browser)"
 
 verify: repro ## run what is not up to date, then compare all of it with the committed results
-	@echo; python -m bench verify
+	@echo; fdpbench verify
 
 study: install ## your own runs, those of params.mine.yaml (NAME=mine), in build/mine; results/ stays as it is
 	$(call study,$(NAME))
@@ -48,12 +48,12 @@ study: install ## your own runs, those of params.mine.yaml (NAME=mine), in build
 
 full: install ## FDP, its ablations, protocols and faults, three seeds, in build/full (hours; goes on where it stopped)
 	$(call study,full)
-	cd build/full && python -m bench audit && python -m bench costs && python -m bench costs --table ablations
+	cd build/full && fdpbench audit && fdpbench costs && fdpbench costs --table ablations
 	$(call keep,full)
 
 baselines: install ## every model with three seeds, in build/baselines (hours; goes on where it stopped)
 	$(call study,baselines)
-	cd build/baselines && python -m bench costs
+	cd build/baselines && fdpbench costs
 	$(call keep,baselines)
 
 # A copy of the project in build/NAME, whose params.yaml has the sections of params.NAME.yaml, and its pipeline; links
@@ -67,14 +67,14 @@ define study
 	@find build/$(1)/data/raw -maxdepth 1 -type l -delete
 	@for link in $$(find data/raw -maxdepth 1 -type l 2>/dev/null); do cp -P $$link build/$(1)/data/raw/; done
 	@find weights -mindepth 1 -maxdepth 1 ! -name README.md ! -name .gitignore -exec ln -sr -t build/$(1)/weights {} +
-	@python -m prep profile params.$(1).yaml > build/$(1)/params.yaml
+	@fdpbench profile params.$(1).yaml > build/$(1)/params.yaml
 	@cd build/$(1) && { test -d .git || git init --quiet .; } && dvc config --local cache.dir ../../.dvc/cache
-	cd build/$(1) && python -m bench check && python -m prep repair && dvc repro
+	cd build/$(1) && fdpbench check && fdpbench repair && dvc repro
 endef
 define keep
 	@rm -rf results/$(1) && cp -r build/$(1)/results results/$(1) && cp build/$(1)/dvc.lock results/$(1)/dvc.lock
 	@rm results/$(1)/published.csv
-	python -m bench docs
+	fdpbench docs
 	@echo; cat results/$(1)/tables.md
 	@echo "Results: results/$(1) (written from build/$(1), whose params.yaml has the sections of params.$(1).yaml)"
 endef
@@ -105,6 +105,8 @@ lint: install ## ruff: style and docstrings
 	ruff format --check .
 
 types: install ## mypy
+	@rm -rf build/types && mkdir -p build/types/fdpbench
+	@ln -s $(CURDIR)/fdpbench/*[!_] $(CURDIR)/fdpbench/*.py $(CURDIR)/bench $(CURDIR)/models $(CURDIR)/prep build/types/fdpbench/ 2>/dev/null || true
 	mypy
 
 format: install ## let ruff mend what it can

@@ -37,17 +37,18 @@ from tabulate import tabulate
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from prep import align, images  # noqa: E402
-from prep.faces import FaceMesh  # noqa: E402
-from prep.faces_dlib import DlibFaces, MissingDlibError  # noqa: E402
-from prep.flow import METHODS  # noqa: E402
-from prep.params import AlignParams, SynthParams  # noqa: E402
-from prep.placing import FaceFinder, place  # noqa: E402
-from prep.synth import plan_release, write_clip  # noqa: E402
-from prep.synth.motion import plan_motion  # noqa: E402
-from prep.synth.plan import ClipPlan  # noqa: E402
-from prep.synth.release import renderer_for  # noqa: E402
-from prep.synth.truth import dense_flow, face_landmarks  # noqa: E402
+from fdpbench.prep.align import geometry  # noqa: E402
+from fdpbench.prep.align.faces import FaceMesh  # noqa: E402
+from fdpbench.prep.align.faces_dlib import DlibFaces, MissingDlibError  # noqa: E402
+from fdpbench.prep.align.placing import FaceFinder, place  # noqa: E402
+from fdpbench.prep.demo.synth import plan_release, write_clip  # noqa: E402
+from fdpbench.prep.demo.synth.motion import plan_motion  # noqa: E402
+from fdpbench.prep.demo.synth.plan import ClipPlan  # noqa: E402
+from fdpbench.prep.demo.synth.release import renderer_for  # noqa: E402
+from fdpbench.prep.demo.synth.truth import dense_flow, face_landmarks  # noqa: E402
+from fdpbench.prep.flow.methods import METHODS  # noqa: E402
+from fdpbench.prep.settings.params import AlignParams, SynthParams  # noqa: E402
+from fdpbench.prep.store import images  # noqa: E402
 
 Clip = dict[str, Any]
 Array = NDArray[np.float64]
@@ -140,7 +141,7 @@ def _transforms(clip: Clip, way: str, finder: FaceFinder) -> list[Array]:
     """Transform of each frame to a crop of side 1000, which `_scaled` takes to any other."""
     if way == "none":
         right, left = _true_eyes(clip)
-        return [align.eye_transform(right, left, 1000, EYE_DISTANCE, EYE_HEIGHT)] * len(clip["frames"])
+        return [geometry.eye_transform(right, left, 1000, EYE_DISTANCE, EYE_HEIGHT)] * len(clip["frames"])
     mode, landmarks = way.split()
     content = {"mode": mode, "landmarks": landmarks, "geometry": "eyes", "interpolation": "linear", "size": 1000}
     content |= {"eye_distance": EYE_DISTANCE, "eye_height": EYE_HEIGHT, "colour": False}
@@ -161,13 +162,13 @@ def _true_eyes(clip: Clip) -> Array:
 def _figures(clip: Clip, transforms: list[Array], eyes: Array | None, size: int) -> dict[str, float]:
     rigid, apex = face_landmarks().rigid, clip["apex"]
     pairs = zip(clip["landmarks"][:, rigid], transforms, strict=True)
-    seen = np.stack([align.transform_points(points, one) for points, one in pairs])  # (frames, rigid, 2)
-    off = seen - align.transform_points(clip["still"][:, rigid], transforms[0])
+    seen = np.stack([geometry.transform_points(points, one) for points, one in pairs])  # (frames, rigid, 2)
+    off = seen - geometry.transform_points(clip["still"][:, rigid], transforms[0])
     values = {
         "jitter": float(np.sqrt(np.diff(off, axis=0).var(axis=0).mean())),
         "skull error": float(np.linalg.norm(off[apex], axis=1).mean()),
     }
-    crops = [align.warp(align.to_grey(clip["frames"][k]), transforms[k], size) for k in (0, apex)]
+    crops = [geometry.warp(geometry.to_grey(clip["frames"][k]), transforms[k], size) for k in (0, apex)]
     wanted, there = _true_flow(clip["expression"], transforms[0], transforms[0], size)
     between, _ = _true_flow(clip["flow"], transforms[0], transforms[apex], size)
     for name, method in METHODS.items():
@@ -188,7 +189,7 @@ def _true_flow(field: NDArray[np.floating], onset: Array, apex: Array, size: int
     apex(x + f(x)) - onset(x).
     """
     known = np.isfinite(field).all(axis=0)
-    back = align.invert(onset)
+    back = geometry.invert(onset)
 
     def crop(plane: NDArray[np.floating]) -> Array:
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
@@ -197,7 +198,7 @@ def _true_flow(field: NDArray[np.floating], onset: Array, apex: Array, size: int
     moved = np.stack([crop(plane) for plane in np.where(known, field, 0.0)], axis=-1)  # (size, size, 2)
     y, x = np.mgrid[:size, :size].astype(np.float64)
     grid = np.stack([x, y], axis=-1)
-    flow = align.transform_points(align.transform_points(grid, back) + moved, apex) - grid
+    flow = geometry.transform_points(geometry.transform_points(grid, back) + moved, apex) - grid
     return flow.transpose(2, 0, 1), crop(known) > 0.999
 
 

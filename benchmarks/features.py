@@ -40,15 +40,17 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # o
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench.data import FEATURES, load_clips, load_features  # noqa: E402
-from bench.features import features_of_subject  # noqa: E402
-from bench.params import Run, load_run  # noqa: E402
+from fdpbench.bench.plan.params import Run, load_run  # noqa: E402
+from fdpbench.bench.train.data import FEATURES, load_clips, load_features  # noqa: E402
+from fdpbench.bench.train.features import features_of_subject  # noqa: E402
+from fdpbench.models.common.registry import create_model  # noqa: E402
+from fdpbench.models.lbp_top import BINS, PLANES, lbp_codes, uniform_labels  # noqa: E402
+from fdpbench.prep.flow import methods  # noqa: E402
+from fdpbench.prep.settings.params import read_params  # noqa: E402
+from fdpbench.prep.store import images, shards  # noqa: E402
+from fdpbench.prep.store.schema import TASK  # noqa: E402
+
 from benchmarks.rounds import measure  # noqa: E402
-from models.lbp_top import BINS, PLANES, lbp_codes, uniform_labels  # noqa: E402
-from models.registry import create_model  # noqa: E402
-from prep import flow, images, shards  # noqa: E402
-from prep.params import read_params  # noqa: E402
-from prep.schema import TASK  # noqa: E402
 
 CLASSES, LENGTH, GRID, FLOW_SIDE, FLOW_BINS = 3, 8, 5, 28, 8
 MODELS = ("lbp_top", "bi_woof", "flow_histogram", "mdmo")
@@ -143,7 +145,9 @@ def write_task(folder: Path, options: argparse.Namespace) -> None:
             rows = []
             for k in range(options.clips):
                 frames = made_clip(rng, options.side, 256)
-                field = flow.scale_per_image(flow.resize_flow(flow.flow_field(frames[0], frames[-1]), FLOW_SIDE))
+                field = methods.scale_per_image(
+                    methods.resize_flow(methods.flow_field(frames[0], frames[-1]), FLOW_SIDE)
+                )
                 row: dict[str, Any] = {
                     "clip_id": f"made/s{number:02d}/{k:02d}",
                     "dataset": "made",

@@ -2,13 +2,13 @@
 
     python benchmarks/loso.py [--task data/task/megc2019 | --images DIR] [--model ststnet] [--folds 8] [--epochs 4]
 
-`--task` is a task's folder, `--images` a folder of MEGC2019 flow images as `prep link megc2019_flow` takes it; without
-either the clips are noise in the same number and shape. The references are what code of this field does: a Dataset that
-gives clip by clip, a shuffling DataLoader, and for each fold a model trained with torch's default threads, one fold
-after the other; once with our network and, of ststnet, once with that of its public PyTorch port: three streams of
-torch's layers in torch's default layout. Ours run as `bench train` runs them, a worker process of one thread for
-each processor; the start of the workers is not counted, loading is no part of any. All are measured in turns, and the
-ratios are medians over the rounds.
+`--task` is a task's folder, `--images` a folder of MEGC2019 flow images as `fdpbench link megc2019_flow` takes it;
+without either the clips are noise in the same number and shape. The references are what code of this field does: a
+Dataset that gives clip by clip, a shuffling DataLoader, and for each fold a model trained with torch's default threads,
+one fold after the other; once with our network and, of ststnet, once with that of its public PyTorch port: three
+streams of torch's layers in torch's default layout. Ours run as `fdpbench train` runs them, a worker process of one
+thread for each processor; the start of the workers is not counted, loading is no part of any. All are measured in
+turns, and the ratios are medians over the rounds.
 
 The last line is one JSON object of the ratios.
 """
@@ -31,21 +31,20 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
+from fdpbench.bench.plan.params import ModelSettings, Run, RunEntry, TrainParams  # noqa: E402
+from fdpbench.bench.train.data import ClipSet, load_clips  # noqa: E402
+from fdpbench.bench.train.fit_module import fit_module  # noqa: E402
+from fdpbench.bench.train.seeds import seed_of  # noqa: E402
+from fdpbench.bench.train.step import Standardiser  # noqa: E402
+from fdpbench.models.common.blocks import ModelOutput  # noqa: E402
+from fdpbench.models.common.registry import create_model, list_models, model_info  # noqa: E402
+from fdpbench.prep.releases import read_release  # noqa: E402
+from fdpbench.prep.runtime.workers import available_cpus  # noqa: E402
+from fdpbench.prep.settings.params import TaskParams  # noqa: E402
+from fdpbench.prep.store import images  # noqa: E402
 from tabulate import tabulate  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.utils.data import DataLoader, TensorDataset  # noqa: E402
-
-from bench.data import ClipSet, load_clips  # noqa: E402
-from bench.fit_module import fit_module  # noqa: E402
-from bench.params import ModelSettings, Run, RunEntry, TrainParams  # noqa: E402
-from bench.seeds import seed_of  # noqa: E402
-from bench.step import Standardiser  # noqa: E402
-from models.blocks import ModelOutput  # noqa: E402
-from models.registry import create_model, list_models, model_info  # noqa: E402
-from prep import images  # noqa: E402
-from prep.params import TaskParams  # noqa: E402
-from prep.releases import read_release  # noqa: E402
-from prep.workers import available_cpus  # noqa: E402
 
 CLASSES = ("negative", "positive", "surprise")
 SUBJECTS, CLIPS = 40, 309  # of the composite's two larger releases

@@ -1,4 +1,4 @@
-"""Peak memory of `prep align` on a release, beside one of ten times as many subjects.
+"""Peak memory of `fdpbench align` on a release, beside one of ten times as many subjects.
 
     python benchmarks/memory.py [--subjects 8] [--times 10] [--clips 4] [--crop 224] [--jobs 2]
 
@@ -28,9 +28,9 @@ from tabulate import tabulate
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from prep.params import SynthParams  # noqa: E402
-from prep.scratch import link_tree  # noqa: E402
-from prep.synth import ClipPlan, ClipRecord, plan_release, write_clip, write_sheet  # noqa: E402
+from fdpbench.prep.demo.synth import ClipPlan, ClipRecord, plan_release, write_clip, write_sheet  # noqa: E402
+from fdpbench.prep.runtime.scratch import link_tree  # noqa: E402
+from fdpbench.prep.settings.params import SynthParams  # noqa: E402
 
 TARGET = 1.2
 EVERY = 0.05  # seconds between two looks
@@ -70,12 +70,12 @@ def write_project(crop: int, rendered: Path, plans: list[ClipPlan], subjects: in
 
 
 def measure(folder: Path, *arguments: str) -> Peak:
-    """Run `python -m prep` in a project and watch its memory."""
+    """Run `fdpbench` in a project and watch its memory."""
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     start = time.monotonic()
     together = largest = 0
     with (folder / "log").open("w") as log:
-        words = [sys.executable, "-m", "prep", *arguments]
+        words = [sys.executable, "-m", "fdpbench", *arguments]
         command = psutil.Popen(words, cwd=folder, env=environment, stdout=log, stderr=log)
         while command.poll() is None:
             seen = [memory(process.pid) for process in (command, *below(command))]
@@ -83,7 +83,7 @@ def measure(folder: Path, *arguments: str) -> Peak:
             largest = max(largest, *(mark for _, mark in seen))
             time.sleep(EVERY)
     if command.returncode:
-        sys.exit(f"prep {' '.join(arguments)} failed:\n" + (folder / "log").read_text())
+        sys.exit(f"fdpbench {' '.join(arguments)} failed:\n" + (folder / "log").read_text())
     return Peak(together / 1e6, largest / 1e6, time.monotonic() - start)
 
 

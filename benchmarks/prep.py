@@ -33,12 +33,14 @@ from tabulate import tabulate
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from prep import align, images, sampling  # noqa: E402
-from prep.crops import align_release, aligned_clip  # noqa: E402
-from prep.faces_dlib import DlibFaces, MissingDlibError  # noqa: E402
-from prep.params import AlignParams, SynthParams  # noqa: E402
-from prep.releases import read_release  # noqa: E402
-from prep.synthesize import synthesize  # noqa: E402
+from fdpbench.prep.align import geometry  # noqa: E402
+from fdpbench.prep.align.faces_dlib import DlibFaces, MissingDlibError  # noqa: E402
+from fdpbench.prep.align.stage import align_release, aligned_clip  # noqa: E402
+from fdpbench.prep.demo.stage import synthesize  # noqa: E402
+from fdpbench.prep.dynamic import sampling  # noqa: E402
+from fdpbench.prep.releases import read_release  # noqa: E402
+from fdpbench.prep.settings.params import AlignParams, SynthParams  # noqa: E402
+from fdpbench.prep.store import images  # noqa: E402
 
 USED = 8  # frames of a clip that the released code uses
 
@@ -117,9 +119,11 @@ def _take_turns(clips: list[dict[str, Any]], root: Path, params: AlignParams, ro
 
 
 def _limit(clip: dict[str, Any], root: Path, params: AlignParams) -> None:
-    transform = align.eye_transform((180.0, 200.0), (280.0, 200.0), params.size, params.eye_distance, params.eye_height)
+    transform = geometry.eye_transform(
+        (180.0, 200.0), (280.0, 200.0), params.size, params.eye_distance, params.eye_height
+    )
     for source in clip["frames"]:
-        images.encode_png(align.warp(align.to_grey(images.read_image(root / source)), transform, params.size))
+        images.encode_png(geometry.warp(geometry.to_grey(images.read_image(root / source)), transform, params.size))
 
 
 def _used(clip: dict[str, Any], root: Path) -> list[Path]:
@@ -135,7 +139,7 @@ def _released_way(size: int) -> Callable[[Path], np.ndarray] | None:
 
     def prepare(path: Path) -> np.ndarray:
         rgb = cv2.cvtColor(np.asarray(cv2.imread(str(path)), dtype=np.uint8), cv2.COLOR_BGR2RGB)
-        transform = align.released_transform(finder.find(np.asarray(rgb, np.uint8)).five_points, size)
+        transform = geometry.released_transform(finder.find(np.asarray(rgb, np.uint8)).five_points, size)
         return np.asarray(cv2.warpAffine(rgb, transform, (size, size)), dtype=np.uint8)
 
     return prepare

@@ -2,7 +2,7 @@
 
     python benchmarks/rank_pooling.py [--rounds 15]
 
-One clip of 64 x 224 x 224 x 3 float32 in one process, the subjects in turns: `prep.rank_pooling`; the
+One clip of 64 x 224 x 224 x 3 float32 in one process, the subjects in turns: `prep.dynamic.rank_pooling`; the
 algorithm of the released code (frames split into channels, the weights computed anew for each channel,
 a float64 product summed), written anew; a plain numpy loop over the frames; and reads, the plain numpy
 passes over the same array that touch every byte. First all are checked to give the same image. The last
@@ -26,8 +26,9 @@ from threadpoolctl import threadpool_info, threadpool_limits  # type: ignore[imp
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from fdpbench.prep.dynamic.rank_pooling import coefficients, dynamic_image  # noqa: E402
+
 from benchmarks.rounds import measure  # noqa: E402
-from prep.rank_pooling import coefficients, dynamic_image  # noqa: E402
 
 SHAPE = (64, 224, 224, 3)
 OURS, RELEASED, LOOP = "dynamic_image", "released algorithm", "numpy loop over frames"

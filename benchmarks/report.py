@@ -1,4 +1,4 @@
-"""Time of `python -m bench report` for many runs: the aim is 20 runs in 10 s.
+"""Time of `fdpbench report` for many runs: the aim is 20 runs in 10 s.
 
     python benchmarks/report.py [--runs 20]
 
@@ -25,8 +25,8 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from bench.predictions import PREDICTIONS, read_predictions  # noqa: E402
-from prep import shards  # noqa: E402
+from fdpbench.bench.evaluate.predictions import PREDICTIONS, read_predictions  # noqa: E402
+from fdpbench.prep.store import shards  # noqa: E402
 
 
 def write_runs(folder: Path, count: int) -> None:
@@ -69,8 +69,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         write_runs(folder, count)
-        imports = seconds(folder, "-c", "import bench.report.build")
-        whole = seconds(folder, "-m", "bench", "report")
+        imports = seconds(folder, "-c", "import bench.report.html.build")
+        whole = seconds(folder, "-m", "fdpbench", "report")
         size = sum(path.stat().st_size for path in (folder / "results/report").rglob("*") if path.is_file())
     print(f"imports alone: {imports[0]:.1f} s, {imports[1]:.1f} s of a processor")
     print(f"report of {count} runs: {whole[0]:.1f} s, {whole[1]:.1f} s of a processor; {size / 1e6:.1f} MB")

@@ -27,8 +27,8 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from models.blocks import DropPath  # noqa: E402
-from models.fdp import FDP  # noqa: E402
+from fdpbench.models.common.blocks import DropPath  # noqa: E402
+from fdpbench.models.fdp import FDP  # noqa: E402
 
 CLASSES, LENGTH = 4, 8
 AGREEMENT_STEPS = 20

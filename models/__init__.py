@@ -3,6 +3,6 @@
 Importing this package imports no model and no torch. A model's file is imported when its name is used.
 """
 
-from models.registry import create_model, list_models, model_info
+from fdpbench.models.common.registry import create_model, list_models, model_info
 
 __all__ = ["create_model", "list_models", "model_info"]

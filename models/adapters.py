@@ -34,11 +34,10 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from fdpbench.models.common.blocks import Classifier, ModelOutput, input_shape
+from fdpbench.models.common.checkpoints import CheckpointError, read_tensors, tensor_shapes
+from fdpbench.models.common.registry import ModelOptionError, Positive, Share, WeightsFile, register_model
 from torch import Tensor, nn
-
-from models._checkpoints import CheckpointError, read_tensors, tensor_shapes
-from models.blocks import Classifier, ModelOutput, input_shape
-from models.registry import ModelOptionError, Positive, Share, WeightsFile, register_model
 
 __all__ = ["Adapters", "Encoder", "Sizes", "read_weights"]
 

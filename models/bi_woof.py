@@ -18,10 +18,9 @@ from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
+from fdpbench.models.common.estimators import FlowBlocks, LinearSVMEstimator, check_flow
+from fdpbench.models.common.registry import Count, Positive, register_model
 from numpy.typing import NDArray
-
-from models._estimators import FlowBlocks, LinearSVMEstimator, check_flow
-from models.registry import Count, Positive, register_model
 
 __all__ = ["BiWoof", "orientation_bins"]
 

@@ -23,11 +23,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from fdpbench.models.common.blocks import Classifier, ModelOutput, input_shape, residual_stages
+from fdpbench.models.common.layout import channels_last
+from fdpbench.models.common.registry import Count, register_model
 from torch import Tensor, nn
-
-from models._layout import channels_last
-from models.blocks import Classifier, ModelOutput, input_shape, residual_stages
-from models.registry import Count, register_model
 
 __all__ = ["PRESETS", "CapsuleNet", "CapsuleOutput", "Preset", "route", "squash"]
 
@@ -84,7 +83,7 @@ class CapsuleOutput(ModelOutput):
 def squash(vectors: Tensor) -> Tensor:
     """Keep the direction of vectors (..., D) and bring their length s to s^2 / (1 + s^2), below 1."""
     squares = vectors.square().sum(dim=-1, keepdim=True)
-    return vectors * (squares / (1 + squares) * (squares + EPSILON).rsqrt())  # not sqrt: see `prep.arithmetic`
+    return vectors * (squares / (1 + squares) * (squares + EPSILON).rsqrt())  # not sqrt: see `fdpbench.arithmetic`
 
 
 def route(votes: Tensor, rounds: int) -> Tensor:

@@ -14,10 +14,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+from fdpbench.models.common.blocks import INCEPTION_FEATURES, Classifier, ModelOutput, inception_stream, input_shape
+from fdpbench.models.common.registry import Count, Share, register_model
 from torch import Tensor, nn
-
-from models.blocks import INCEPTION_FEATURES, Classifier, ModelOutput, inception_stream, input_shape
-from models.registry import Count, Share, register_model
 
 __all__ = ["DualInception"]
 

@@ -24,11 +24,10 @@ from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
+from fdpbench.models.common.blocks import Classifier, ModelOutput, conv_bn_relu, input_shape
+from fdpbench.models.common.layout import channels_last
+from fdpbench.models.common.registry import Count, Share, register_model
 from torch import Tensor, nn
-
-from models._layout import channels_last
-from models.blocks import Classifier, ModelOutput, conv_bn_relu, input_shape
-from models.registry import Count, Share, register_model
 
 __all__ = ["ELRCN", "enrich"]
 
@@ -95,7 +94,7 @@ class ELRCN(Classifier):
         self.encode = nn.Sequential(
             *stages, nn.Flatten(), nn.Linear(inputs * rows * columns, features), nn.ReLU(), nn.Dropout(dropout)
         )
-        self.recall = nn.LSTMCell(features, memory)  # nn.LSTM's layer differs between processors: `prep.arithmetic`
+        self.recall = nn.LSTMCell(features, memory)  # nn.LSTM's layer differs between processors: `fdpbench.arithmetic`
         self.classify = nn.Sequential(nn.Linear(memory, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, num_classes))
         channels_last(self)
 

@@ -17,11 +17,10 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from fdpbench.models.common.blocks import Classifier, ModelOutput, conv_bn_relu, input_shape, residual_stages
+from fdpbench.models.common.layout import channels_last
+from fdpbench.models.common.registry import Count, Share, register_model
 from torch import Tensor, nn
-
-from models._layout import channels_last
-from models.blocks import Classifier, ModelOutput, conv_bn_relu, input_shape, residual_stages
-from models.registry import Count, Share, register_model
 
 __all__ = ["EMR", "EMROutput"]
 

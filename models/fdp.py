@@ -30,9 +30,7 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-
-from models.blocks import (
+from fdpbench.models.common.blocks import (
     Classifier,
     Drawer,
     DropPath,
@@ -42,8 +40,9 @@ from models.blocks import (
     conv_bn_relu,
     input_shape,
 )
-from models.registry import ModelOptionError, Weight, register_model
-from prep.rank_pooling import coefficients
+from fdpbench.models.common.registry import ModelOptionError, Weight, register_model
+from fdpbench.prep.dynamic.rank_pooling import coefficients
+from torch import Tensor, nn
 
 __all__ = ["FDP", "PRESETS", "Preset", "RankScorer", "Stage", "Without"]
 

@@ -37,11 +37,10 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
+from fdpbench.models.common.blocks import LOCAL_MLP_RATIO, Classifier, DropPath, ModelOutput, input_shape
+from fdpbench.models.common.checkpoints import released_tensors
+from fdpbench.models.common.registry import Share, Weight, register_model
 from torch import Tensor, nn
-
-from models._checkpoints import released_tensors
-from models.blocks import LOCAL_MLP_RATIO, Classifier, DropPath, ModelOutput, input_shape
-from models.registry import Share, Weight, register_model
 
 __all__ = ["PRESETS", "FDPReleased", "Preset", "as_released_volume", "load_released_state_dict"]
 

@@ -26,10 +26,9 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from fdpbench.models.common.blocks import Classifier, ModelOutput, input_shape
+from fdpbench.models.common.registry import Share, register_model
 from torch import Tensor, nn
-
-from models.blocks import Classifier, ModelOutput, input_shape
-from models.registry import Share, register_model
 
 __all__ = ["AREAS", "PRESETS", "HTNet", "Preset", "four_areas"]
 

@@ -13,10 +13,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+from fdpbench.models.common.estimators import LinearSVMEstimator
+from fdpbench.models.common.registry import Count, ModelOptionError, Positive, register_model
 from numpy.typing import NDArray
-
-from models._estimators import LinearSVMEstimator
-from models.registry import Count, ModelOptionError, Positive, register_model
 
 __all__ = ["BINS", "NEIGHBOURS", "LbpTop", "lbp_codes", "uniform_labels"]
 

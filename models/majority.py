@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+from fdpbench.models.common.estimators import Estimator
+from fdpbench.models.common.registry import register_model
 from numpy.typing import NDArray
-
-from models._estimators import Estimator
-from models.registry import register_model
 
 __all__ = ["Majority"]
 

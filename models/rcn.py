@@ -33,11 +33,10 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from fdpbench.models.common.blocks import Classifier, ModelOutput, input_shape
+from fdpbench.models.common.layout import channels_last
+from fdpbench.models.common.registry import Count, ModelOptionError, Share, register_model
 from torch import Tensor, nn
-
-from models._layout import channels_last
-from models.blocks import Classifier, ModelOutput, input_shape
-from models.registry import Count, ModelOptionError, Share, register_model
 
 __all__ = ["RCN", "Shrink", "class_attention"]
 

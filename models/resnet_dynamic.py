@@ -11,11 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from fdpbench.models.common.blocks import Classifier, ModelOutput, conv_bn_relu, input_shape, residual_stages
+from fdpbench.models.common.layout import channels_last
+from fdpbench.models.common.registry import Count, Share, register_model
 from torch import Tensor, nn
-
-from models._layout import channels_last
-from models.blocks import Classifier, ModelOutput, conv_bn_relu, input_shape, residual_stages
-from models.registry import Count, Share, register_model
 
 __all__ = ["ResNetDynamic"]
 

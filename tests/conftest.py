@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prep.arithmetic import pin_arithmetic
+from fdpbench.arithmetic import pin_arithmetic
 
 pin_arithmetic()  # before any import below brings numpy
 
@@ -13,10 +13,10 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from fdpbench.prep.demo.simulate import Simulated, simulate
 from hypothesis import settings
 
-from prep.simulate import Simulated, simulate
-from tests.builders import write_params
+from tests.support.builders import write_params
 
 # `fast` is what `make test` runs; `make test-long` asks for `long`, which also draws new examples each time.
 settings.register_profile("fast", max_examples=40, deadline=None, derandomize=True)
@@ -34,7 +34,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory of its own with a small, valid params.yaml (`tests.builders.PARAMS`)."""
+    """A working directory of its own with a small, valid params.yaml (`tests.support.builders.PARAMS`)."""
     monkeypatch.chdir(tmp_path)
     write_params()
     return tmp_path

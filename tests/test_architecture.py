@@ -9,18 +9,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import fdpbench.bench.train.features
+import fdpbench.bench.train.run
+import fdpbench.prep.align.stage
+import fdpbench.prep.demo.stage
 import pytest
 import yaml
+from fdpbench.bench.plan.check import load_runs
+from fdpbench.models.common.registry import list_models
+from fdpbench.prep.settings.profile import laid_over
 
-import bench.features
-import bench.run
-import prep.crops
-import prep.synthesize
-from bench.check import load_runs
-from models.registry import list_models
-from prep.profile import laid_over
-
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("prep", "models", "bench")
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 DVC = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
@@ -29,26 +28,26 @@ PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 # Never changes what a stage writes, each for its reason; all else that a stage imports is a dep of it in dvc.yaml.
 PLUMBING = {
     "bench/cli.py": "hands sections of params.yaml and paths on to a stage's module, which is a dep",
-    "bench/progress.py": "messages on the terminal",
+    "bench/train/progress.py": "messages on the terminal",
     "prep/cli.py": "hands sections of params.yaml and paths on to a stage's module, which is a dep",
-    "prep/command.py": "errors as one line, and the number of workers, which changes no byte (tests hold that)",
-    "prep/disk.py": "words of an error, which ends the stage",
-    "prep/durable.py": "how finished work is kept and told from damaged work; changes no byte of it",
-    "prep/problems.py": "words of an error, which ends the stage",
-    "prep/progress.py": "messages on the terminal",
-    "prep/time_left.py": "messages on the terminal",
+    "prep/runtime/command.py": "errors as one line, and the number of workers, which changes no byte (tests hold that)",
+    "prep/runtime/disk.py": "words of an error, which ends the stage",
+    "prep/runtime/durable.py": "how finished work is kept and told from damaged work; changes no byte of it",
+    "prep/settings/problems.py": "words of an error, which ends the stage",
+    "prep/runtime/progress.py": "messages on the terminal",
+    "prep/runtime/time_left.py": "messages on the terminal",
 }
 
 # What a command calls for its error alone.
-CHECKED = {"prep.releases.release_info"}
+CHECKED = {"fdpbench.prep.releases.release_info"}
 
 # Stages that keep finished work, and the code by which they key it.
 KEYED = [
-    ("synthesize", prep.synthesize.CODE),
-    ("align", prep.crops.CODE),
-    ("features", bench.features.CODE),
-    ("fit", bench.run.COMMON_CODE),
-    ("train", bench.run.COMMON_CODE),
+    ("synthesize", fdpbench.prep.demo.stage.CODE),
+    ("align", fdpbench.prep.align.stage.CODE),
+    ("features", fdpbench.bench.train.features.CODE),
+    ("fit", fdpbench.bench.train.run.COMMON_CODE),
+    ("train", fdpbench.bench.train.run.COMMON_CODE),
 ]
 
 
@@ -165,20 +164,20 @@ def test_imports_go_one_way(path: Path) -> None:
         first = dotted.split(".")[0]
         assert first not in {*PACKAGES, "tests", "benchmarks"} - allowed, f"{name_of(path)} imports {dotted}"
         if package == "models" and first == "prep":
-            assert dotted.startswith("prep.rank_pooling"), f"{name_of(path)} imports {dotted}"
+            assert dotted.startswith("fdpbench.prep.dynamic.rank_pooling"), f"{name_of(path)} imports {dotted}"
         if package == "prep":
             assert first not in {"torch", "safetensors"}, f"{name_of(path)} imports {dotted}"
 
 
 def test_the_import_check_sees_imports_inside_functions() -> None:
-    assert "bench.run.train_run" in imported(ROOT / "bench/cli.py")
+    assert "fdpbench.bench.train.run.train_run" in imported(ROOT / "bench/cli.py")
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_parquet_is_written_and_read_by_one_module(path: Path) -> None:
     """Else a file would go without its checksums, or be read without a look at them."""
     used = {dotted for dotted in imported(path) if dotted.startswith(("pyarrow.parquet", "pyarrow.dataset"))}
-    assert not used or name_of(path) == "prep/shards.py", f"{name_of(path)} imports {used}"
+    assert not used or name_of(path) == "prep/store/shards.py", f"{name_of(path)} imports {used}"
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         name = node.attr if isinstance(node, ast.Attribute) else None
         assert name not in {"read_parquet", "to_parquet"}, f"{name_of(path)} calls {name}"
@@ -296,14 +295,14 @@ def test_deps_cover_all_the_code_that_a_stage_imports(stage: str) -> None:
 @pytest.mark.parametrize(
     ("stage", "module"),
     [
-        ("train", "bench/params.py"),
-        ("fit", "prep/params.py"),
-        ("train", "prep/workers.py"),
-        ("tables", "bench/params.py"),
-        ("align", "prep/workers.py"),
-        ("dynamic", "prep/paths.py"),
-        ("report", "prep/scratch.py"),
-        ("synthesize", "prep/plain_yaml.py"),
+        ("train", "bench/plan/params.py"),
+        ("fit", "prep/settings/params.py"),
+        ("train", "prep/runtime/workers.py"),
+        ("tables", "bench/plan/params.py"),
+        ("align", "prep/runtime/workers.py"),
+        ("dynamic", "prep/store/paths.py"),
+        ("report", "prep/runtime/scratch.py"),
+        ("synthesize", "prep/settings/plain_yaml.py"),
     ],
 )
 def test_a_module_that_changes_results_is_missed_where_it_is_not_listed(
@@ -357,7 +356,7 @@ def test_a_models_file_imports_no_other_model(model: str) -> None:
     others = {f"models/{other}.py" for other in list_models()} - {f"models/{model}.py"}
     found = closure(ROOT / f"models/{model}.py")
     assert not found & others
-    deps = [*bench.run.COMMON_CODE, f"models/{model}.py", "models/__init__.py"]
+    deps = [*fdpbench.bench.train.run.COMMON_CODE, f"models/{model}.py", "models/__init__.py"]
     assert sorted(found - set(deps)) == []
 
 

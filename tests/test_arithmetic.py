@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from prep import arithmetic
+from fdpbench import arithmetic
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 ENTRIES = [ROOT / "prep/__main__.py", ROOT / "bench/__main__.py", ROOT / "tests/conftest.py"]
 
 # An AVX2 processor without AVX-512, one with it, and one with neither.
@@ -55,11 +55,11 @@ def test_entry_points_pin_before_they_import_anything_that_computes(path: Path) 
     for node in body[: calls[0]]:
         if isinstance(node, ast.Import | ast.ImportFrom):
             module = node.module if isinstance(node, ast.ImportFrom) else node.names[0].name
-            assert module in {"__future__", "prep.arithmetic"}, ast.unparse(node)
+            assert module in {"__future__", "fdpbench.arithmetic"}, ast.unparse(node)
 
 
 def test_pinning_imports_no_library() -> None:
-    code = "import sys; from prep.arithmetic import LIBRARIES, pin_arithmetic; pin_arithmetic(); "
+    code = "import sys; from fdpbench.arithmetic import LIBRARIES, pin_arithmetic; pin_arithmetic(); "
     done = run(code + "print([name for name in LIBRARIES if name in sys.modules])")
     assert done.stdout == "[]\n", done.stderr
 
@@ -76,7 +76,7 @@ except SystemExit:
     pass
 import numpy, torch
 from numpy._core._multiarray_umath import __cpu_features__ as features
-from prep.arithmetic import PINS, arithmetic
+from fdpbench.arithmetic import PINS, arithmetic
 assert arithmetic() == "pinned"
 assert not any(features[name] for name in PINS["NPY_DISABLE_CPU_FEATURES"].split())
 assert torch.backends.cpu.get_cpu_capability() == "AVX2" and torch.get_num_threads() == 1
@@ -113,7 +113,7 @@ def test_opencv_knows_every_feature_that_is_disabled() -> None:
 
 
 def test_opencv_is_silent_on_this_processor() -> None:
-    done = run("from prep.arithmetic import pin_arithmetic; pin_arithmetic(); import cv2; cv2.ipp.useIPP()")
+    done = run("from fdpbench.arithmetic import pin_arithmetic; pin_arithmetic(); import cv2; cv2.ipp.useIPP()")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
@@ -169,11 +169,11 @@ def test_a_library_that_was_imported_too_early_is_an_error(clean: Path, monkeypa
 
 def test_a_command_says_first_that_it_is_not_pinned() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "prep", "releases"],
+        [sys.executable, "-m", "fdpbench", "releases"],
         cwd=ROOT,
         env=os.environ | {arithmetic.NATIVE: "1"},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert done.stderr.startswith("prep releases: the arithmetic is not pinned (FDPBENCH_NATIVE is set)")
+    assert done.stderr.startswith("releases: the arithmetic is not pinned (FDPBENCH_NATIVE is set)")

@@ -15,9 +15,9 @@ from pathlib import Path
 import psutil
 import pyarrow.parquet as pq
 import pytest
+from fdpbench.prep.store import shards
 
-from prep import shards
-from tests.project import Project, descendants, workers
+from tests.support.project import Project, descendants, workers
 
 RUNS, KILLS = 20, 12  # 200 kills and more in all: some strike nobody, or come too late
 FLIPS = 40
@@ -53,7 +53,7 @@ def killed_to_its_end(folder: Path, seed: int, kills: int) -> int:
     """Kill a project's run again and again, let it end, and compare; return the number of kills."""
     generator, project, struck = random.Random(seed), Project(folder), 0
     for _ in range(kills):
-        project.run("python", "-m", "prep", "repair")
+        project.run("fdpbench", "repair")
         process = project.start("dvc", "repro", jobs=2)
         end = time.monotonic() + generator.uniform(0.2, 1.5) * SECONDS / kills
         while time.monotonic() < end and process.poll() is None:
@@ -68,7 +68,7 @@ def killed_to_its_end(folder: Path, seed: int, kills: int) -> int:
         if generator.random() < 0.5:  # else the next run starts beside the orphans
             psutil.wait_procs(below, timeout=20)
     before = project.log()
-    project.run("python", "-m", "prep", "repair")
+    project.run("fdpbench", "repair")
     project.run("dvc", "repro", jobs=2)
     project.assert_golden()
     assert "Traceback" not in project.log()[len(before) :]
@@ -106,7 +106,7 @@ def test_a_torn_lock_is_repaired_and_restored(torn: bytes, undisturbed: Project)
     lock.write_bytes(torn)
     rwlock.write_bytes(torn)
     assert project.attempt("dvc", "repro")[0] != 0  # what DVC says of it
-    said = " ".join(project.run("python", "-m", "prep", "repair").split())
+    said = " ".join(project.run("fdpbench", "repair").split())
     assert "dvc.lock: " in said and "rwlock: " in said
     output = project.run("dvc", "repro")
     assert "Stage 'train@synthetic-fdp' is cached" in output or "train@synthetic-fdp' didn't change" in output

@@ -1,4 +1,4 @@
-"""The commands: help that teaches, errors as one line with exit code 1, and `prep link`."""
+"""The commands: help that teaches, errors as one line with exit code 1, and `fdpbench link`."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from typing import Any
 import pytest
 import typer
 import yaml
+from fdpbench.bench.plan.check import load_runs
+from fdpbench.models.common.registry import list_models
+from fdpbench.prep.settings.params import read_params
+from fdpbench.prep.store import paths
 from typer.testing import CliRunner
 
-import bench.cli
-import prep.cli
-from bench.check import load_runs
-from models.registry import list_models
-from prep import paths
-from prep.params import read_params
-from tests.builders import (
+from fdpbench.commands import app
+from tests.support.builders import (
     CLASSES,
     PARAMS,
     checked_params,
@@ -34,49 +33,42 @@ from tests.builders import (
     write_task,
 )
 
-ROOT = Path(__file__).resolve().parent.parent
-APPS = {"prep": prep.cli.app, "bench": bench.cli.app}
-COMMANDS = [
-    (name, command)
-    for name, app in APPS.items()
-    for command in typer.main.get_command(app).commands  # type: ignore[attr-defined]
-]
+ROOT = Path(__file__).resolve().parents[1]
+COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
 
-def invoke(app: str, *arguments: str):
-    return CliRunner().invoke(APPS[app], arguments)
+def invoke(*arguments: str):
+    return CliRunner().invoke(app, arguments)
 
 
-def error_of(app: str, *arguments: str) -> str:
+def error_of(*arguments: str) -> str:
     """The one line that a failing command prints."""
-    result = invoke(app, *arguments)
+    result = invoke(*arguments)
     assert result.exit_code == 1, (result.exit_code, result.output, result.exception)
     lines = result.stderr.strip().splitlines()
     assert len(lines) == 1, result.stderr
-    assert lines[0].startswith(f"error {app} {arguments[0]}: ")
+    assert lines[0].startswith(f"error {arguments[0]}: ")
     assert "Traceback" not in result.output
     return lines[0]
 
 
-@pytest.mark.parametrize("app", list(APPS))
 @pytest.mark.parametrize("arguments", [(), ("--help",)])
-def test_overview(app: str, arguments: tuple[str, ...]) -> None:
-    output = invoke(app, *arguments).output
-    for name, command in COMMANDS:
-        if name == app:
-            assert command in output
+def test_overview(arguments: tuple[str, ...]) -> None:
+    output = invoke(*arguments).output
+    for name in COMMANDS:
+        assert name in output
     assert "dvc repro" in output
 
 
-@pytest.mark.parametrize(("app", "name"), COMMANDS)
-def test_every_command_option_and_argument_has_help(app: str, name: str) -> None:
-    command = typer.main.get_command(APPS[app]).commands[name]  # type: ignore[attr-defined]
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_option_and_argument_has_help(name: str) -> None:
+    command = COMMANDS[name]
     assert command.help and len(command.help.strip()) > 20
     assert command.help.strip().splitlines()[0].rstrip().endswith((".", ")", ":"))
     for parameter in command.params:
         help_text = getattr(parameter, "help", None)
-        assert help_text and len(help_text) > 10, f"{app} {name}: {parameter.name} has no help"
-    result = invoke(app, name, "--help")
+        assert help_text and len(help_text) > 10, f"{name}: {parameter.name} has no help"
+    result = invoke(name, "--help")
     assert result.exit_code == 0 and "Usage" in result.output
     for parameter in command.params:
         shown = parameter.opts[0] if parameter.param_type_name == "option" else parameter.name
@@ -89,83 +81,78 @@ def test_every_command_option_and_argument_has_help(app: str, name: str) -> None
 )
 def test_dvc_yaml_runs_commands_that_exist(stage: str) -> None:
     text = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
-    used = set(re.findall(r"cmd: python -m (prep|bench) ([\w-]+)", text))
+    used = set(re.findall(r"cmd: fdpbench ([\w-]+)", text))
     assert used <= set(COMMANDS)
-    assert ("prep", stage.split()[0]) in used
+    assert stage.split()[0] in used
 
 
-def test_python_m_is_the_same_as_the_app() -> None:
-    for name in APPS:
-        result = subprocess.run(
-            [sys.executable, "-m", name, "--help"], cwd=ROOT, capture_output=True, text=True, check=True
-        )
-        assert f"python -m {name}" in result.stdout
+def test_python_m_is_the_same_as_the_command() -> None:
+    for command in (["fdpbench"], [sys.executable, "-m", "fdpbench"]):
+        result = subprocess.run([*command, "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
+        assert "Usage: fdpbench" in result.stdout
 
 
 @pytest.mark.parametrize(
-    ("app", "arguments"),
+    "arguments",
     [
-        ("prep", ("synthesize",)),
-        ("prep", ("index", "synthetic")),
-        ("prep", ("align", "synthetic")),
-        ("prep", ("check",)),
-        ("prep", ("dynamic", "tiny")),
-        ("prep", ("task", "tiny")),
-        ("bench", ("check",)),
-        ("bench", ("train", "tiny-majority")),
-        ("bench", ("tables",)),
+        ("synthesize",),
+        ("index", "synthetic"),
+        ("align", "synthetic"),
+        ("dynamic", "tiny"),
+        ("task", "tiny"),
+        ("check",),
+        ("train", "tiny-majority"),
+        ("tables",),
     ],
 )
-def test_without_params(app: str, arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_params(arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert "params.yaml not found: run the command from the project's root folder" in error_of(app, *arguments)
+    assert "params.yaml not found: run the command from the project's root folder" in error_of(*arguments)
 
 
 @pytest.mark.parametrize(
-    ("app", "arguments", "expected"),
+    ("arguments", "expected"),
     [
-        ("prep", ("index", "nowhere"), "unknown release 'nowhere'; known releases: synthetic, casme2"),
-        ("prep", ("align", "nowhere"), "unknown release 'nowhere'"),
-        ("prep", ("check", "nowhere"), "'nowhere' is neither a release nor a task of params.yaml"),
-        ("prep", ("check",), "data: no data of any release or task; run `dvc repro`"),
-        ("prep", ("flow", "nowhere"), "unknown release 'nowhere'"),
-        ("prep", ("flow-images", "nowhere"), "unknown release 'nowhere'"),
-        ("prep", ("link", "nowhere", "."), "unknown release 'nowhere'"),
-        ("prep", ("link", "synthetic", "."), "written by `python -m prep synthesize`"),
-        ("prep", ("index", "casme2"), "python -m prep link casme2"),
-        ("prep", ("align", "synthetic"), "dvc repro"),
-        ("prep", ("flow", "synthetic"), "dvc repro"),
-        ("prep", ("flow-images", "megc2019_flow"), "python -m prep link megc2019_flow"),
-        ("prep", ("link", "casme2", "missing"), "not found"),
-        ("prep", ("dynamic", "nowhere"), "no task 'nowhere'; tasks: tiny, tiny_flow"),
-        ("prep", ("task", "nowhere"), "no task 'nowhere'"),
-        ("prep", ("task", "tiny"), "dvc repro"),
-        ("bench", ("train", "nowhere"), "no run 'nowhere'; runs: tiny-majority"),
-        ("bench", ("train", "tiny-majority"), "data/task/tiny/task.json not found"),
-        ("bench", ("train", "tiny-histogram"), "data/task/tiny/task.json not found"),
-        ("bench", ("features", "nowhere"), "no run 'nowhere'; runs: tiny-majority"),
-        ("bench", ("features", "tiny-histogram"), "data/task/tiny/clips.parquet not found"),
-        ("bench", ("features", "tiny-ststnet"), "ststnet computes no features; python -m bench train tiny-ststnet"),
-        ("bench", ("check",), "python -m prep link megc2019_flow"),
-        ("bench", ("tables",), "dvc repro"),
-        ("bench", ("gallery", "nowhere"), "data/task/nowhere/task.json not found"),
+        (("index", "nowhere"), "unknown release 'nowhere'; known releases: synthetic, casme2"),
+        (("align", "nowhere"), "unknown release 'nowhere'"),
+        (("flow", "nowhere"), "unknown release 'nowhere'"),
+        (("flow-images", "nowhere"), "unknown release 'nowhere'"),
+        (("link", "nowhere", "."), "unknown release 'nowhere'"),
+        (("link", "synthetic", "."), "written by `fdpbench synthesize`"),
+        (("index", "casme2"), "fdpbench link casme2"),
+        (("align", "synthetic"), "dvc repro"),
+        (("flow", "synthetic"), "dvc repro"),
+        (("flow-images", "megc2019_flow"), "fdpbench link megc2019_flow"),
+        (("link", "casme2", "missing"), "not found"),
+        (("dynamic", "nowhere"), "no task 'nowhere'; tasks: tiny, tiny_flow"),
+        (("task", "nowhere"), "no task 'nowhere'"),
+        (("task", "tiny"), "dvc repro"),
+        (("train", "nowhere"), "no run 'nowhere'; runs: tiny-majority"),
+        (("train", "tiny-majority"), "data/task/tiny/task.json not found"),
+        (("train", "tiny-histogram"), "data/task/tiny/task.json not found"),
+        (("features", "nowhere"), "no run 'nowhere'; runs: tiny-majority"),
+        (("features", "tiny-histogram"), "data/task/tiny/clips.parquet not found"),
+        (("features", "tiny-ststnet"), "ststnet computes no features; fdpbench train tiny-ststnet"),
+        (("check",), "fdpbench link megc2019_flow"),
+        (("tables",), "dvc repro"),
+        (("gallery", "nowhere"), "data/task/nowhere/task.json not found"),
     ],
 )
-def test_errors_are_one_line(project: Path, app: str, arguments: tuple[str, ...], expected: str) -> None:
-    assert expected in error_of(app, *arguments)
+def test_errors_are_one_line(project: Path, arguments: tuple[str, ...], expected: str) -> None:
+    assert expected in error_of(*arguments)
 
 
 def test_broken_yaml_is_one_line(project: Path) -> None:
     (project / "params.yaml").write_text("runs: {a: [1\ntrain: x\n")
-    assert "params.yaml is not valid YAML" in error_of("bench", "check")
+    assert "params.yaml is not valid YAML" in error_of("check")
 
 
 def test_an_error_of_the_program_keeps_its_traceback(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise RuntimeError("a fault of the program")
 
-    monkeypatch.setattr("bench.check.check_project", broken)
-    result = invoke("bench", "check")
+    monkeypatch.setattr("fdpbench.bench.plan.check.check_project", broken)
+    result = invoke("check")
     assert isinstance(result.exception, RuntimeError)
 
 
@@ -173,18 +160,18 @@ def test_an_interrupted_command(project: Path, monkeypatch: pytest.MonkeyPatch) 
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bench.check.check_project", interrupted)
-    result = invoke("bench", "check")
+    monkeypatch.setattr("fdpbench.bench.plan.check.check_project", interrupted)
+    result = invoke("check")
     assert result.exit_code == 130 and "run the same command to go on" in result.stderr
 
 
 @pytest.mark.parametrize("jobs", ["0", "-1", "many"])
 def test_number_of_workers(project: Path, jobs: str) -> None:
-    assert invoke("prep", "align", "synthetic", "--jobs", jobs).exit_code == 2
+    assert invoke("align", "synthetic", "--jobs", jobs).exit_code == 2
 
 
 def test_models_are_listed() -> None:
-    result = invoke("bench", "models")
+    result = invoke("models")
     assert result.exit_code == 0
     for name in list_models():
         assert re.search(rf"^{name} \(", result.stdout, re.MULTILINE)
@@ -192,7 +179,7 @@ def test_models_are_listed() -> None:
 
 def test_releases_are_listed(project: Path) -> None:
     paths.raw("synthetic").mkdir(parents=True)
-    listing = invoke("prep", "releases").stdout
+    listing = invoke("releases").stdout
     assert re.search(r"synthetic \(frames, at data/raw/synthetic\)", listing)
     assert re.search(r"casme2 \(frames, not linked\)", listing)
 
@@ -202,7 +189,7 @@ NETWORK = {"epochs": 1, "batch_size": 4, "lr": 1e-3, "weight_decay": 0.0}
 
 def test_check_says_what_each_run_will_do(project: Path) -> None:
     write_params(checked_params())
-    result = invoke("bench", "check", "--out", "artifacts")
+    result = invoke("check", "--out", "artifacts")
     assert result.exit_code == 0
     for run in (*PARAMS["runs"], *PARAMS["feature_runs"]):
         assert f"{run}: " in result.stdout
@@ -217,7 +204,7 @@ def test_check_says_by_which_protocol(project: Path) -> None:
         "nested": {"task": "tiny", "model": "ststnet", "protocol": "inner", "faults": {"frozen_batch_norm": True}},
     }
     write_params(checked_params(runs=runs))
-    lines = {line.partition(":")[0]: line.partition(":")[2] for line in invoke("bench", "check").stdout.splitlines()}
+    lines = {line.partition(":")[0]: line.partition(":")[2] for line in invoke("check").stdout.splitlines()}
     assert "test_selected" in lines["it-test_selected"]
     assert "inner" in lines["nested"] and "frozen batch norm" in lines["nested"]
     assert "test_selected" not in lines["tiny-ststnet"]
@@ -234,13 +221,13 @@ def test_check_says_by_which_protocol(project: Path) -> None:
 )
 def test_check_refuses_a_protocol_that_cannot_be(project: Path, entry: dict[str, Any], expected: str) -> None:
     write_params(checked_params(runs={"bad": {"task": "tiny"} | entry}))
-    assert expected in error_of("bench", "check", "--out", "artifacts")
+    assert expected in error_of("check", "--out", "artifacts")
     assert not Path("artifacts/checked.txt").exists()
 
 
 def test_check_writes_nothing_when_a_run_is_wrong(project: Path) -> None:
     write_params(checked_params(runs={"bad": {"task": "tiny", "model": "stgcn"}}, options={"stgcn": NETWORK}))
-    assert "'stgcn' needs landmarks" in error_of("bench", "check", "--out", "artifacts")
+    assert "'stgcn' needs landmarks" in error_of("check", "--out", "artifacts")
     assert not Path("artifacts/checked.txt").exists()
 
 
@@ -260,7 +247,7 @@ def commented_params(project: Path) -> None:
 def test_link(project: Path) -> None:
     commented_params(project)
     write_flow_whole(project / "elsewhere")
-    result = invoke("prep", "link", "megc2019_flow", "elsewhere")
+    result = invoke("link", "megc2019_flow", "elsewhere")
     assert result.exit_code == 0, result.output
     link = paths.raw("megc2019_flow")
     assert link.is_symlink() and link.resolve() == (project / "elsewhere").resolve()
@@ -280,9 +267,9 @@ def test_link_again_changes_nothing(project: Path) -> None:
     commented_params(project)
     write_flow_whole(project / "elsewhere")
     write_flow_whole(project / "moved")
-    invoke("prep", "link", "megc2019_flow", "elsewhere")
+    invoke("link", "megc2019_flow", "elsewhere")
     text = (project / "params.yaml").read_text()
-    result = invoke("prep", "link", "megc2019_flow", "moved")
+    result = invoke("link", "megc2019_flow", "moved")
     assert result.exit_code == 0 and "are there already" in result.stderr
     assert (project / "params.yaml").read_text() == text
     assert paths.raw("megc2019_flow").resolve() == (project / "moved").resolve()
@@ -292,7 +279,7 @@ def test_link_to_a_wrong_folder_changes_nothing(project: Path) -> None:
     commented_params(project)
     (project / "wrong").mkdir()
     before = (project / "params.yaml").read_text()
-    assert "no flow images found" in error_of("prep", "link", "megc2019_flow", "wrong")
+    assert "no flow images found" in error_of("link", "megc2019_flow", "wrong")
     assert not paths.raw("megc2019_flow").is_symlink()
     assert (project / "params.yaml").read_text() == before
 
@@ -300,7 +287,7 @@ def test_link_to_a_wrong_folder_changes_nothing(project: Path) -> None:
 def test_link_does_not_replace_a_folder(project: Path) -> None:
     write_flow_whole(project / "elsewhere")
     write_flow_whole(paths.raw("megc2019_flow"))
-    assert "a folder of its own" in error_of("prep", "link", "megc2019_flow", "elsewhere")
+    assert "a folder of its own" in error_of("link", "megc2019_flow", "elsewhere")
     assert not paths.raw("megc2019_flow").is_symlink()
 
 
@@ -309,7 +296,7 @@ def test_link_replaces_a_broken_link(project: Path) -> None:
     write_flow_whole(project / "elsewhere")
     paths.raw("megc2019_flow").parent.mkdir(parents=True)
     paths.raw("megc2019_flow").symlink_to(project / "gone")
-    assert invoke("prep", "link", "megc2019_flow", "elsewhere").exit_code == 0
+    assert invoke("link", "megc2019_flow", "elsewhere").exit_code == 0
     assert paths.raw("megc2019_flow").is_dir()
 
 
@@ -319,7 +306,7 @@ def test_link_with_an_empty_list(project: Path) -> None:
     path = project / "params.yaml"
     path.write_text(path.read_text().replace("flow_releases: []", "flow_releases:"))
     write_flow_whole(project / "elsewhere")
-    result = invoke("prep", "link", "megc2019_flow", "elsewhere")
+    result = invoke("link", "megc2019_flow", "elsewhere")
     assert result.exit_code in (0, 1) and not isinstance(result.exception, TypeError), result.exception
     if result.exit_code == 0:
         assert read_params()["flow_releases"] == ["megc2019_flow"]
@@ -332,36 +319,36 @@ def test_link_with_an_empty_list(project: Path) -> None:
 
 def test_index_and_tables_print_where_their_output_lies(project: Path) -> None:
     write_synthetic(paths.raw("synthetic"), [("s01", "a", 1, 4, 8, "", CLASSES[0]), ("s01", "b", 5, 4, 3, "", "x")])
-    result = invoke("prep", "index", "synthetic")
+    result = invoke("index", "synthetic")
     assert result.exit_code == 0
     assert "1 clips of 1 subjects (happiness 1)" in result.stderr and "bad_row 1" in result.stderr
 
     write_params(params() | {"runs": {"tiny-majority": PARAMS["runs"]["tiny-majority"]}, "feature_runs": {}})
     rows = write_task(paths.task("tiny"))
     write_predictions("tiny-majority", predictions("tiny-majority", rows, [0] * len(rows)))
-    result = invoke("bench", "tables")
+    result = invoke("tables")
     assert result.exit_code == 0 and "results/tables.md" in result.stderr
     assert "tiny-majority" in Path("results/tables.md").read_text()
 
 
 def test_gallery(project: Path) -> None:
     write_task(paths.task("tiny"))
-    assert invoke("bench", "gallery", "tiny").exit_code == 0
+    assert invoke("gallery", "tiny").exit_code == 0
     picture = Path("results/dynamic_images.png").read_bytes()
     assert picture.startswith(b"\x89PNG")
-    assert invoke("bench", "gallery", "tiny").exit_code == 0
+    assert invoke("gallery", "tiny").exit_code == 0
     assert Path("results/dynamic_images.png").read_bytes() == picture
 
 
 def test_gallery_of_faces_that_may_not_be_published(project: Path) -> None:
     write_task(paths.task("tiny"), published=False)
-    assert "forbids publishing faces" in error_of("bench", "gallery", "tiny")
+    assert "forbids publishing faces" in error_of("gallery", "tiny")
     assert not list(Path("results").rglob("*"))
 
 
 def test_gallery_of_a_task_without_frames(project: Path) -> None:
     write_task(paths.task("tiny"), inputs=("flow",))
-    assert "no frames to draw" in error_of("bench", "gallery", "tiny")
+    assert "no frames to draw" in error_of("gallery", "tiny")
 
 
 PICTURE = Path("results/dynamic_images.png")
@@ -369,7 +356,7 @@ PICTURE = Path("results/dynamic_images.png")
 
 def gallery(*arguments: str) -> bytes:
     """Draw the picture of the task ``tiny``."""
-    result = invoke("bench", "gallery", "tiny", *arguments)
+    result = invoke("gallery", "tiny", *arguments)
     assert result.exit_code == 0, (result.output, result.exception)
     return PICTURE.read_bytes()
 
@@ -447,24 +434,24 @@ def test_gallery_shows_held_out_predictions_of_the_first_repetition(drawn: list[
 def test_gallery_of_a_run_that_cannot_be(
     drawn: list[dict[str, Any]], arguments: tuple[str, ...], expected: str
 ) -> None:
-    assert expected in error_of("bench", "gallery", *arguments)
+    assert expected in error_of("gallery", *arguments)
     assert not PICTURE.exists()
 
 
 def test_gallery_of_a_run_that_is_not_trained(drawn: list[dict[str, Any]]) -> None:
     """Its model may well draw: nobody has asked it yet."""
     Path("artifacts/predictions/draws.parquet").unlink()
-    message = error_of("bench", "gallery", "tiny", "--run", "draws")
+    message = error_of("gallery", "tiny", "--run", "draws")
     assert "draws no dynamic images" not in message and "draws.parquet" in message
 
 
 def test_gallery_removes_unlisted_runs_first(drawn: list[dict[str, Any]]) -> None:
     """As the tables do: what a fresh clone would not have is not drawn."""
     draw("gone", drawn)
-    result = invoke("bench", "gallery", "tiny")
+    result = invoke("gallery", "tiny")
     assert result.exit_code == 0 and "gone is not in the run list" in result.stderr
     assert not list(Path("artifacts").rglob("*gone*"))
-    assert "gone" in error_of("bench", "gallery", "tiny", "--run", "gone")
+    assert "gone" in error_of("gallery", "tiny", "--run", "gone")
 
 
 def test_gallery_of_a_run_with_untested_subjects(drawn: list[dict[str, Any]]) -> None:
@@ -491,7 +478,7 @@ def test_gallery_of_a_clip_without_an_annotated_apex(drawn: list[dict[str, Any]]
 def test_gallery_of_a_run_with_faces_that_may_not_be_published(drawn: list[dict[str, Any]]) -> None:
     write_task(paths.task("tiny"), published=False)
     for arguments in ((), ("--run", "draws")):
-        assert "forbids publishing faces" in error_of("bench", "gallery", "tiny", *arguments)
+        assert "forbids publishing faces" in error_of("gallery", "tiny", *arguments)
     assert not PICTURE.exists()
 
 
@@ -503,5 +490,5 @@ def test_tables_refuse_a_run_whose_name_hides_test_selected(drawn: list[dict[str
         "feature_runs": {},
     }
     write_params(content)
-    assert "draws-test_selected" in error_of("bench", "tables")
+    assert "draws-test_selected" in error_of("tables")
     assert not Path("results").exists()

@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import fdpbench.models
 import pytest
+from fdpbench.models import list_models, model_info
 
-import models
-from models import list_models, model_info
-from tests import test_models_conformance as suite
+from tests.models import test_conformance as suite
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 NAME = "my_model"
 
 
@@ -28,7 +28,7 @@ def skeleton() -> str:
 
 
 def checks() -> Iterator[tuple[Any, dict[str, Any]]]:
-    """Each test of the suite that goes over all models, or all networks, with its other parameters."""
+    """Each test of the suite that goes over all fdpbench.models, or all networks, with its other parameters."""
     for name, function in vars(suite).items():
         marks = [mark for mark in getattr(function, "pytestmark", []) if mark.name == "parametrize"]
         if not name.startswith("test_") or not marks:
@@ -55,7 +55,7 @@ def added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     file = tmp_path / "models" / f"{NAME}.py"
     file.parent.mkdir()
     file.write_text(skeleton(), encoding="utf-8")
-    monkeypatch.setattr(models, "__path__", [*models.__path__, str(file.parent)])
+    monkeypatch.setattr(fdpbench.models, "__path__", [*fdpbench.models.__path__, str(file.parent)])
     yield file
     sys.modules.pop(f"models.{NAME}", None)
 

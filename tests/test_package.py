@@ -22,15 +22,15 @@ import pathspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fdpbench.prep.demo.simulate import simulate
+from fdpbench.prep.releases.folders import SIMULATED
+from fdpbench.prep.store import shards
+from fdpbench.prep.store.images import encode_png
+from fdpbench.prep.store.schema import FRAMES
 
-from prep import shards
-from prep.images import encode_png
-from prep.releases.folders import SIMULATED
-from prep.schema import FRAMES
-from prep.simulate import simulate
-from tests.project import Project
+from tests.support.project import Project
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 ALLOWED = PYPROJECT["tool"]["hatch"]["build"]["include"]
 
@@ -55,10 +55,10 @@ WRITTEN = (
 STRAY = (
     "",
     "bench",
-    "bench/report/static",
+    "bench/report/html/static",
     "models",
     "prep",
-    "prep/synth",
+    "prep/demo/synth",
     "prep/face_models",
     "docs",
     "tests",
@@ -231,7 +231,7 @@ def test_a_run_on_a_licensed_release_leaves_no_image_for_build_or_git(tmp_path: 
     simulate("casme2", root, subjects=3, clips=1)
     (root / SIMULATED).unlink()  # so that it counts as a real one
     project.run("git", "add", "-A")
-    project.run("python", "-m", "prep", "link", "casme2", str(root))
+    project.run("fdpbench", "link", "casme2", str(root))
     project.run("dvc", "repro", "align@casme2")
     pngs = [
         row["image"]

@@ -12,7 +12,7 @@ import psutil
 import pytest
 import yaml
 
-from tests.project import Project, descendants, wait_until, workers
+from tests.support.project import Project, descendants, wait_until, workers
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(900)]
 
@@ -46,7 +46,7 @@ def test_tables_hold_every_run(undisturbed: Project, reference: dict[str, str]) 
         assert f"| {run} " in text
     assert (undisturbed.folder / "results/dynamic_images.png").stat().st_size > 10_000
     report = (undisturbed.folder / "results/report/runs/synthetic-fdp.html").read_text()
-    assert "<img " in report and "python -m bench train synthetic-fdp" in report
+    assert "<img " in report and "fdpbench train synthetic-fdp" in report
 
 
 def test_second_run_executes_nothing(undisturbed: Project) -> None:
@@ -147,15 +147,15 @@ def test_killed_at_several_points(kill, tmp_path: Path) -> None:
     assert "Traceback" not in project.log()[len(before) :]
 
 
-ALIGN = ("python", "-m", "prep", "align", "synthetic")
+ALIGN = ("fdpbench", "align", "synthetic")
 
 
 @pytest.fixture(scope="module")
 def indexed(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project up to its manifest, and what an undisturbed align makes of it."""
     project = Project(tmp_path_factory.mktemp("indexed"))
-    project.run("python", "-m", "prep", "synthesize")
-    project.run("python", "-m", "prep", "index", "synthetic")
+    project.run("fdpbench", "synthesize")
+    project.run("fdpbench", "index", "synthetic")
     project.run(*ALIGN)
     return project
 
@@ -212,7 +212,7 @@ def test_align_killed_as_it_publishes(indexed: Project, tmp_path: Path) -> None:
 
 def test_a_worker_that_starts_as_its_stage_dies_ends_too(tmp_path: Path) -> None:
     project = Project(tmp_path, **TINY)
-    process = project.start("python", "-m", "prep", "synthesize", jobs=2)
+    process = project.start("fdpbench", "synthesize", jobs=2)
     wait_until(lambda: bool(workers(process)), process)
     orphans = workers(process)
     process.kill()  # the workers are still importing
@@ -238,10 +238,10 @@ def test_a_release_that_is_not_linked(tmp_path: Path) -> None:
     project = Project(tmp_path)
     text = (project.folder / "params.yaml").read_text()
     (project.folder / "params.yaml").write_text(text.replace("flow_releases: []", "flow_releases: [megc2019_flow]"))
-    for command in (("python", "-m", "bench", "check"), ("dvc", "repro")):
+    for command in (("fdpbench", "check"), ("dvc", "repro")):
         code, output = project.attempt(*command)
         assert code != 0
-        assert "python -m prep link megc2019_flow" in output
+        assert "fdpbench link megc2019_flow" in output
 
 
 def test_names_are_checked_before_any_stage_hands_them_to_a_shell(tmp_path: Path) -> None:

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from prep.arithmetic import arithmetic
-from tests.portable import EMULATED, EMULATOR
-from tests.project import ROOT
+from fdpbench.arithmetic import arithmetic
+from tests.support.portable import EMULATED, EMULATOR
+from tests.support.project import ROOT
 
 QEMU = "qemu-x86_64"
 
@@ -44,7 +44,7 @@ def project(folder: Path) -> Path:
 
 
 def run(what: str, folder: Path, processor: str | None = None) -> dict[str, str]:
-    """Hashes that `tests.portable` gives on this machine, or on an emulated processor."""
+    """Hashes that `tests.support.portable` gives on this machine, or on an emulated processor."""
     environment = {name: value for name, value in os.environ.items() if name not in (EMULATED, EMULATOR)}
     command = [sys.executable, "-m", "tests.portable", what, str(project(folder))]
     if processor is not None:

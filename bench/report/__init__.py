@@ -1,5 +1,4 @@
-"""The report: a folder of pages, built from predictions, that opens from disk without a network.
+"""Tables, plots, gallery and HTML report.
 
-`facts` computes what the pages show, `charts` draws it, `pictures` writes images of faces where they may be
-published, `data` tells of releases and tasks, `build` fills the templates.
+In: figures. Out: results/, by the stages `tables`, `gallery` and `report`.
 """

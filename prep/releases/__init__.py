@@ -6,10 +6,10 @@ import importlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from prep.params import LostFrames
-from prep.releases.base import Annotations, Listing
-from prep.releases.folders import is_simulated
-from prep.releases.sheets import ReleaseError
+from fdpbench.prep.releases.base import Annotations, Listing
+from fdpbench.prep.releases.folders import is_simulated
+from fdpbench.prep.settings.params import LostFrames
+from fdpbench.prep.sheets.tables import ReleaseError
 
 __all__ = ["RELEASES", "Listing", "Release", "ReleaseError", "read_annotations", "read_release", "release_info"]
 
@@ -42,7 +42,7 @@ RELEASES = {
             "synthetic",
             "frames",
             "the embedded release: rendered faces, no licence needed",
-            "annotations.csv and frames/s01/..., written by `python -m prep synthesize`",
+            "annotations.csv and frames/s01/..., written by `fdpbench synthesize`",
             faces_may_be_published=True,
             rendered=True,
         ),
@@ -168,7 +168,7 @@ def read_release(name: str, root: Path, lost_frames: LostFrames = "reject") -> L
     if not root.is_dir():
         raise ReleaseError(
             f"{root}: folder of release {name!r} not found. Expected {release.expects}. "
-            f"Point the project at it: python -m prep link {name} /path/to/the/release"
+            f"Point the project at it: fdpbench link {name} /path/to/the/release"
         )
     listing: Listing = _reader(release).read(root, name, lost_frames)
     listing.simulated |= is_simulated(root)

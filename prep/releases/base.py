@@ -1,6 +1,6 @@
 """What a reader of a release makes: annotations, then manifest rows and rejections, nothing else.
 
-A reader has two steps. `Annotations` hold what the sheet alone says (`prep.releases.rows`): a row is tidied, checked,
+A reader has two steps. `Annotations` hold what the sheet alone says (`prep.sheets.rows`): a row is tidied, checked,
 corrected where `corrections.csv` knows better, or rejected by name. `Listing` holds what can be used: annotations
 whose frames are on disk (`prep.releases.folders`). No step drops a row silently.
 """
@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
-
-from prep import schema
-from prep.schema import Reason
+from fdpbench.prep.store import schema
+from fdpbench.prep.store.schema import Reason
 
 __all__ = ["Annotation", "Annotations", "Listing"]
 
@@ -43,7 +42,7 @@ class Annotation:
 class Annotations:
     """What a sheet says of a release's clips, and which of its rows cannot be used.
 
-    ``simulated`` says that `prep simulate` invented them.
+    ``simulated`` says that `fdpbench simulate` invented them.
     """
 
     release: str
@@ -69,7 +68,7 @@ class Annotations:
 class Listing:
     """Clips of a release and what was left out, as a reader finds them.
 
-    ``simulated`` says that `prep simulate` wrote some of them: the faces are rendered.
+    ``simulated`` says that `fdpbench simulate` wrote some of them: the faces are rendered.
     """
 
     dataset: str

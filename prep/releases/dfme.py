@@ -14,11 +14,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prep.params import LostFrames
-from prep.releases.base import Annotation, Annotations, Listing
-from prep.releases.folders import add_clips, first_folder, subfolder
-from prep.releases.rows import annotate, rows_of
-from prep.releases.sheets import find_sheet
+from fdpbench.prep.releases.base import Annotation, Annotations, Listing
+from fdpbench.prep.releases.folders import add_clips, first_folder, subfolder
+from fdpbench.prep.settings.params import LostFrames
+from fdpbench.prep.sheets.rows import annotate, rows_of
+from fdpbench.prep.sheets.tables import find_sheet
 
 __all__ = ["annotations_of", "read"]
 

@@ -9,10 +9,10 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from prep.params import LostFrames
-from prep.releases.base import Annotation, Annotations, Listing
-from prep.releases.sheets import ReleaseError
-from prep.schema import Reason
+from fdpbench.prep.releases.base import Annotation, Annotations, Listing
+from fdpbench.prep.settings.params import LostFrames
+from fdpbench.prep.sheets.tables import ReleaseError
+from fdpbench.prep.store.schema import Reason
 
 __all__ = [
     "SIMULATED",
@@ -27,7 +27,7 @@ __all__ = [
     "subfolder",
 ]
 
-# `prep simulate` leaves this file in the folder of a release whose faces are rendered, names and labels invented.
+# `fdpbench simulate` leaves this file in the folder of a release whose faces are rendered, names and labels invented.
 SIMULATED = "SIMULATED.txt"
 
 IMAGES = {".jpg", ".jpeg", ".png", ".bmp"}

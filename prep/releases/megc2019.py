@@ -14,12 +14,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prep.params import LostFrames
-from prep.releases import casme2, megc2019_flow, samm, smic
-from prep.releases.base import Annotation, Annotations, Listing
-from prep.releases.folders import is_simulated
-from prep.releases.sheets import ReleaseError
-from prep.schema import Reason
+from fdpbench.prep.releases import casme2, megc2019_flow, samm, smic
+from fdpbench.prep.releases.base import Annotation, Annotations, Listing
+from fdpbench.prep.releases.folders import is_simulated
+from fdpbench.prep.settings.params import LostFrames
+from fdpbench.prep.sheets.tables import ReleaseError
+from fdpbench.prep.store.schema import Reason
 
 __all__ = ["annotations_of", "read"]
 

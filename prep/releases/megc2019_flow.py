@@ -24,13 +24,12 @@ from collections import Counter
 from pathlib import Path
 
 import pandas as pd
-
-from prep.class_maps import COMPOSITE
-from prep.params import LostFrames
-from prep.releases.base import Annotation, Annotations, Listing
-from prep.releases.names import named_emotion, named_subject
-from prep.releases.sheets import ReleaseError, read_grids, read_sheet, sheet_table
-from prep.schema import Reason
+from fdpbench.prep.index.class_maps import COMPOSITE
+from fdpbench.prep.releases.base import Annotation, Annotations, Listing
+from fdpbench.prep.settings.params import LostFrames
+from fdpbench.prep.sheets.names import named_emotion, named_subject
+from fdpbench.prep.sheets.tables import ReleaseError, read_grids, read_sheet, sheet_table
+from fdpbench.prep.store.schema import Reason
 
 __all__ = ["EMOTIONS", "OFFICIAL", "Key", "annotations_of", "composite_key", "official_labels", "read"]
 

@@ -22,12 +22,12 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from prep.params import LostFrames
-from prep.releases.base import Annotation, Annotations, Listing
-from prep.releases.folders import FolderProblem, add_clips, check_emotion
-from prep.releases.rows import COLUMNS, annotate, rows_of
-from prep.releases.sheets import ReleaseError, Sheet, find_sheet, numbered, read_grids
-from prep.schema import Reason
+from fdpbench.prep.releases.base import Annotation, Annotations, Listing
+from fdpbench.prep.releases.folders import FolderProblem, add_clips, check_emotion
+from fdpbench.prep.settings.params import LostFrames
+from fdpbench.prep.sheets.rows import COLUMNS, annotate, rows_of
+from fdpbench.prep.sheets.tables import ReleaseError, Sheet, find_sheet, numbered, read_grids
+from fdpbench.prep.store.schema import Reason
 
 __all__ = ["annotations_of", "read"]
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prep.params import LostFrames
-from prep.releases.base import Annotation, Annotations, Listing
-from prep.releases.folders import add_clips
-from prep.releases.rows import annotate, rows_of
+from fdpbench.prep.releases.base import Annotation, Annotations, Listing
+from fdpbench.prep.releases.folders import add_clips
+from fdpbench.prep.settings.params import LostFrames
+from fdpbench.prep.sheets.rows import annotate, rows_of
 
 __all__ = ["annotations_of", "read"]
 
@@ -28,7 +28,7 @@ def annotations_of(sheet: Path, release: str = "synthetic") -> Annotations:
 
 
 def read(root: Path, release: str = "synthetic", lost_frames: LostFrames = "reject") -> Listing:
-    """Read the embedded release written by `prep.synth`; `add_clips` says what ``lost_frames`` does."""
+    """Read the embedded release written by `prep.demo.synth`; `add_clips` says what ``lost_frames`` does."""
     found = annotations_of(root / "annotations.csv")
     listing = Listing.of(found)
 

@@ -1,0 +1,314 @@
+"""`fdpbench check`: everything that a later stage would refuse of params.yaml, said at once and before any of them.
+
+What is looked at, beside the file: which releases are linked, the manifests that are there, files that options
+name, whether there is a CUDA device.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fdpbench.bench.plan.params import (
+    ModelSettings,
+    Run,
+    RunEntry,
+    TrainParams,
+    check_model_options,
+    errors_of_run,
+    make_run,
+    parse_task,
+    run_names,
+)
+from fdpbench.models.common.registry import create_model, list_models
+from fdpbench.prep.align import faces, faces_dlib
+from fdpbench.prep.demo import synth
+from fdpbench.prep.index.class_maps import known_emotions
+from fdpbench.prep.index.link import check_links
+from fdpbench.prep.releases import RELEASES
+from fdpbench.prep.runtime.scratch import hash_file
+from fdpbench.prep.settings.params import (
+    NAMED,
+    PARAMS_FILE,
+    SECTION_TYPES,
+    AlignParams,
+    FlowParams,
+    IndexParams,
+    Section,
+    SynthParams,
+    TaskParams,
+    check_params,
+    check_task,
+    section,
+)
+from fdpbench.prep.settings.plain_yaml import read_yaml
+from fdpbench.prep.settings.problems import ParamsError, Problems, near
+from fdpbench.prep.store import paths, shards
+from fdpbench.prep.store.schema import MANIFEST
+
+__all__ = ["TYPES", "check_project", "load_runs", "write_weights"]
+
+# The sections that are one object each.
+TYPES: dict[str, type[Section]] = {
+    "synth": SynthParams,
+    "index": IndexParams,
+    "align": AlignParams,
+    "flow": FlowParams,
+    "train": TrainParams,
+}
+
+LANDMARKS = {"mesh": faces.LANDMARKS, "dlib": faces_dlib.LANDMARKS}
+GALLERY = "synthetic"  # the task that the stage `gallery` of dvc.yaml draws, and the release it is made of
+
+
+def load_runs(params: dict[str, Any]) -> list[Run]:
+    """All listed runs, checked with all sections, as far as params.yaml alone tells.
+
+    Raises
+    ------
+    ParamsError
+        With every problem there is.
+    """
+    problems = Problems()
+    runs = _runs_of(params, problems)
+    problems.refuse()
+    return runs
+
+
+def check_project(path: Path = PARAMS_FILE) -> list[Run]:
+    """Check params.yaml, and what it names on this machine.
+
+    Returns
+    -------
+    The runs.
+
+    Raises
+    ------
+    ParamsError
+        With every problem there is.
+    """
+    if not path.is_file():
+        raise ParamsError(f"{path} not found: run the command from the project's root folder")
+    content = read_yaml(path)
+    problems = Problems()
+    with problems.gather():
+        check_params(content, path)
+    if not isinstance(content, dict):
+        problems.refuse()
+    params = _sound(content)
+    runs = _runs_of(params, problems, whole=not problems.found)
+    with problems.gather():
+        check_links(params)
+    if isinstance(content.get("align"), dict) and content["align"].get("landmarks") == "dlib":
+        with problems.gather():
+            faces_dlib.require_dlib()
+    if not problems.found:
+        _check_gallery(params, problems)
+        _check_models(runs, params, problems)
+    problems.refuse()
+    return runs
+
+
+def write_weights(runs: list[Run], folder: Path) -> None:
+    """Write a file for each run with the SHA-256 of each file that its options name.
+
+    A run's training depends on its own, so that a file that is replaced trains anew the runs that read it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for run in runs:
+        hashes = {path.as_posix(): hash_file(path) for path in run.files}
+        (folder / f"{run.name}.json").write_text(json.dumps(hashes, indent=2) + "\n", encoding="utf-8")
+
+
+def _sound(content: dict[str, Any]) -> dict[str, Any]:
+    """The sections, an empty one in place of each that is missing or of the wrong kind; without names that are none."""
+    sound: dict[str, Any] = {}
+    for key, kind in SECTION_TYPES.items():
+        sound[key] = content[key] if isinstance(content.get(key), kind) else kind()
+    for key in NAMED:
+        kept = [name for name in sound[key] if isinstance(name, str)]
+        sound[key] = kept if SECTION_TYPES[key] is list else {name: sound[key][name] for name in kept}
+    return sound
+
+
+def _runs_of(params: dict[str, Any], problems: Problems, whole: bool = True) -> list[Run]:
+    """Check all sections; the runs if nothing is wrong with them, else as good as none."""
+    for key, kind in TYPES.items():
+        if params[key] or whole:  # of a section that is missing, this has been said
+            with problems.gather():
+                section(kind, params[key], key)
+    tasks = _tasks(params, problems)
+    _check_options(params, problems)
+    if not params["releases"] and whole:
+        problems.add(
+            "params.yaml: releases: none is named, and DVC's stages need one with image frames; `synthetic`, the "
+            "embedded one, needs no licence, and the stage `gallery` draws it"
+        )
+    if params["runs"] or params["feature_runs"] or whole:
+        with problems.gather():
+            run_names(params)
+    entries: dict[str, RunEntry] = {}
+    for key in ("runs", "feature_runs"):
+        for name, content in params[key].items():  # each by itself: one that cannot be read hides no other
+            try:
+                entries |= run_names({"runs": {}, "feature_runs": {}, key: {name: content}})
+            except ParamsError:
+                continue
+    for name, entry in entries.items() if whole or (params["options"] and params["tasks"]) else ():
+        problems.add(*errors_of_run(name, entry, tasks, params))
+    if problems.found:
+        return []
+    return [make_run(name, entry, tasks[entry.task], params) for name, entry in entries.items()]
+
+
+def _tasks(params: dict[str, Any], problems: Problems) -> dict[str, TaskParams]:
+    """The tasks that can be read; what is wrong with them and with the others is kept."""
+    tasks = {}
+    for name, content in params["tasks"].items():
+        try:
+            tasks[name] = parse_task(name, content)
+        except ParamsError as error:
+            problems.add(error)
+            continue
+        _check_releases(name, tasks[name], params, problems)
+        _check_emotions(name, tasks[name], problems)
+        if tasks[name].landmarks and params["align"]:
+            with problems.gather():
+                check_task(name, tasks[name], section(AlignParams, params["align"], "align"))
+    return tasks
+
+
+def _check_releases(name: str, task: TaskParams, params: dict[str, Any], problems: Problems) -> None:
+    """A task's releases are prepared by a stage, once, and can give what it asks for."""
+    where = f"params.yaml: tasks.{name}.releases"
+    listed = [*params["releases"], *params["flow_releases"]]
+    for release in dict.fromkeys(task.releases):
+        if task.releases.count(release) > 1:
+            problems.add(f"{where}: {release!r} stands twice")
+        if release not in RELEASES:
+            problems.add(f"{where}: unknown release {release!r}{near(release, RELEASES)}; it is none of the known ones")
+        elif release not in listed:
+            problems.add(
+                f"{where}: needs release {release!r}, which is prepared by no stage; name it under releases (image "
+                "frames) or flow_releases (flow images)"
+            )
+        elif RELEASES[release].kind == "flow" and task.needs_frames:
+            problems.add(
+                f"params.yaml: tasks.{name}: asks for frames or apex frames, but release {release!r} has flow images "
+                "alone; leave sampling, rank_pooling and apex out of the task"
+            )
+        elif RELEASES[release].kind == "flow" and task.flow is not None and task.flow.scaling != "per_image":
+            problems.add(
+                f"params.yaml: tasks.{name}.flow.scaling: {task.flow.scaling} needs pixels, which the flow images of "
+                f"release {release!r} do not tell; use per_image"
+            )
+
+
+def _check_emotions(name: str, task: TaskParams, problems: Problems) -> None:
+    """Each emotion of a task's classes is one that a release of it can have, where that is known of all of them."""
+    found = [_emotions(release) for release in task.releases]
+    known = sorted({emotion for emotions in found for emotion in emotions or ()})
+    for class_name, group in task.classes.items():
+        where = f"params.yaml: tasks.{name}.classes.{class_name}"
+        if not group:
+            problems.add(f"{where}: gathers no emotion, and would have no clip")
+        for emotion in group:
+            if emotion not in known and None not in found:
+                problems.add(
+                    f"{where}: {', '.join(task.releases)} is not known to have the emotion {emotion!r}"
+                    f"{near(emotion, known)}; it has {', '.join(known)}. If your sheet does have it: fdpbench "
+                    f"index {task.releases[0]}"
+                )
+
+
+def _emotions(release: str) -> set[str] | None:
+    """Emotions that are known of a release, those of its manifest among them; None if nothing is known."""
+    known = set(synth.EMOTIONS) if release == "synthetic" else known_emotions(release)
+    try:
+        table = shards.read_table(paths.manifest(release) / "manifest.parquet", MANIFEST)
+    except (OSError, ValueError):  # not indexed yet, or by an older version: the stage will
+        return known
+    return {str(emotion) for emotion in table["emotion"].to_pylist()} | set(known or ())
+
+
+def _check_options(params: dict[str, Any], problems: Problems) -> None:
+    """Every line under `options`, whether a run needs it or not."""
+    for model, content in params["options"].items():
+        where = f"options.{model}"
+        if model not in list_models():
+            problems.add(
+                f"params.yaml: {where}: no such model{near(model, list_models())}; known models: "
+                f"{', '.join(list_models())}"
+            )
+            continue
+        with problems.gather():
+            settings = section(ModelSettings, content, where)
+            problems.add(*check_model_options(f"{where}.model", model, settings.model))
+
+
+def _check_gallery(params: dict[str, Any], problems: Problems) -> None:
+    """The stage `gallery` names its task in dvc.yaml: without it, DVC would stop when all else is done."""
+    cure = "as the project's params.yaml has it; the stage `gallery` draws its picture from it"
+    if GALLERY not in params["releases"]:
+        problems.add(f"params.yaml: releases: leave {GALLERY!r} there, {cure}")
+    if GALLERY not in params["tasks"]:
+        problems.add(f"params.yaml: tasks: leave {GALLERY!r} there, {cure}")
+        return
+    task = section(TaskParams, params["tasks"][GALLERY], f"tasks.{GALLERY}")
+    if task.releases != [GALLERY] or "frames" not in task.inputs:
+        problems.add(f"params.yaml: tasks.{GALLERY}: of release {GALLERY!r} alone, and with frames, {cure}")
+
+
+def _check_models(runs: list[Run], params: dict[str, Any], problems: Problems) -> None:
+    """Build each run's model once, without memory for its weights, for inputs of the size that its task gives."""
+    align = section(AlignParams, params["align"], "align")
+    built: dict[str, str] = {}
+    for run in runs:
+        key = f"{run.model.name} {run.task} {run.settings.model}"
+        if key not in built:
+            built[key] = _refusal(run, _shapes(run.task_params, align))
+        if built[key]:
+            listed = "feature_runs" if run.model.hand_crafted else "runs"
+            problems.add(f"params.yaml: {listed}.{run.name}: {built[key]}")
+    if any(run.model.kind == "module" for run in runs):
+        from fdpbench.bench.train.step import resolve_device
+
+        with problems.gather():
+            resolve_device(runs[0].train.device)
+
+
+def _refusal(run: Run, shapes: dict[str, tuple[int, ...]]) -> str:
+    """What a run's model has against its options or the size of its inputs; empty if nothing."""
+    classes = len(run.task_params.classes)
+    given = {name: shapes[name] for name in run.model.inputs}
+    try:
+        if run.model.kind == "module":
+            import torch
+
+            with torch.device("meta"), warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message=".*copying from a non-meta parameter")
+                create_model(run.model.name, classes, shapes=given, **run.settings.model)
+        else:
+            model = create_model(run.model.name, classes, **run.settings.model)
+            if run.model.hand_crafted:
+                random = np.random.default_rng(0)
+                model.features({name: random.random((1, *shape), np.float32) for name, shape in given.items()})
+    except ValueError as error:
+        return " ".join(str(error).split())
+    return ""
+
+
+def _shapes(task: TaskParams, align: AlignParams) -> dict[str, tuple[int, ...]]:
+    """Shape of one clip of each input that a task gives; frames are grey."""
+    length = task.sampling.frames if task.sampling is not None else None
+    shapes: dict[str, tuple[int, ...]] = {
+        "frames": (length or 0, 1, align.size, align.size),
+        "dynamic_image": (1, align.size, align.size),
+        "flow": (3, task.flow.size, task.flow.size) if task.flow is not None else (),
+        "apex": (1, align.size, align.size),
+        "landmarks": (length or 0, LANDMARKS[align.landmarks], 2),
+    }
+    return {name: shapes[name] for name in task.inputs}

@@ -1,0 +1,136 @@
+"""The page of models, docs/models.md: sizes counted from the registry, figures and times read from results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import torch
+from fdpbench.bench.plan.params import ModelSettings
+from fdpbench.bench.report.costs import multiply_adds
+from fdpbench.bench.report.escape import csv_name, markdown_text
+from fdpbench.bench.report.layout import github
+from fdpbench.models.common.registry import create_model, list_models, model_info
+from fdpbench.prep.settings.params import read_params, section
+
+__all__ = ["measured_rows", "models_text", "size_rows"]
+
+# One clip of each input, and the number of classes, for which sizes are counted.
+SHAPES = {
+    "frames": (8, 1, 96, 96),
+    "dynamic_image": (1, 96, 96),
+    "flow": (3, 28, 28),
+    "apex": (1, 96, 96),
+    "landmarks": (8, 468, 2),
+}
+CLASSES = 3
+
+# What is known of a model's size from elsewhere; the test of each model holds its file to it.
+STATED = {
+    "dual_inception": "6.45 M for 3 classes (Zhang et al., PRICAI 2021)",
+    "fdp_released": "85,304,206 for 5 classes, preset `released` (released code)",
+    "htnet": "139,582,982 for 3 classes, preset `released` (its code)",
+    "learnet": "1,866,824 for 8 classes, colour images of 112 x 112 (released code)",
+    "micro_exp_stcnn": "1,643,267 for 3 classes, 18 frames of 64 x 64 (released code)",
+    "off_apexnet": "2.66 M for 3 classes (Zhang et al., PRICAI 2021)",
+}
+
+
+HEAD = "Written by `fdpbench docs`; `fdpbench models` lists the models' options."
+
+SIZES = (
+    f"Sizes with the options of params.yaml, for {CLASSES} classes and inputs of "
+    f"{', '.join(f'{name} {shape}' for name, shape in SHAPES.items())}.\nParameters: trained ones. Multiply-adds: of "
+    "one clip in evaluation, matrix products and convolutions. An estimator is fitted at\nonce and has neither. "
+    "Stated: what is known of the model's size from elsewhere, where this project's is the same (a test holds it)."
+)
+
+MEASURED = (
+    "The honest run of each model in its task's own table, from `results/baselines` where it is there, else from\n"
+    "`results/full` or `results/tables`; the tables have intervals and all other runs. The task `synthetic` is made\n"
+    "of rendered faces: its figures say nothing about real faces. Seconds of a fold: estimated from the time of a\n"
+    "training step, one thread, on the machine that wrote `costs.csv` (`fdpbench costs`); another has others.\n"
+    "A dash: not measured. A model without a row has not been run: `make baselines` runs all. No recipe was tuned but\n"
+    "those of `fdp` (on another rendered release: `docs/fdp.md`) and `cnn3d` (on this one); a low figure may be the\n"
+    "recipe's, not the model's: most have the epochs that a laptop bears. `adapters` is a random encoder here, and\n"
+    "`fdp_released` is `tiny`. Figures on real flow images: `docs/megc2019.md`."
+)
+
+
+def models_text(results: Path) -> str:
+    """Write the page.
+
+    Parameters
+    ----------
+    results
+        The folder of results; its ``baselines`` and ``full`` come first, where they are there.
+    """
+    measured = measured_rows(results)
+    parts = ["# Models", HEAD, "## What they are", SIZES, github(size_rows()), "## What was measured", MEASURED]
+    parts.append(github(measured) if measured else "Nothing yet: run `dvc repro`.")
+    return "\n\n".join(parts) + "\n"
+
+
+def size_rows() -> list[dict[str, str]]:
+    """A row for each model: what it is, and how large."""
+    options = read_params()["options"]
+    rows = []
+    for name in list_models():
+        info = model_info(name)
+        parameters = adds = "-"
+        if info.kind == "module":
+            settings = section(ModelSettings, options.get(name, {}), f"options.{name}")
+            torch.manual_seed(0)
+            shapes = {key: SHAPES[key] for key in info.inputs}
+            model = create_model(name, CLASSES, shapes=shapes, **settings.model)
+            parameters = f"{sum(p.numel() for p in model.parameters() if p.requires_grad):,}"
+            adds = (
+                f"{multiply_adds(model, {key: torch.zeros(1, *shape) for key, shape in shapes.items()}) / 1e6:,.2f} M"
+            )
+        rows.append(
+            {
+                "model": f"`{name}`",
+                "paper": info.paper,
+                "reads": ", ".join(info.inputs).replace("_", " ") or "nothing",
+                "kind": info.kind,
+                "parameters": parameters,
+                "multiply-adds": adds,
+                "parameters stated": STATED.get(name, "-"),
+            }
+        )
+    return rows
+
+
+def measured_rows(results: Path) -> list[dict[str, str]]:
+    """A row for each model and task with figures; of several runs the first by name, not the best."""
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    for folder in (results / "baselines", results / "full", results):
+        seconds = _seconds(folder / "costs.csv")
+        for path in sorted((folder / "tables").glob("*.csv")):
+            frame = pd.read_csv(path, keep_default_na=False)
+            if not {"run", "model", "protocol", "table", "uf1", "uar", "repetitions"} <= set(frame):
+                continue  # not a task's
+            if "changes" not in frame:
+                frame["changes"] = ""
+            plain = frame[(frame["protocol"] == "honest") & (frame["table"] == "") & (frame["changes"] == "")]
+            for row in plain.sort_values("run").to_dict("records"):
+                found.setdefault(
+                    (path.stem, str(row["model"])),
+                    {
+                        "model": f"`{row['model']}`",
+                        "task": markdown_text(path.stem)
+                        + (" (rendered)" if str(row.get("rendered")) == "True" else ""),
+                        "run": markdown_text(csv_name(str(row["run"]))),
+                        "UF1": f"{float(row['uf1']):.3f}",
+                        "UAR": f"{float(row['uar']):.3f}",
+                        "seeds": str(row["repetitions"]),
+                        "seconds of a fold": seconds.get(str(row["run"]), "-"),
+                    },
+                )
+    return [found[key] for key in sorted(found)]
+
+
+def _seconds(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        return {}
+    return {str(row["run"]): f"{float(row['fold_s']):.1f}" for row in pd.read_csv(path).to_dict("records")}

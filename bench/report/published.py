@@ -1,0 +1,262 @@
+"""Published figures: read and checked, and set beside what was measured, never among it.
+
+``results/published.csv`` holds one figure a line. Its tasks are named as the class maps of `prep.index.class_maps`; a
+task of params.yaml stands for the one whose release and classes it has.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from fdpbench.bench.evaluate.compare import Intervals
+from fdpbench.bench.evaluate.scores import Score
+from fdpbench.bench.report.escape import markdown_text
+from fdpbench.bench.report.layout import github
+from fdpbench.prep.index.class_maps import CLASS_MAPS, COMPOSITE
+from fdpbench.prep.settings.params import Section, TaskParams
+from pydantic import Field, ValidationError, model_validator
+
+__all__ = [
+    "Beside",
+    "Published",
+    "PublishedError",
+    "beside",
+    "beside_numbers",
+    "published_of",
+    "published_text",
+    "read_published",
+]
+
+
+class PublishedError(ValueError):
+    """The file of published figures cannot be used; the message names file and line."""
+
+
+class Published(Section):
+    """One line of the file."""
+
+    task: str = Field(description="a class map of `prep.index.class_maps`")
+    part: str = Field(pattern=r"^[a-z0-9_]*$", description="a data set of the task; empty: all clips")
+    model: str = Field(pattern=r"^[a-z0-9_]+$", description="a model of this project, or the name of another")
+    metric: Literal["uf1", "uar"]
+    value: float = Field(gt=0, lt=1)
+    protocol: str = Field(pattern="^(honest|test_selected|unknown)$", description="who chose the epoch")
+    protocol_known_by: Literal["paper", "code", "author's words", "comments", "unknown"] = Field(
+        description="what says so: the paper, the released code, its author elsewhere, comments beside the figure"
+    )
+    source: str = Field(min_length=1, description="the paper, or whose repository")
+    note: str = Field(description="what else is to be known of the figure; may be empty")
+
+    @model_validator(mode="after")
+    def _known_somehow(self) -> Published:
+        if (self.protocol == "unknown") != (self.protocol_known_by == "unknown"):
+            raise ValueError(
+                f"protocol {self.protocol} cannot be known by {self.protocol_known_by}: both are unknown, or neither"
+            )
+        return self
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A published figure beside a run's, of the same task, clips and metric.
+
+    ``difference`` is measured minus published. ``low`` and ``high`` are those of the run's interval minus the
+    published figure, whose own uncertainty is not known; None where the run's interval is not defined.
+    """
+
+    published: Published
+    run: str
+    protocol: str
+    measured: float
+    difference: float
+    low: float | None
+    high: float | None
+
+
+def read_published(path: Path) -> list[Published]:
+    """Read and check the file of published figures.
+
+    Raises
+    ------
+    PublishedError
+        If the file is missing or no CSV file, its columns are others, a line's task, metric, protocol, how it is known
+        or value is not valid, or a figure is there twice.
+    """
+    if not path.is_file():
+        raise PublishedError(f"{path} not found: it is part of the project; `git checkout {path}` brings it back")
+    columns = list(Published.model_fields)
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            if reader.fieldnames != columns:
+                raise PublishedError(f"{path}: expected the columns {','.join(columns)}, found {reader.fieldnames}")
+            lines = [(reader.line_num, row) for row in reader]
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise PublishedError(f"{path}: not a CSV file in UTF-8 ({error})") from error
+    found: dict[tuple[str, ...], int] = {}
+    result = []
+    for number, row in lines:
+        where = f"{path}, line {number}"
+        if None in row or None in row.values():
+            raise PublishedError(f"{where}: expected {len(columns)} cells; quote those that hold a comma")
+        try:
+            value = float(row["value"])
+        except ValueError:
+            raise PublishedError(f"{where}: value {row['value']!r} is no number") from None
+        try:
+            line = Published.model_validate(row | {"value": value})
+        except ValidationError as error:
+            problem = error.errors()[0]
+            what = f"{problem['loc'][0]} {problem['input']!r} is not valid: " if problem["loc"] else ""
+            raise PublishedError(f"{where}: {what}{problem['msg']}") from None
+        if line.task not in CLASS_MAPS:
+            raise PublishedError(f"{where}: no task {line.task!r}; tasks: {', '.join(CLASS_MAPS)}")
+        key = (line.task, line.part, line.model, line.metric, line.source, line.protocol)
+        if key in found:
+            raise PublishedError(f"{where}: the same figure as in line {found[key]}, of the same source")
+        found[key] = number
+        result.append(line)
+    return result
+
+
+def published_of(tasks: Mapping[str, TaskParams], path: Path) -> dict[str, list[Published]]:
+    """Give the published figures that belong to each task of params.yaml, as far as there are any.
+
+    The file is read only if a task is one of the literature.
+    """
+    names = {name: found for name, task in tasks.items() if (found := _standard_name(task))}
+    lines = read_published(path) if names else []
+    return {name: mine for name, found in names.items() if (mine := [line for line in lines if line.task == found])}
+
+
+def _standard_name(task: TaskParams) -> str | None:
+    """The class map whose release and classes a task has."""
+    for class_map in CLASS_MAPS.values():
+        classes = {name: list(emotions) for name, emotions in class_map.classes.items()}
+        if len(task.releases) == 1 and task.releases[0] in class_map.releases and task.classes == classes:
+            return class_map.name
+    return None
+
+
+def beside(group: Sequence[Score], intervals: Mapping[str, Intervals], published: Sequence[Published]) -> list[Beside]:
+    """Set each published figure beside the runs of its model.
+
+    Only clips that are there can be compared: where a data set of a composite is missing, the figure over all of its
+    clips has nothing beside it. Runs with a rebuilt fault have no part in this, nor those of a named table that
+    change the model's settings.
+
+    Parameters
+    ----------
+    group
+        The runs of a task.
+    intervals
+        From `bench.evaluate.compare.all_intervals`.
+    published
+        The task's published figures.
+    """
+    result = []
+    for line in published:
+        for score in sorted(group, key=lambda score: score.run):
+            plain = score.protocol in ("honest", "inner", "test_selected")
+            if score.model != line.model or not plain or (score.entry.table is not None and score.entry.set):
+                continue
+            comparable, dataset = _clips_of(score, line, published)
+            if not comparable:
+                continue
+            measured = score.mean(line.metric, dataset)
+            found = intervals[score.run].get((dataset, line.metric))
+            ends = (found.low - line.value, found.high - line.value) if found else (None, None)
+            result.append(Beside(line, score.run, score.protocol, measured, measured - line.value, *ends))
+    return result
+
+
+def _clips_of(score: Score, line: Published, published: Iterable[Published]) -> tuple[bool, str | None]:
+    """Whether a run has the clips of a published figure, and the data set under which its own figure stands."""
+    there = {row["dataset"] for row in score.rows}
+    if not line.part:
+        return {other.part for other in published if other.part} <= there, None
+    if there == {line.part}:
+        return True, None
+    return line.part in score.by_dataset, line.part
+
+
+def published_text(task: str, group: Sequence[Score], published: Sequence[Published], pairs: Sequence[Beside]) -> str:
+    """Lay a task's published figures out as Markdown, those of models without a run last."""
+    counts = Counter(row["dataset"] for row in group[0].rows if row["repetition"] == 0)
+    missing = sorted({line.part for line in published if line.part} - set(counts))
+    sources = list(dict.fromkeys(line.source for line in published))
+    notes = [
+        "Published figures beside those measured here; difference: measured minus published, with the 95% interval of "
+        "the measured one\n(the published one's own uncertainty is not known). Source: the model's paper; a figure "
+        "that others reported of it is noted so in\n`results/published.csv`. Protocol `unknown`: who chose the epoch "
+        "is not said, or was not found;\nelse what says so is beside it: the paper, the code, the author's words, or "
+        "comments beside the figure."
+    ]
+    if missing:
+        here = ", ".join(f"{markdown_text(name)} ({count} clips)" for name, count in sorted(counts.items()))
+        notes.append(
+            f"**Not the published protocol**: a published figure of one data set comes from a model trained on all of "
+            f"{markdown_text(', '.join(sorted({*missing, *counts})))};\nhere were {here} alone. Figures over all clips "
+            "have nothing beside them."
+        )
+    whole = COMPOSITE if published[0].task == "megc2019" else {}
+    partial = [
+        f"{name} ({counts[name]} of {whole[name]})" for name in sorted(whole) if counts[name] not in (0, whole[name])
+    ]
+    if partial:
+        notes.append(f"**Not all clips**: {', '.join(partial)}. Published figures are of all.")
+    rows = _rows(published, pairs, sources)
+    numbered = "\n".join(f"{number}. {markdown_text(source)}" for number, source in enumerate(sources, start=1))
+    return "\n\n".join([f"### {task}: published figures", *notes, github(rows), numbered])
+
+
+def _rows(published: Sequence[Published], pairs: Sequence[Beside], sources: list[str]) -> list[dict[str, str]]:
+    rows: dict[tuple[str, ...], dict[str, str]] = {}
+    for pair in pairs:
+        line = pair.published
+        key = (line.model, line.source, line.protocol, pair.run, line.part)
+        row = rows.setdefault(key, _head(line, sources) | {"run": markdown_text(pair.run)} | _columns())
+        row["its protocol"] = markdown_text(pair.protocol)
+        name = "UF1" if line.metric == "uf1" else "UAR"
+        row[f"published {name}"] = f"{line.value:.4f}"
+        ends = "" if pair.low is None or pair.high is None else f" [{pair.low:+.3f}, {pair.high:+.3f}]"
+        row[f"measured {name}"] = f"{pair.measured:.3f}"
+        row[f"difference {name}"] = f"{pair.difference:+.3f}{ends}"
+    compared = {(pair.published.model, pair.published.part) for pair in pairs}
+    for line in published:
+        if not line.part and (line.model, line.part) not in compared:
+            row = rows.setdefault(
+                (line.model, line.source, line.protocol), _head(line, sources) | {"run": "-"} | _columns()
+            )
+            row["published UF1" if line.metric == "uf1" else "published UAR"] = f"{line.value:.4f}"
+    return list(rows.values())
+
+
+def _head(line: Published, sources: list[str]) -> dict[str, str]:
+    number = str(sources.index(line.source) + 1)
+    known_by = "-" if line.protocol == "unknown" else line.protocol_known_by
+    head = {"model": line.model, "source": number, "protocol": line.protocol, "known by": known_by}
+    return head | {"clips": line.part or "all"}
+
+
+def _columns() -> dict[str, str]:
+    names = [f"{what} {name}" for name in ("UF1", "UAR") for what in ("published", "measured", "difference")]
+    return {"its protocol": "-"} | dict.fromkeys(names, "-")
+
+
+def beside_numbers(task: str, pairs: Sequence[Beside]) -> list[dict[str, Any]]:
+    """Rows for machines."""
+    return [
+        {"task": task, "run": pair.run, "protocol": pair.protocol}
+        | {key: getattr(pair.published, key) for key in ("model", "part", "metric")}
+        | {"published": pair.published.value, "published_protocol": pair.published.protocol}
+        | {"protocol_known_by": pair.published.protocol_known_by}
+        | {"measured": pair.measured, "difference": pair.difference, "low": pair.low, "high": pair.high}
+        | {"source": pair.published.source}
+        for pair in pairs
+    ]

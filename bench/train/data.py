@@ -1,0 +1,269 @@
+"""From the Parquet files of a task and of features to arrays in memory: the one place where training gets its data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from fdpbench.prep.runtime.scratch import hash_file
+from fdpbench.prep.store import images, shards
+from fdpbench.prep.store.documents import DocumentError, read_object
+from fdpbench.prep.store.schema import TASK
+from numpy.typing import NDArray
+
+__all__ = [
+    "FEATURES",
+    "ClipSet",
+    "TaskInfo",
+    "check_features",
+    "check_finite",
+    "features_source",
+    "load_clips",
+    "load_features",
+    "load_index",
+    "load_task_info",
+]
+
+# A row for each clip, a row group for each subject: data/features/<run>.parquet, which `bench.train.features` writes.
+FEATURES = pa.schema(
+    [
+        ("clip_id", pa.string()),
+        ("subject", pa.string()),
+        ("features", pa.list_(pa.float64())),  # as the model's own `features` gave them, of one length
+    ]
+)
+
+
+@dataclass(frozen=True)
+class TaskInfo:
+    """What a task's ``task.json`` says."""
+
+    task: str
+    classes: tuple[str, ...]
+    inputs: tuple[str, ...]
+    flow_side: int | None
+    faces_may_be_published: bool
+    rendered: bool
+    sampling: str | None = None  # rule by which frames were picked
+    simulated: tuple[str, ...] = ()  # releases whose form alone is theirs: rendered by `fdpbench simulate`
+    lost_frames: int = 0  # clips that lack frames between onset and offset, kept by `index.lost_frames`
+
+
+@dataclass(frozen=True)
+class ClipSet:
+    """Clips in memory.
+
+    ``inputs`` holds, by name, ``frames`` (N, T, 1, H, W) uint8, ``dynamic_image`` and ``apex`` (N, 1, H, W)
+    uint8, ``flow`` (N, 3, h, w) float32 and ``landmarks`` (N, T, K, 2) float32, x and y in pixels of the crop,
+    as far as they were asked for, or ``features`` (N, D) float64 alone.
+    """
+
+    clip_ids: tuple[str, ...]
+    subjects: tuple[str, ...]
+    labels: NDArray[np.int64]
+    inputs: dict[str, NDArray[Any]]
+
+    def __len__(self) -> int:
+        return len(self.clip_ids)
+
+    def of(self, subjects: Collection[str]) -> ClipSet:
+        """The clips of some subjects, in order."""
+        chosen = [k for k, subject in enumerate(self.subjects) if subject in subjects]
+        return ClipSet(
+            tuple(self.clip_ids[k] for k in chosen),
+            tuple(self.subjects[k] for k in chosen),
+            self.labels[chosen],
+            {name: array[chosen] for name, array in self.inputs.items()},
+        )
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of one clip for each input."""
+        return {name: tuple(array.shape[1:]) for name, array in self.inputs.items()}
+
+
+def load_task_info(folder: Path) -> TaskInfo:
+    """Read a task's description.
+
+    Raises
+    ------
+    ValueError
+        If the file is missing, damaged, or not what the stage writes.
+    """
+    path = folder / "task.json"
+    if not path.is_file():
+        raise shards.ShardError(f"{path} not found: the task stage has not run; run `dvc repro`")
+    cure = "delete it and run `dvc repro`"
+    content = read_object(path, cure)
+    lists = {key: content.get(key, []) for key in ("classes", "inputs", "simulated")}
+    for key, names in lists.items():
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise DocumentError(f"{path}: {key}: expected a list of names; {cure}")
+    try:
+        return TaskInfo(**(content | {key: tuple(names) for key, names in lists.items()}))
+    except TypeError:
+        expected = ", ".join(field.name for field in fields(TaskInfo))
+        raise DocumentError(f"{path}: expected the keys {expected}; {cure}") from None
+
+
+def load_index(folder: Path) -> list[dict[str, Any]]:
+    """Rows (clip_id, dataset, subject, label) of a task, without its pixels."""
+    columns = ["clip_id", "dataset", "subject", "label"]
+    return list(shards.read_rows(folder / "clips.parquet", TASK, columns=columns))
+
+
+def load_clips(folder: Path, inputs: Sequence[str], keep: Callable[[str], bool] = lambda subject: True) -> ClipSet:
+    """Read the clips of some subjects; the bytes of the others are not touched.
+
+    Parameters
+    ----------
+    folder
+        The task's folder, ``data/task/<task>``.
+    inputs
+        Names of the inputs to read.
+    keep
+        Says of each subject whether to read it.
+
+    Returns
+    -------
+    Clips in order of clip id.
+
+    Raises
+    ------
+    ValueError
+        If no clip is left, an input is missing for a clip, or a flow value is not finite.
+    """
+    columns = ["clip_id", "subject", "label", *inputs]
+    tables = list(shards.read_subjects(folder / "clips.parquet", TASK, keep, columns))
+    if not tables:
+        raise ValueError(f"{folder}: no clip of the subjects asked for")
+    table = pa.concat_tables(tables).sort_by("clip_id").combine_chunks()
+    clip_ids = table.column("clip_id").to_pylist()
+    for name in inputs:
+        for clip_id, absent in zip(clip_ids, table.column(name).is_null().to_pylist(), strict=True):
+            if absent:
+                raise ValueError(f"{clip_id}: no {name} in {folder}; run `dvc repro`")
+    decoders: dict[str, Callable[[pa.ChunkedArray], NDArray[Any]]] = {
+        "frames": _frames,
+        "dynamic_image": _images,
+        "flow": _flow,
+        "apex": _images,
+        "landmarks": _landmarks,
+    }
+    arrays = {name: decoders[name](table.column(name)) for name in inputs}
+    for name, array in arrays.items():
+        check_finite(clip_ids, name, array)
+    labels = table.column("label").to_numpy().astype(np.int64)
+    return ClipSet(tuple(clip_ids), tuple(table.column("subject").to_pylist()), labels, arrays)
+
+
+def features_source(model: str, options: Mapping[str, Any], folder: Path) -> dict[str, str]:
+    """What features are computed of, as text by name: their file holds it.
+
+    Parameters
+    ----------
+    model
+        Name of the model.
+    options
+        All of its options, defaults included.
+    folder
+        The task's folder.
+    """
+    return {
+        "model": model,
+        **{f"option {name}": json.dumps(options[name], sort_keys=True) for name in sorted(options)},
+        "clips": hash_file(folder / "clips.parquet")[:16],
+    }
+
+
+def check_features(path: Path, source: Mapping[str, str], run: str) -> None:
+    """See to it that features were computed of what a run asks for: DVC does so too, `fdpbench train` alone does not.
+
+    Raises
+    ------
+    ValueError
+        If it was computed of something else, or is missing or damaged.
+    """
+    noted, cure = shards.read_notes(path), f"`fdpbench features {run}` computes it anew"
+    noted.pop(shards.ARITHMETIC, None)  # of any arithmetic: what is made of it says so in turn
+    if "model" not in noted:
+        raise ValueError(f"{path}: does not say what it was computed of; {cure}")
+    for key in sorted({*source, *noted}):
+        found, wanted = noted.get(key, "none"), source.get(key, "none")
+        if found != wanted:
+            raise ValueError(f"{path}: computed with {key} {found}, run {run} has {wanted}; {cure}")
+
+
+def load_features(path: Path, folder: Path, keep: Callable[[str], bool] = lambda subject: True) -> ClipSet:
+    """Read the features of some subjects' clips, with their labels; the bytes of the others are not touched.
+
+    Parameters
+    ----------
+    path
+        The run's features, ``data/features/<run>.parquet``.
+    folder
+        The task's folder, whose labels alone are read.
+    keep
+        Says of each subject whether to read it.
+
+    Returns
+    -------
+    Clips in order of clip id, with the one input ``features``.
+
+    Raises
+    ------
+    ValueError
+        If no clip is left, or the features are not those of the task's clips, not finite or not of one length.
+    """
+    clips = load_clips(folder, (), keep)
+    tables = list(shards.read_subjects(path, FEATURES, keep)) or [FEATURES.empty_table()]
+    table = pa.concat_tables(tables).sort_by("clip_id").combine_chunks()
+    found = table.column("clip_id").to_pylist()
+    if found != list(clips.clip_ids):
+        differing = sorted(set(found) ^ set(clips.clip_ids)) or sorted(
+            {name for name in found if found.count(name) > 1}
+        )
+        raise ValueError(f"{path}: not the clips of {folder}, {differing[0]} among others; delete it, run `dvc repro`")
+    column = table.column("features")
+    lengths = set(pc.list_value_length(column).to_pylist())
+    if len(lengths) != 1 or not all(lengths):
+        raise ValueError(f"{path}: features of lengths {sorted(map(str, lengths))}; delete it, run `dvc repro`")
+    values = np.concatenate([chunk.flatten().to_numpy() for chunk in column.chunks]).reshape(len(found), -1)
+    check_finite(found, "features", values)
+    return ClipSet(clips.clip_ids, clips.subjects, clips.labels, {"features": values})
+
+
+def check_finite(clip_ids: Sequence[str], name: str, array: NDArray[Any]) -> None:
+    """Refuse NaN and infinite values of an input (N, ...), naming the first clip that has them."""
+    for clip_id, clip in zip(clip_ids, array, strict=True):
+        if not np.isfinite(clip).all():
+            raise ValueError(f"{clip_id}: {name} holds NaN or infinite values")
+
+
+def _clip_frames(pngs: list[bytes]) -> NDArray[np.uint8]:
+    return np.stack([images.decode_png(png) for png in pngs])  # (T, H, W)
+
+
+def _frames(column: pa.ChunkedArray) -> NDArray[np.uint8]:
+    return np.array([_clip_frames(clip) for clip in column.to_pylist()])[:, :, None]  # (N, T, 1, H, W)
+
+
+def _images(column: pa.ChunkedArray) -> NDArray[np.uint8]:
+    return np.array([images.decode_png(png) for png in column.to_pylist()])[:, None]  # (N, 1, H, W)
+
+
+def _flow(column: pa.ChunkedArray) -> NDArray[np.float32]:
+    values = np.concatenate([chunk.flatten().to_numpy() for chunk in column.chunks])
+    side = round((len(values) / len(column) / 3) ** 0.5)
+    return values.reshape(len(column), 3, side, side)  # u, v, strain
+
+
+def _landmarks(column: pa.ChunkedArray) -> NDArray[np.float32]:
+    values = np.concatenate([chunk.flatten().flatten().to_numpy() for chunk in column.chunks])
+    return values.reshape(len(column), len(column[0]), -1, 2)  # as many frames of each clip, as many points in each

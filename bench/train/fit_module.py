@@ -1,0 +1,180 @@
+"""Training by gradient descent: the loop that every torch model shares."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from fdpbench.bench.evaluate.predictions import Prediction
+from fdpbench.bench.plan.params import Run
+from fdpbench.bench.plan.protocols import best_epoch
+from fdpbench.bench.train.data import ClipSet
+from fdpbench.bench.train.fit import Curve, Report
+from fdpbench.bench.train.step import Standardiser, TrainStep, autocast, set_up_torch, to_device
+from fdpbench.models.common.blocks import Classifier, ModelOutput
+from fdpbench.models.common.registry import create_model
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import Tensor
+
+__all__ = ["FittedModule", "batch_count", "fit_module"]
+
+
+def batch_count(run: Run, clips: int) -> int:
+    """Batches of an epoch: nearly equal ones, none of one clip, since batch norm needs two.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two clips.
+    """
+    assert run.settings.batch_size
+    if clips < 2:
+        raise ValueError(f"run {run.name}: {clips} training clips are left; batch norm needs at least two")
+    return max(1, min(-(-clips // run.settings.batch_size), clips // 2))
+
+
+def fit_module(
+    run: Run,
+    train: ClipSet,
+    classes: int,
+    seed: int,
+    device: str,
+    report: Report,
+    *,
+    epochs: int | None = None,
+    watch: ClipSet | None = None,
+) -> FittedModule:
+    """Train a module with Adam, for a fixed number of epochs unless told to choose one.
+
+    Parameters
+    ----------
+    run, train, classes, seed, device, report
+        See `bench.train.fit.fit`.
+    epochs
+        Number of epochs; by default the recipe's.
+    watch
+        Clips that are scored after each epoch: the weights of the epoch that does best on them
+        (`bench.plan.protocols.best_epoch`) are kept, where otherwise the last epoch's are. They change nothing
+        else: the same seed gives the same weights after each epoch with or without them.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two training clips, or the loss is no longer finite.
+    """
+    settings = run.settings
+    epochs = epochs or settings.epochs
+    assert epochs
+    batches = batch_count(run, len(train))
+    place = torch.device(device)
+    set_up_torch(place, run.train.deterministic)
+    torch.manual_seed(seed)
+
+    shapes = {name: train.shapes[name] for name in run.model.inputs}
+    model: Classifier = create_model(run.model.name, classes, shapes=shapes, **settings.model).to(place)
+    step = TrainStep(run, model, train, place)
+    fitted = FittedModule(model, step.standardiser, place, run, [], epochs)
+    order = torch.Generator().manual_seed(seed)
+    kept: dict[str, Tensor] = {}
+
+    model.train()
+    for epoch in range(1, epochs + 1):
+        if epoch == 2 and run.entry.faults.frozen_batch_norm:
+            model.eval()  # the released code evaluates after its first epoch and never goes back
+        sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=place))
+        shuffled = to_device(torch.randperm(len(train), generator=order).numpy(), place)
+        for batch in shuffled.tensor_split(batches):
+            for name, term in step(batch).items():
+                sums[name] += term * len(batch)
+        means = {name: float(value) / len(train) for name, value in sums.items()}
+        loss = sum(means.values())
+        if not np.isfinite(loss):
+            raise ValueError(f"loss is {loss} in epoch {epoch}; lower options.{run.model.name}.lr")
+        fitted.curve.append({"epoch": epoch, "loss": loss, **means})
+        if watch is not None:
+            fitted.curve[-1] |= _watched(fitted.predict(watch).scores, watch.labels)
+            if best_epoch(fitted.curve) == epoch:
+                fitted.epoch = epoch
+                kept = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        report({"epoch": epoch, "epochs": epochs, "loss": loss})
+    if kept:
+        model.load_state_dict(kept)
+    return fitted
+
+
+def _watched(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str, float]:
+    """Accuracy and mean cross-entropy of probabilities (N, classes)."""
+    right = np.maximum(scores[np.arange(len(labels)), labels], np.finfo(np.float64).tiny)
+    return {
+        "watched_accuracy": float((scores.argmax(axis=1) == labels).mean()),
+        "watched_cross_entropy": float(-np.log(right).mean()),
+    }
+
+
+@dataclass
+class FittedModule:
+    """A trained module; ``epoch`` is the one whose weights it holds."""
+
+    model: Classifier
+    standardiser: Standardiser
+    device: torch.device
+    run: Run
+    curve: Curve
+    epoch: int | None
+
+    def predict(self, clips: ClipSet) -> Prediction:
+        """What the model says of clips: softmax probabilities, and what else it gives."""
+        standardiser = self.standardiser
+        if self.run.entry.faults.own_set_normalisation:
+            standardiser = Standardiser.of(clips, self.run.model.inputs, self.device)
+        before = self.model.training
+        self.model.eval()
+        outputs = list(self._outputs(clips, standardiser))
+        self.model.train(before)
+
+        def gathered(name: str) -> NDArray[np.float64] | None:
+            if getattr(outputs[0], name) is None:
+                return None
+            values: NDArray[np.float64] = torch.cat([getattr(output, name) for output in outputs]).numpy()
+            return values
+
+        scores = gathered("logits")
+        assert scores is not None
+        return Prediction(scores, gathered("scores"), gathered("dynamic_image"))
+
+    @torch.no_grad()
+    def _outputs(self, clips: ClipSet, standardiser: Standardiser) -> Iterator[ModelOutput]:
+        """Outputs batch by batch, on the CPU in float64, logits as probabilities."""
+        assert self.run.settings.batch_size
+        for start in range(0, len(clips), self.run.settings.batch_size):
+            window = slice(start, start + self.run.settings.batch_size)
+            batch = {name: to_device(clips.inputs[name][window], self.device) for name in self.run.model.inputs}
+            with autocast(self.run, self.device):
+                output: ModelOutput = self.model(**standardiser(batch))
+            yield ModelOutput(
+                logits=torch.softmax(output.logits.double(), dim=1).cpu(),
+                dynamic_image=None if output.dynamic_image is None else output.dynamic_image.double().cpu(),
+                scores=None if output.scores is None else output.scores.double().cpu(),
+            )
+
+    def save(self, path: Path) -> None:
+        """Weights and the statistics of the inputs; how the model was built is in the metadata."""
+        tensors: dict[str, Tensor] = {key: value.contiguous().cpu() for key, value in self.model.state_dict().items()}
+        for name in self.standardiser.mean:
+            tensors[f"standardise.{name}.mean"] = self.standardiser.mean[name].contiguous().cpu()
+            tensors[f"standardise.{name}.scale"] = self.standardiser.scale[name].contiguous().cpu()
+        about: dict[str, Any] = {
+            "epoch": self.epoch,
+            "model": self.run.model.name,
+            "protocol": self.run.entry.protocol,
+            "settings": self.run.settings.model_dump(),
+            "task": self.run.task,
+        }
+        save_file(tensors, path, metadata={"fdpbench": json.dumps(about, sort_keys=True)})

@@ -1,0 +1,251 @@
+"""A run: its folds over worker processes, each kept when finished, published together at the end."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+from fdpbench.bench.evaluate.predictions import (
+    PREDICTIONS,
+    check_predictions,
+    expected_clips,
+    prediction_rows,
+    read_predictions,
+)
+from fdpbench.bench.plan.params import Run
+from fdpbench.bench.train.artifacts import Artifacts
+from fdpbench.bench.train.data import (
+    ClipSet,
+    check_features,
+    features_source,
+    load_clips,
+    load_features,
+    load_index,
+    load_task_info,
+)
+from fdpbench.bench.train.fit import Fitted, fit
+from fdpbench.bench.train.folds import leave_one_subject_out
+from fdpbench.bench.train.progress import TrainingProgress
+from fdpbench.bench.train.provenance import write_machine, write_provenance
+from fdpbench.bench.train.seeds import seed_of
+from fdpbench.prep.runtime.scratch import hash_code, hash_file, key_of, open_scratch, versions
+from fdpbench.prep.runtime.workers import Context, Unit, run_units
+from fdpbench.prep.store import shards
+from fdpbench.prep.store.documents import read_json
+
+__all__ = ["COMMON_CODE", "train_run"]
+
+# What every run's result depends on, beside models/<model>.py. dvc.yaml lists the same files.
+COMMON_CODE = (
+    "fdpbench/__main__.py",
+    "bench/train/artifacts.py",
+    "bench/train/data.py",
+    "bench/train/fit.py",
+    "bench/train/fit_module.py",
+    "bench/train/folds.py",
+    "bench/train/objectives.py",
+    "bench/plan/params.py",
+    "bench/evaluate/predictions.py",
+    "bench/plan/protocols.py",
+    "bench/train/provenance.py",
+    "bench/train/run.py",
+    "bench/train/seeds.py",
+    "bench/train/step.py",
+    "models/common/checkpoints.py",
+    "models/common/estimators.py",
+    "models/common/layout.py",
+    "models/common/blocks.py",
+    "models/common/registry.py",
+    "fdpbench/arithmetic.py",
+    "prep/store/documents.py",
+    "prep/store/image_checks.py",
+    "prep/store/images.py",
+    "prep/settings/params.py",
+    "prep/store/paths.py",
+    "prep/settings/plain_yaml.py",
+    "prep/dynamic/rank_pooling.py",
+    "prep/store/schema.py",
+    "prep/runtime/scratch.py",
+    "prep/store/shards.py",
+    "prep/runtime/workers.py",
+)
+
+PACKAGES = ("numpy", "opencv-python", "pyarrow", "safetensors", "scikit-learn", "scipy", "torch")
+
+
+@dataclass(frozen=True)
+class _Training:
+    """One fold of one repetition: what a worker needs."""
+
+    run: Run
+    task: Path
+    features: Path | None  # where the model reads these in place of the task's inputs
+    fold: str
+    repetition: int
+    device: str
+    devices: int
+    classes: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.repetition}/{self.fold}"
+
+    @property
+    def folder(self) -> str:
+        return f"{self.repetition}-{self.fold.replace('/', '-')}"
+
+    @property
+    def seed(self) -> int:
+        return seed_of(self.run.train.seed, self.run.task, self.run.model.name, self.fold, self.repetition)
+
+
+def train_run(run: Run, task: Path, artifacts: Artifacts, jobs: int, folds_per_device: int) -> None:
+    """Train every fold of a run and publish predictions, checkpoints, loss curves and provenance.
+
+    The unit of work, and of going on after a kill, is a fold.
+
+    Parameters
+    ----------
+    run
+        The run, checked (`bench.plan.params.load_run`).
+    task
+        Folder of its task's data.
+    artifacts
+        Where to publish.
+    jobs
+        Worker processes on the CPU; it does not change a byte.
+    folds_per_device
+        Folds trained at a time on each CUDA device, where there are any.
+    """
+    info = load_task_info(task)
+    clips = load_index(task)
+    folds = leave_one_subject_out({clip["clip_id"]: clip["subject"] for clip in clips})
+    tested = expected_clips(run.name, run.entry.faults.untested_subjects, clips)
+    device, devices, precision = _hardware(run)
+    features = artifacts.features if run.model.hand_crafted else None
+    if features is not None:
+        check_features(features, features_source(run.model.name, run.model_options, task), run.name)
+    trainings = {
+        training.name: training
+        for repetition in range(run.train.repetitions)
+        for fold in folds
+        if fold.name not in run.entry.faults.untested_subjects
+        for training in [_Training(run, task, features, fold.name, repetition, device, devices, len(info.classes))]
+    }
+    made_of = {
+        "run": {
+            "task": run.task,
+            "model": run.model.name,
+            "inputs": list(run.model.inputs),
+            "paper": run.model.paper,
+            "entry": run.entry.model_dump(exclude={"table"}),
+        },
+        "settings": run.settings.model_dump(),
+        "train": run.train.model_dump(),
+        "data": {path.as_posix(): hash_file(path) for path in _read_files(run, task, features)},
+        "code": hash_code(*COMMON_CODE, f"models/{run.model.name}.py"),
+        "versions": versions(*PACKAGES),
+        "hardware": [device, precision],
+    }
+    workers = jobs if device == "cpu" else folds_per_device * devices
+    with open_scratch(f"train-{run.name}", key_of(**made_of)) as scratch:
+        missing = scratch.missing(trainings)
+        work = (Unit(name, trainings[name]) for name in missing)
+        with TrainingProgress(run.name, len(trainings), len(trainings) - len(missing), workers) as progress:
+            for name in run_units(work, _train_fold, scratch, workers, progress.report):
+                progress.finished(name)
+        places = {name: scratch.unit(name) for name in trainings}
+        rows = _predictions(places)
+        check_predictions(run.name, rows, tested, len(info.classes), run.train.repetitions)
+        read = [task / "clips.parquet", *([features] if features else [])]
+        table = pa.Table.from_pylist(rows, schema=shards.marked(PREDICTIONS, *read))
+        scratch.publish(
+            {
+                artifacts.predictions: lambda path: shards.write_table(table, path),
+                artifacts.curves: lambda path: _write_curves(places, trainings, path),
+                artifacts.provenance: lambda path: write_provenance(path, run.name, made_of),
+                artifacts.checkpoints: lambda path: _copy_checkpoints(places, trainings, path),
+                artifacts.machine: lambda path: write_machine(path, device),
+            }
+        )
+
+
+def _read_files(run: Run, task: Path, features: Path | None) -> list[Path]:
+    """Files that a run reads: its task, its features, and what its model's options name, such as weights."""
+    return [task / "clips.parquet", task / "task.json", *([features] if features else []), *run.files]
+
+
+def _hardware(run: Run) -> tuple[str, int, str]:
+    """Device, number of devices and precision of a run. Estimators are fitted on the CPU."""
+    if run.model.kind == "estimator":
+        return "cpu", 1, "float64"
+    import torch
+    from fdpbench.bench.train.step import resolve_device, resolve_precision
+
+    device = resolve_device(run.train.device)
+    return device, torch.cuda.device_count() if device == "cuda" else 1, resolve_precision(run.train.precision, device)
+
+
+def _device(training: _Training, context: Context) -> str:
+    return training.device if training.device == "cpu" else f"cuda:{context.worker % training.devices}"
+
+
+def _train_fold(training: _Training, context: Context) -> None:
+    """Train one fold in a worker; write predictions.parquet, curve.json and model.safetensors."""
+    run = training.run
+
+    def load(inputs: tuple[str, ...], keep: Callable[[str], bool]) -> ClipSet:
+        if training.features is not None:
+            return load_features(training.features, training.task, keep)
+        return load_clips(training.task, inputs, keep)
+
+    def load_test() -> ClipSet:
+        return load(run.model.inputs, lambda subject: subject == training.fold)
+
+    wanted = tuple(dict.fromkeys((*run.model.inputs, *run.model.targets)))
+    train = load(wanted, lambda subject: subject != training.fold)
+    # the one protocol that looks at the test subject; for all others its bytes are read when training is over
+    watched = load_test() if run.entry.protocol == "test_selected" else None
+    device = _device(training, context)
+    fitted = fit(run, train, training.classes, training.seed, device, context.report, watched)
+    _write_fold(training, fitted, load_test(), context.folder)
+
+
+def _write_fold(training: _Training, fitted: Fitted, test: ClipSet, folder: Path) -> None:
+    """Write what a trained fold says of its test clips, its curve and its weights."""
+    index = sorted(load_index(training.task), key=lambda clip: clip["clip_id"])
+    held_out = [clip for clip in index if clip["subject"] == training.fold]
+    said, run = fitted.predict(test), training.run
+    rows = prediction_rows(run.name, training.repetition, training.seed, training.fold, held_out, said, fitted.epoch)
+    shards.write_table(pa.Table.from_pylist(rows, schema=PREDICTIONS), folder / "predictions.parquet")
+    (folder / "curve.json").write_text(json.dumps(fitted.curve), encoding="utf-8")
+    fitted.save(folder / "model.safetensors")
+
+
+def _predictions(places: dict[str, Path]) -> list[dict[str, Any]]:
+    rows = [row for place in places.values() for row in read_predictions(place / "predictions.parquet")]
+    return sorted(rows, key=lambda row: (row["repetition"], row["clip_id"]))
+
+
+def _write_curves(places: dict[str, Path], trainings: dict[str, _Training], path: Path) -> None:
+    def epochs() -> Iterator[dict[str, Any]]:
+        for name, training in trainings.items():
+            for epoch in read_json(places[name] / "curve.json", f"delete {places[name]} and run `dvc repro`"):
+                yield {"repetition": training.repetition, "fold": training.fold, **epoch}
+
+    columns = ["repetition", "fold", "epoch", "loss"]
+    rows = list(epochs())
+    terms = list(dict.fromkeys(key for row in rows for key in row if key not in columns))
+    pd.DataFrame(rows, columns=columns + terms).to_csv(path, index=False, lineterminator="\n", float_format="%.6g")
+
+
+def _copy_checkpoints(places: dict[str, Path], trainings: dict[str, _Training], path: Path) -> None:
+    path.mkdir()
+    for name, training in trainings.items():
+        shutil.copyfile(places[name] / "model.safetensors", path / f"{training.folder}.safetensors")

@@ -1,0 +1,192 @@
+"""One training step, and what it needs on a device: tensors, normalisation, mixed precision, layout.
+
+Nothing in `TrainStep` waits for the device: no value is read back, no shape depends on data, and the
+training set lies on the device. A test holds that on the CPU by refusing every operation that would wait.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from fdpbench.bench.plan.params import Run
+from fdpbench.bench.train.data import ClipSet
+from fdpbench.bench.train.objectives import GroupDRO
+from fdpbench.models.common.blocks import Classifier, ModelOutput
+from numpy.typing import NDArray
+from torch import Tensor
+
+__all__ = ["Standardiser", "TrainStep", "autocast", "resolve_device", "resolve_precision", "set_up_torch", "to_device"]
+
+# Deterministic matrix products on CUDA need this before the first one.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+
+
+def resolve_device(wanted: str) -> str:
+    """``cpu`` or ``cuda``, from ``train.device`` of params.yaml.
+
+    Raises
+    ------
+    ValueError
+        If cuda is asked for and there is none.
+    """
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ValueError("train.device is cuda, but torch sees no CUDA device; set it to auto or cpu")
+    return wanted
+
+
+def resolve_precision(wanted: str, device: str) -> str:
+    """``float32`` or ``bfloat16``, from ``train.precision`` of params.yaml.
+
+    Autocast to bfloat16 needs no loss scaling. ``auto`` takes it on CUDA devices that have it, and not on
+    the CPU, where benchmarks/train_step.py measures what it would do.
+    """
+    if wanted != "auto":
+        return wanted
+    return "bfloat16" if device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+
+
+def autocast(run: Run, device: torch.device) -> torch.autocast:
+    """Mixed precision as ``train.precision`` says."""
+    precision = resolve_precision(run.train.precision, device.type)
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def set_up_torch(device: torch.device, deterministic: bool) -> None:
+    """Set torch's global state for a training process.
+
+    One thread: one and two give different weights. Denormals flushed: they slow small networks several
+    times. Freed memory kept: glibc gives it back to the system and fetches it anew in every step, which costs
+    small networks up to a quarter of their time. On CUDA some operations have no deterministic form; torch then
+    warns and goes on. Without determinism cuDNN tries its algorithms out and takes the quickest.
+    """
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    _keep_freed_memory()
+    torch.use_deterministic_algorithms(deterministic, warn_only=device.type != "cpu")
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # nothing reads it
+    torch.backends.cudnn.benchmark = not deterministic
+
+
+def _keep_freed_memory() -> None:
+    """Tell glibc's malloc to serve all sizes from its heap and to keep what is freed there; elsewhere do nothing."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt:
+        for option in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
+            mallopt(option, 2**30) or mallopt(option, 2**25)  # the second is the most that old versions take
+
+
+def to_device(array: NDArray[Any], device: torch.device) -> Tensor:
+    """Copy an array to the device; to CUDA from pinned memory, without waiting."""
+    tensor = torch.from_numpy(array)
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
+@dataclass
+class Standardiser:
+    """Zero mean and unit variance for each input, by channel, over a set of clips."""
+
+    mean: dict[str, Tensor]
+    scale: dict[str, Tensor]
+
+    @classmethod
+    def of(cls, clips: ClipSet, inputs: tuple[str, ...], device: torch.device) -> Standardiser:
+        """Statistics of a set of clips.
+
+        Parameters
+        ----------
+        clips
+            In training, the training clips alone.
+        inputs
+            Names of the inputs to look at, each (N, ..., C, H, W); the channels of ``landmarks`` (N, T, K, 2) are
+            x and y, over all frames and points.
+        device
+            Where the statistics are to lie, each (C, 1, 1), of landmarks (2,), float32.
+        """
+        mean, scale = {}, {}
+        for name in inputs:
+            array = clips.inputs[name]
+            points = name == "landmarks"
+            channel = array.ndim - (1 if points else 3)  # (N, T, K, 2) or (N, ..., C, H, W)
+            shape = (-1,) if points else (-1, 1, 1)
+            others = tuple(axis for axis in range(array.ndim - 1) if axis != channel - 1)
+            total, squares = 0.0, 0.0
+            for clip in array:  # one clip at a time: the whole set in float64 would be eight times its size
+                values = clip.astype(np.float64)
+                total = total + values.mean(axis=others)
+                squares = squares + np.square(values).mean(axis=others)
+            centre = np.asarray(total / len(array))  # (C,)
+            spread = np.sqrt(np.maximum(squares / len(array) - np.square(centre), 0))
+            spread[spread == 0] = 1
+            mean[name] = torch.from_numpy(centre).float().reshape(shape).to(device)
+            scale[name] = torch.from_numpy(spread).float().reshape(shape).to(device)
+        return cls(mean, scale)
+
+    def __call__(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Standardise a batch; inputs that have no statistics here are left out."""
+        return {name: (tensors[name].float() - mean) / self.scale[name] for name, mean in self.mean.items()}
+
+
+class TrainStep:
+    """Model, optimiser and training set on one device; calling it with a batch makes one step.
+
+    Parameters
+    ----------
+    run
+        The run: its recipe, precision and model.
+    model
+        Already on ``device``.
+    train
+        The training clips. Small and uint8, they live on the device, so that no step waits for a copy.
+    device
+        Where to train.
+    """
+
+    def __init__(self, run: Run, model: Classifier, train: ClipSet, device: torch.device) -> None:
+        settings = run.settings
+        assert settings.lr and settings.weight_decay is not None
+        self.run, self.model, self.device = run, model, device
+        if device.type == "cuda":  # tensor cores read this layout; on the CPU models choose their own
+            for parameter in model.parameters():
+                if parameter.ndim == 4:
+                    parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+        self.standardiser = Standardiser.of(train, run.model.inputs, device)
+        self.tensors = {name: to_device(array, device) for name, array in train.inputs.items()}
+        self.labels = to_device(train.labels, device)
+        self.group_dro: GroupDRO | None = None
+        if settings.objective == "group_dro":
+            assert settings.dro_step is not None
+            self.group_dro = GroupDRO(train.subjects, settings.dro_step, device)
+        # fused: the plain one takes MKL's square roots, which differ between processors (`fdpbench.arithmetic`)
+        self.optimizer = torch.optim.Adam(
+            model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=True
+        )
+
+    def __call__(self, batch: Tensor) -> dict[str, Tensor]:
+        """Train on the clips with the indices ``batch`` (B,), on the device; the terms of their loss."""
+        chosen = {name: tensor[batch] for name, tensor in self.tensors.items()}
+        targets = {name: chosen[name].float() / 255 for name in self.run.model.targets}
+        with autocast(self.run, self.device):
+            output: ModelOutput = self.model(**self.standardiser(chosen))
+            terms = self.model.loss(output, self.labels[batch], targets)
+            if self.group_dro:
+                losses = self.model.classification_losses(output, self.labels[batch])  # (B,)
+                del terms[self.model.classification]
+                terms["group_dro"] = self.group_dro(losses, batch)
+        total = torch.stack(list(terms.values())).sum()
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        self.optimizer.step()
+        return {name: term.detach() for name, term in terms.items()}

@@ -1,0 +1,218 @@
+"""From folders and annotation sheets to the tasks that training reads."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fdpbench.commands.app import app
+from fdpbench.prep.releases import RELEASES, release_info
+from fdpbench.prep.runtime.command import Jobs, command, jobs_or_default
+from fdpbench.prep.runtime.progress import output
+from fdpbench.prep.settings.params import (
+    AlignParams,
+    FlowParams,
+    IndexParams,
+    SynthParams,
+    load_task,
+    read_params,
+    section,
+)
+from fdpbench.prep.store import paths
+
+ReleaseName = Annotated[str, typer.Argument(help="Name of a release, such as casme2; `fdpbench releases` lists them.")]
+TaskName = Annotated[str, typer.Argument(help="Name of a task in params.yaml, such as synthetic.")]
+
+
+@app.command(rich_help_panel="Prepare data")
+def releases() -> None:
+    """List the releases that can be read, and what is linked."""
+    with command("releases"):
+        for release in RELEASES.values():
+            place = paths.raw(release.name)
+            state = f"at {place}" if place.exists() else "not linked"
+            output.print(f"[bold]{release.name}[/] ({release.kind}, {state}): {release.about}.")
+            output.print(f"    Expects {release.expects}.")
+
+
+@app.command(rich_help_panel="Prepare data")
+def link(
+    release: ReleaseName,
+    folder: Annotated[Path, typer.Argument(help="The release's folder on this machine.")],
+    study: Annotated[
+        str | None,
+        typer.Option(help="Write params.STUDY.yaml, for `make study NAME=STUDY`, and leave params.yaml as it is."),
+    ] = None,
+) -> None:
+    """Point the project at a release that you hold a licence for.
+
+    Reads the folder first, so that a wrong path is found at once; then links data/raw/RELEASE to it
+    (git-ignored) and names the release and its standard task in params.yaml, or in the file of a study. Example:
+
+        fdpbench link casme2 ~/datasets/CASME2 --study mine
+    """
+    from fdpbench.prep.index.link import link_release
+
+    with command("link"):
+        link_release(release, folder, study=study)
+
+
+@app.command("annotations", rich_help_panel="Prepare data")
+def annotations_command(
+    release: ReleaseName,
+    sheet: Annotated[Path, typer.Argument(help="Its annotation sheet (.xlsx, .xls or .csv).")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for machines.")] = False,
+) -> None:
+    """Read an annotation sheet alone, without frames: the first thing to try with a release.
+
+    Shows clips, subjects, clips of each class for each class map of the literature, known faults of the
+    sheet that were corrected, how the counts differ from those known of the release, and every row that
+    cannot be used with the reason why. Example:
+
+        fdpbench annotations casme2 ~/datasets/CASME2/CASME2-coding-20140508.xlsx
+    """
+    from fdpbench.prep.index.sheet_report import report_lines, report_of_sheet
+    from fdpbench.prep.releases import read_annotations
+
+    with command("annotations"):
+        report = report_of_sheet(read_annotations(release, sheet))
+        if as_json:
+            print(json.dumps(report, indent=2, ensure_ascii=False))
+            return
+        for line in report_lines(report, most=None):
+            output.print(line, markup=False)
+
+
+@app.command(rich_help_panel="Prepare data")
+def simulate(
+    release: ReleaseName,
+    folder: Annotated[Path, typer.Argument(help="The folder to write: a new one, or an empty one.")],
+    version: Annotated[
+        str | None, typer.Option(help="Version of the layout; the message names those that the release has.")
+    ] = None,
+    subjects: Annotated[int, typer.Option(min=1, help="Number of subjects.")] = 3,
+    clips: Annotated[int, typer.Option(min=1, help="Number of clips of each subject.")] = 2,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of every face and number; one seed gives one release.")] = 0,
+    emotions: Annotated[
+        str, typer.Option(help="Words for emotions, with commas, in place of those that the release is known to use.")
+    ] = "",
+) -> None:
+    """Write invented clips in the form of a release, to try the pipeline before its licence arrives.
+
+    FOLDER gets the folders, file names and annotation sheet of the real release, their quirks among them,
+    with rendered faces and invented names, numbers and labels. Scores on it say nothing. Example:
+
+        fdpbench simulate casme2 ~/simulated/CASME2
+        fdpbench link casme2 ~/simulated/CASME2
+    """
+    from fdpbench.prep.demo.simulate import VERSIONS
+    from fdpbench.prep.demo.simulate import simulate as run
+
+    with command("simulate"):
+        written = run(release, folder, version, subjects, clips, seed, emotions.split(",") if emotions else ())
+        version = version or VERSIONS[release][0]
+        output.print(
+            f"{folder}: {len(written.clips)} invented clips in the form of {release}, version {version} "
+            f"(versions: {', '.join(VERSIONS[release])}); sheet {written.sheet.name}",
+            markup=False,
+        )
+        output.print(f"Next: fdpbench link {release} {folder}", markup=False)
+
+
+@app.command(rich_help_panel="Prepare data")
+def synthesize(jobs: Jobs = None) -> None:
+    """Render the embedded release into data/raw/synthetic (section `synth` of params.yaml)."""
+    with command("synthesize"):
+        from fdpbench.prep.demo.stage import synthesize as run
+
+        run(section(SynthParams, read_params()["synth"], "synth"), paths.raw("synthetic"), jobs_or_default(jobs))
+
+
+@app.command(rich_help_panel="Prepare data")
+def index(release: ReleaseName) -> None:
+    """Read a release's annotation sheet and folders into data/manifest/RELEASE.
+
+    Rows that cannot be used are listed in rejected.parquet there, each with a reason (section `index` of params.yaml).
+    """
+    from fdpbench.prep.index.stage import index_release
+
+    with command("index"):
+        params = section(IndexParams, read_params()["index"], "index")
+        index_release(release, paths.raw(release), paths.manifest(release), params)
+
+
+@app.command(rich_help_panel="Prepare data")
+def align(release: ReleaseName, jobs: Jobs = None) -> None:
+    """Find faces, align each clip (section `align` of params.yaml), write Parquet shards to data/aligned/RELEASE."""
+    from fdpbench.prep.align.stage import align_release
+    from fdpbench.prep.index.manifest import load_manifest
+
+    with command("align"):
+        release_info(release)
+        params = section(AlignParams, read_params()["align"], "align")
+        manifest = load_manifest(release)
+        align_release(release, paths.raw(release), manifest, paths.aligned(release), params, jobs_or_default(jobs))
+
+
+@app.command(rich_help_panel="Prepare data")
+def flow(release: ReleaseName) -> None:
+    """Compute onset-to-apex optical flow and strain from aligned frames into data/flow/RELEASE."""
+    from fdpbench.prep.flow.stage import flow_of_release
+    from fdpbench.prep.index.manifest import load_manifest
+
+    with command("flow"):
+        release_info(release)
+        params = section(FlowParams, read_params()["flow"], "flow")
+        flow_of_release(release, load_manifest(release), paths.aligned(release), paths.flow(release), params)
+
+
+@app.command("flow-images", rich_help_panel="Prepare data")
+def flow_images(release: ReleaseName) -> None:
+    """Read a release of flow images into data/manifest/RELEASE and data/flow/RELEASE."""
+    from fdpbench.prep.flow.flow_images import flow_of_images
+
+    with command("flow-images"):
+        flow_of_images(release, paths.raw(release), paths.manifest(release), paths.flow(release))
+
+
+@app.command(rich_help_panel="Prepare data")
+def preview(
+    release: ReleaseName,
+    clips: Annotated[int, typer.Option(min=1, help="How many clips, spread over the subjects.")] = 12,
+    everything: Annotated[bool, typer.Option("--all", help="All clips of the release.")] = False,
+    clip: Annotated[list[str] | None, typer.Option("--clip", help="A clip's id; may be given again.")] = None,
+) -> None:
+    """Draw aligned frames, landmarks, flow and dynamic images of clips, to look at on this machine only.
+
+    Writes a strip for each clip, and a page of them, into preview-do-not-share/RELEASE, which git and DVC ignore: the
+    licences of most releases forbid to show their faces. Needs `align` to have run; flow and dynamic images are
+    shown where they are there.
+    """
+    from fdpbench.prep.preview.page import preview_release
+
+    with command("preview"):
+        params = read_params()
+        tasks = {name: load_task(name, params) for name in params["tasks"]}
+        out = preview_release(release, tasks, None if everything else clips, clip or [])
+        output.print(f"{out / 'index.html'}: for your eyes only, do not share", markup=False)
+
+
+@app.command(rich_help_panel="Prepare data")
+def dynamic(task: TaskName) -> None:
+    """Sample a task's frames and draw their ground-truth dynamic images into data/dynamic/TASK."""
+    from fdpbench.prep.dynamic.stage import dynamic_images
+
+    with command("dynamic"):
+        dynamic_images(task, load_task(task, read_params()), paths.dynamic(task))
+
+
+@app.command("task", rich_help_panel="Prepare data")
+def task_command(task: TaskName) -> None:
+    """Gather labels and inputs of a task's clips into data/task/TASK, which training reads."""
+    from fdpbench.prep.task.stage import gather_task
+
+    with command("task"):
+        gather_task(task, load_task(task, read_params()), paths.task(task))

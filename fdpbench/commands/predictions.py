@@ -1,0 +1,117 @@
+"""Predictions, ours or anybody's: score, compare, exchange."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fdpbench.commands.app import app
+from fdpbench.prep.runtime.command import command
+from fdpbench.prep.runtime.progress import output
+
+if TYPE_CHECKING:
+    from fdpbench.bench.external.read import Said
+
+RunName = Annotated[str, typer.Argument(help="Name of a run in params.yaml, such as synthetic-fdp.")]
+File = Annotated[Path, typer.Argument(help="Predictions: our Parquet, a CSV file, or a log of released code.")]
+TaskOption = Annotated[
+    str | None, typer.Option("--task", help="A task of params.yaml whose clips are predicted (data/task/TASK).")
+]
+Official = Annotated[
+    Path | None, typer.Option("--official", help="The MEGC2019 challenge's official list, combined_3class_gt.csv.")
+]
+ColumnOrder = Annotated[
+    str | None,
+    typer.Option("--order", help="Columns of a MEGC log: gt-pred or pred-gt. Default: found by the labels, and said."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for machines.")]
+Level = Annotated[float, typer.Option(min=0.5, max=0.999, help="Coverage of the intervals.")]
+
+
+def _said(path: Path, task: str | None, official: Path | None, order: str | None) -> Said:
+    from fdpbench.bench.external.read import known_of_official_list, known_of_task, read_said
+
+    if task is not None and official is not None:
+        raise ValueError("give --task or --official, not both")
+    if order not in (None, "gt-pred", "pred-gt"):
+        raise ValueError(f"--order {order}: expected gt-pred or pred-gt")
+    known = known_of_task(task) if task else known_of_official_list(official) if official else None
+    return read_said(path, known, order)  # type: ignore[arg-type]  # checked above
+
+
+def _show(report: dict[str, Any], lines: list[str], as_json: bool) -> None:
+    if as_json:
+        output.out(json.dumps(report, indent=2))
+    else:
+        for line in lines:
+            output.out(line)
+
+
+@app.command(rich_help_panel="Predictions")
+def score(
+    file: File,
+    task: TaskOption = None,
+    official: Official = None,
+    order: ColumnOrder = None,
+    level: Level = 0.95,
+    as_json: AsJson = False,
+) -> None:
+    """Score predictions, ours or anybody's, with intervals over subjects.
+
+    A CSV file (comma, semicolon or tab) has the columns clip_id (dataset/subject/clip; or dataset, subject, clip) and
+    y_pred, and may have y_true; classes by name or index. Columns subject, y_true, y_pred alone are enough, without
+    a project: subjects are resampled. Logs are those of the MEGC2019 challenge, or lists 'Predicted' and 'Ground
+    Truth' for each subject. Doubled, unknown, missing or differently labelled clips are refused by name. Examples:
+
+        fdpbench score artifacts/predictions/synthetic-fdp.parquet
+        fdpbench score mine.csv
+        fdpbench score mine.csv --task casme2_5
+        fdpbench score their_log.txt --official combined_3class_gt.csv
+    """
+    from fdpbench.bench.external.score import score_lines, score_said
+
+    with command("score"):
+        report = score_said(_said(file, task, official, order), level)
+        _show(report, score_lines(report), as_json)
+
+
+@app.command(rich_help_panel="Predictions")
+def compare(
+    first: File,
+    second: File,
+    task: TaskOption = None,
+    official: Official = None,
+    order: ColumnOrder = None,
+    level: Level = 0.95,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two files of predictions of the same clips: differences, intervals, paired tests.
+
+    Subjects are the unit: they are resampled, or swapped between the two, as a whole. Example:
+
+        fdpbench compare artifacts/predictions/casme2-fdp.parquet artifacts/predictions/casme2-ststnet.parquet
+    """
+    from fdpbench.bench.external.score import compare_said, comparison_lines
+
+    with command("compare"):
+        report = compare_said(_said(first, task, official, order), _said(second, task, official, order), level)
+        _show(report, comparison_lines(report), as_json)
+
+
+@app.command("megc-log", rich_help_panel="Predictions")
+def megc_log(
+    run: RunName,
+    out: Annotated[Path, typer.Argument(help="The log to write.")],
+    repetition: Annotated[int, typer.Option(min=0, help="Which repetition of the run.")] = 0,
+) -> None:
+    """Write a run's predictions in the log format of the MEGC2019 challenge, `clip gt pred`."""
+    from fdpbench.bench.external.read import read_said, write_megc_log
+    from fdpbench.bench.train.artifacts import Artifacts
+
+    with command("megc-log"):
+        said = read_said(Artifacts(run).predictions)
+        write_megc_log(said, repetition, out)
+        output.print(f"{out}: {len(said.clip_ids)} clips of {len(set(said.subjects))} subjects", markup=False)

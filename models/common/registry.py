@@ -1,0 +1,270 @@
+"""The registry: a model's name is its file's name, and its file is imported when it is asked for.
+
+A model is one file, ``models/<name>.py``, that holds exactly one class decorated with
+`register_model`. Adding a model adds that file and edits none that other models depend on. The names
+come from the folder listing, so that a file that cannot be imported breaks itself alone, and the
+majority baseline never waits for torch. Files whose name starts with an underscore are shared parts,
+as are ``registry`` and ``blocks``.
+
+Two kinds exist. A *module* is a `models.common.blocks.Classifier`, trained by gradient descent; an
+*estimator* is a `models.common.estimators.Estimator`, which fits itself, to hand-crafted features of the clips
+where it is a `models.common.estimators.FeatureEstimator`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeVar, get_type_hints
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+__all__ = [
+    "INPUT_NAMES",
+    "Count",
+    "ModelInfo",
+    "ModelOptionError",
+    "Positive",
+    "Share",
+    "UnknownModelError",
+    "Weight",
+    "WeightsFile",
+    "check_options",
+    "create_model",
+    "file_options",
+    "list_models",
+    "model_info",
+    "register_model",
+]
+
+INPUT_NAMES = ("frames", "dynamic_image", "flow", "apex", "landmarks")
+
+# Types for options. `check_options` holds a value against its option's annotation.
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+WeightsFile = Annotated[str, "a file that the model reads; empty: none"]
+
+# Keyword arguments of a constructor that the caller supplies: not options of the model.
+_SUPPLIED = {"module": "shapes", "estimator": "seed"}
+PACKAGE = "fdpbench.models"
+_STRICT = ConfigDict(strict=True, allow_inf_nan=False)
+
+T = TypeVar("T", bound=type)
+
+
+class UnknownModelError(ValueError):
+    """No file in ``models/`` has the name asked for."""
+
+
+class ModelOptionError(ValueError):
+    """A model was given an option, a value or an input shape that it does not take."""
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a model is and needs.
+
+    Attributes
+    ----------
+    name
+        Name of the model and of its file.
+    kind
+        ``module`` or ``estimator``.
+    inputs
+        Names of the arrays it reads, from `INPUT_NAMES`.
+    targets
+        Names of the further arrays that its training loss compares with, from `INPUT_NAMES`.
+    paper
+        The paper it follows.
+    options
+        Option names with their defaults; not to be written to.
+    scales_itself
+        Whether its output is the same whatever the scale and offset of its inputs, so that normalising
+        them over a set of clips changes nothing.
+    hand_crafted
+        Whether it computes features of each clip by itself (its method ``features``), which it is then fitted
+        to: they are computed once for all folds.
+    """
+
+    name: str
+    kind: Literal["module", "estimator"]
+    inputs: tuple[str, ...]
+    targets: tuple[str, ...]
+    paper: str
+    options: Mapping[str, Any]
+    scales_itself: bool = False
+    hand_crafted: bool = False
+
+
+def register_model(
+    *,
+    inputs: tuple[str, ...],
+    targets: tuple[str, ...] = (),
+    paper: str,
+    scales_itself: bool = False,
+) -> Callable[[T], T]:
+    """Declare the decorated class to be the model of its file.
+
+    The options are the keyword-only parameters of its constructor, apart from ``shapes`` (modules) and
+    ``seed`` (estimators). Each has an annotation, against which values are checked, and a default.
+
+    Parameters
+    ----------
+    inputs, targets, paper, scales_itself
+        See `ModelInfo`.
+
+    Raises
+    ------
+    TypeError
+        If a name is not one of `INPUT_NAMES`, the class has no ``kind``, or an option has no annotation or
+        no default.
+    """
+
+    def declare(cls: T) -> T:
+        where = f"{cls.__module__}.{cls.__name__}"
+        unknown = [name for name in inputs + targets if name not in INPUT_NAMES]
+        if unknown:
+            raise TypeError(f"{where}: unknown inputs or targets {unknown}: expected {list(INPUT_NAMES)}")
+        kind = getattr(cls, "kind", None)
+        if kind not in _SUPPLIED:
+            raise TypeError(f"{where}: derive it from blocks.Classifier or _estimators.Estimator")
+        options = {}
+        for parameter in inspect.signature(cls).parameters.values():
+            if parameter.kind is not parameter.KEYWORD_ONLY or parameter.name == _SUPPLIED[kind]:
+                continue
+            if parameter.empty in (parameter.default, parameter.annotation):
+                raise TypeError(f"{where}: option {parameter.name!r} needs an annotation and a default")
+            options[parameter.name] = parameter.default
+        name = cls.__module__.rpartition(".")[2]
+        hand_crafted = kind == "estimator" and cls.hand_crafted  # type: ignore[attr-defined]
+        info = ModelInfo(name, kind, inputs, targets, paper, options, scales_itself, hand_crafted)
+        cls.info = info  # type: ignore[attr-defined]
+        return cls
+
+    return declare
+
+
+def list_models() -> list[str]:
+    """Names of all models, sorted: the public files of this folder. Imports none of them."""
+    return sorted(module.name for module in pkgutil.iter_modules(sys.modules[PACKAGE].__path__) if not module.ispkg)
+
+
+def model_info(name: str) -> ModelInfo:
+    """Tell what a model is and needs; imports its file.
+
+    Raises
+    ------
+    UnknownModelError
+        If there is no such model; the message lists those there are.
+    """
+    return _model_class(name).info
+
+
+def check_options(name: str, options: Mapping[str, Any]) -> None:
+    """Hold options against a model's declaration, without building it.
+
+    Values are checked strictly, by the annotations of the model's constructor: text is no number, and
+    a truth value is no count.
+
+    Raises
+    ------
+    UnknownModelError
+        If there is no such model.
+    ModelOptionError
+        If the model has no such option, or the option does not take the value.
+    """
+    cls = _model_class(name)
+    allowed = sorted(cls.info.options)
+    hints = get_type_hints(cls.__init__, include_extras=True)
+    for option, value in options.items():
+        if option not in cls.info.options:
+            raise ModelOptionError(
+                f"model {name!r} has no option {option!r}; its options: {', '.join(allowed) or 'none'}"
+            )
+        try:
+            TypeAdapter(hints[option], config=_STRICT).validate_python(value)
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"]
+            raise ModelOptionError(f"model {name!r}, option {option!r}: {value!r} is not valid: {reason}") from None
+
+
+def file_options(name: str) -> list[str]:
+    """Names of a model's options that name files: what it is trained from depends on their content.
+
+    Raises
+    ------
+    UnknownModelError
+        If there is no such model.
+    """
+    hints = get_type_hints(_model_class(name).__init__, include_extras=True)
+    return [option for option in model_info(name).options if hints[option] == WeightsFile]
+
+
+def create_model(
+    name: str,
+    num_classes: int,
+    *,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    seed: int | None = None,
+    **options: Any,
+) -> Any:
+    """Build a model.
+
+    Parameters
+    ----------
+    name
+        A name from `list_models`.
+    num_classes
+        Number of classes, at least 2.
+    shapes
+        For modules, which need it: the shape of one clip for each input, without the batch axis,
+        for instance ``{"frames": (8, 1, 96, 96)}``. A module draws its first weights from torch's
+        global generator: seed that.
+    seed
+        For estimators: seeds whatever is random in fitting. Default 0.
+    **options
+        The model's options; see `ModelInfo.options`.
+
+    Raises
+    ------
+    UnknownModelError
+        If there is no such model.
+    ModelOptionError
+        If an option, a value, a shape or the number of classes does not suit the model.
+    """
+    check_options(name, options)
+    cls = _model_class(name)
+    if num_classes < 2:
+        raise ModelOptionError(f"model {name!r}: num_classes={num_classes}, expected at least 2")
+    if cls.info.kind == "estimator":
+        if shapes is not None:
+            raise ModelOptionError(f"model {name!r} is an estimator: it takes no shapes")
+        return cls(num_classes, seed=0 if seed is None else seed, **options)
+    if seed is not None:
+        raise ModelOptionError(f"model {name!r} is a module: seed torch's generator instead of passing seed")
+    missing = [key for key in cls.info.inputs if key not in (shapes or {})]
+    if shapes is None or missing:
+        wanted = ", ".join(missing)
+        raise ModelOptionError(f"model {name!r} needs the shape of one clip's {wanted}: pass shapes=")
+    return cls(num_classes, shapes=dict(shapes), **options)
+
+
+def _model_class(name: str) -> Any:
+    known = list_models()
+    if name not in known:
+        raise UnknownModelError(f"unknown model {name!r}; known models: {', '.join(known)}")
+    module = importlib.import_module(f"{PACKAGE}.{name}")
+    found = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and value.__module__ == module.__name__ and "info" in vars(value)
+    ]
+    if len(found) != 1:
+        raise TypeError(f"models/{name}.py holds {len(found)} classes with @register_model, expected one")
+    return found[0]

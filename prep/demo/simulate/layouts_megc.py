@@ -1,0 +1,111 @@
+"""The layouts of the MEGC2019 composite: three releases under an official list, and its flow images."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from fdpbench.prep.align.geometry import to_grey
+from fdpbench.prep.demo.simulate.layouts import samm, smic
+from fdpbench.prep.demo.simulate.layouts_casme import casme2
+from fdpbench.prep.demo.simulate.sheets import Cell, write_csv
+from fdpbench.prep.demo.simulate.site import Clip, Simulated, SimulatedClip, Site
+from fdpbench.prep.flow.methods import flow_field, resize_flow, scale_per_image
+from fdpbench.prep.store import images
+from numpy.typing import NDArray
+
+__all__ = ["megc2019", "megc2019_flow"]
+
+OFFICIAL = "combined_3class_gt.csv"
+CLASSES = ("negative", "positive", "surprise")
+NEGATIVE = {"disgust", "repression", "anger", "contempt", "fear", "sadness", "negative"}
+POSITIVE = {"happiness", "positive"}
+
+PARTS = {"casme2": (casme2, "2014"), "samm": (samm, "v2"), "smic_hs": (smic, "workbook")}
+
+SHEET = "combined_3_class2_for_optical_flow.csv"
+FLOW_SIDE = 28
+
+
+def megc2019(site: Site, version: str) -> Simulated:
+    """The composite from frames: three release folders, and the official list of the clips that are in it."""
+    official: list[list[Cell]] = []
+    for folder, (layout, part_version) in PARTS.items():
+        part_site = Site(site.root / folder, folder, site.subjects, site.clips, site.seed)
+        part_site.mark()
+        part = layout(part_site, part_version)
+        for clip in part.clips:
+            emotion = _class_of(clip.emotion)
+            if emotion is None:
+                continue
+            _, subject, name = clip.clip_id.split("/")
+            dataset = folder.removesuffix("_hs")
+            official.append([dataset, subject, name, CLASSES.index(emotion)])
+            frames = tuple(f"{folder}/{frame}" for frame in clip.frames)
+            site.found.append(replace(clip, clip_id=f"{dataset}/{subject}/{name}", emotion=emotion, frames=frames))
+    write_csv(site.root / OFFICIAL, official, line_end="\r\n")
+    return site.simulated(OFFICIAL)
+
+
+def megc2019_flow(site: Site, version: str) -> Simulated:
+    """The composite as flow images of 28x28, a space before each dot, in layout `whole`, `three` or both.
+
+    The flow is that of the rendered faces: u, v and strain as red, green and blue, each scaled to its range.
+    In `three` every clip stands in the test folder of its subject and in the training folder of the others.
+    """
+    head: list[Cell] = ["dataset", "sub", "filename_o", "label", "apex", "imagename", "sub_filename"]
+    rows, official = [head], []
+    subjects: list[str] = []
+    stored: list[tuple[str, int, str, bytes]] = []  # subject, label, file name, PNG
+    for dataset in ("casme2", "smic", "samm"):
+        for clip in site.plan(CLASSES, (1, 1)):
+            label = CLASSES.index(clip.emotion)
+            subject, name, in_image_name = _names(dataset, clip)
+            rows.append([dataset, subject, name, label, None, f"{in_image_name}.jpg", None])
+            official.append([dataset, subject, name, label])
+            file = f"{subject}_{name} .png"
+            png = images.encode_png(_flow_image(site, clip))
+            stored.append((subject, label, file, png))
+            subjects += [] if subject in subjects else [subject]
+            place = f"three_norm_u_v_os/{subject}/u_test/{label}"
+            if version != "three":
+                place = "STSNet_whole_norm_u_v_os"
+                site.write(f"{place}/{file}", png)
+            clip_id = f"{dataset}/{subject}/{name}"
+            site.found.append(SimulatedClip(clip_id, clip.emotion, None, None, None, None, (f"{place}/{file}",)))
+    if version != "three":
+        write_csv(site.root / SHEET, rows)
+    if version != "whole":
+        for fold in subjects:
+            for subject, label, file, png in stored:
+                part = "u_test" if subject == fold else "u_train"
+                site.write(f"three_norm_u_v_os/{fold}/{part}/{label}/{file}", png)
+    write_csv(site.root / OFFICIAL, official, line_end="\r\n")
+    return site.simulated(OFFICIAL if version == "three" else SHEET)
+
+
+def _class_of(emotion: str) -> str | None:
+    if emotion in NEGATIVE:
+        return "negative"
+    if emotion in POSITIVE:
+        return "positive"
+    return emotion if emotion == "surprise" else None
+
+
+def _names(dataset: str, clip: Clip) -> tuple[str, str, str]:
+    """Subject and clip, and the two as the sheet's column of image names has them."""
+    if dataset == "casme2":
+        subject, name = f"sub{clip.subject:02d}", f"EP{30 + clip.number:02d}_{clip.subject:02d}f"
+    elif dataset == "samm":
+        subject, name = f"{40 + clip.subject:03d}", f"{40 + clip.subject:03d}_{clip.expression + 1}_{clip.number}"
+    else:
+        tail = f"_{('ne', 'po', 'sur')[clip.expression]}_{30 + clip.number}"
+        return f"s{clip.subject:02d}", f"s{clip.subject:02d}{tail}", f"s{clip.subject:02d}_s{clip.subject}{tail}"
+    return subject, name, f"{subject}_{name}"
+
+
+def _flow_image(site: Site, clip: Clip) -> NDArray[np.uint8]:
+    """Onset-to-peak flow of a clip, shape (28, 28, 3), uint8: u, v, strain."""
+    onset, peak = (to_grey(site.picture(clip, strength)) for strength in (0.0, 1.0))
+    field = scale_per_image(resize_flow(flow_field(onset, peak), FLOW_SIDE))  # (3, 28, 28)
+    return np.ascontiguousarray(np.round(255 * field).astype(np.uint8).transpose(1, 2, 0))

@@ -1,0 +1,166 @@
+"""What is in a release: clips, subjects, classes, corrections, rejections, and how that compares with what is known.
+
+`fdpbench annotations` shows it of a sheet alone, the stage `index` of a release with its frames, as
+``data/manifest/<release>/report.json``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from fdpbench.prep.index.class_maps import class_counts, compare_counts, maps_of
+from fdpbench.prep.releases.base import Annotations, Listing
+from fdpbench.prep.releases.folders import SIMULATED
+from fdpbench.prep.sheets.doubts import apex_is_onset, too_long
+from fdpbench.prep.store.schema import Reason
+from tabulate import tabulate
+
+__all__ = ["REPORT", "lost_frames", "report_lines", "report_of_listing", "report_of_sheet", "write_report"]
+
+_SIMULATED = f"SIMULATED: {SIMULATED} says that faces are rendered, names and labels invented; scores on it say nothing"
+
+REPORT = "report.json"
+
+# Rejections that the stage prints; all of them are in report.json and in rejected.parquet.
+MOST_SHOWN = 20
+
+
+def report_of_sheet(annotations: Annotations) -> dict[str, Any]:
+    """Report on a sheet alone; see `report_of_listing`."""
+    clips: list[dict[str, Any]] = [
+        {"clip_id": annotations.clip_id(clip.subject, clip.clip), "subject": clip.subject, "emotion": clip.emotion}
+        | {"fps": clip.fps, "onset": clip.onset, "apex": clip.apex, "offset": clip.offset}
+        for clip in annotations.clips
+    ]
+    about = {"release": annotations.release, "sheet": annotations.sheet, "simulated": annotations.simulated}
+    return about | _report(annotations.release, clips, annotations.rejected, annotations.corrections, annotations.notes)
+
+
+def report_of_listing(release: str, listing: Listing) -> dict[str, Any]:
+    """Report on a release with its frames.
+
+    Returns
+    -------
+    A JSON-able mapping: ``simulated`` (whether `fdpbench simulate` wrote it), ``clips``, ``subjects`` and
+    ``missing_apex`` (counts; a list without frame numbers misses none), ``apex_is_onset`` (clips), ``too_long`` and
+    ``lost_frames`` (clips that are kept, with what is doubtful or missing), ``emotions`` (clips of each),
+    ``class_maps`` (for each: clips of each class, and subjects), ``differences`` from the counts known of the
+    release, ``corrections`` (each with ``found`` and ``applied``), ``rejected`` and ``notes``.
+    """
+    about = {"release": release, "simulated": listing.simulated}
+    return about | _report(release, listing.clips, listing.rejected, listing.corrections, listing.notes)
+
+
+def _report(
+    release: str,
+    clips: list[dict[str, Any]],
+    rejected: list[dict[str, str]],
+    corrections: list[dict[str, Any]],
+    notes: list[str],
+) -> dict[str, Any]:
+    emotions = {clip["clip_id"]: clip["emotion"] for clip in clips}
+    subjects = len({clip["subject"] for clip in clips})
+    timed = any(clip["offset"] for clip in clips)  # a list without frame numbers has onset and offset 0
+    maps = {}
+    for class_map in maps_of(release):
+        gathered = {emotion for group in class_map.classes.values() for emotion in group}
+        maps[class_map.name] = {
+            "classes": class_counts(class_map, emotions.values()),
+            "subjects": len({clip["subject"] for clip in clips if clip["emotion"] in gathered}),
+        }
+    return {
+        "clips": len(clips),
+        "subjects": subjects,
+        "missing_apex": sum(clip["apex"] is None and bool(clip["offset"]) for clip in clips),
+        "apex_is_onset": apex_is_onset(clips) if timed else [],
+        "too_long": too_long(release, clips) if timed else [],
+        "lost_frames": lost_frames(clips),
+        "emotions": dict(sorted(Counter(emotions.values()).items())),
+        "class_maps": maps,
+        "differences": compare_counts(release, emotions, subjects, rejected),
+        "corrections": corrections,
+        "rejected": [{key: row[key] for key in ("clip_id", "reason", "detail")} for row in rejected],
+        "notes": notes,
+    }
+
+
+def report_lines(report: dict[str, Any], most: int | None = MOST_SHOWN) -> list[str]:
+    """Lay a report out for a terminal, with ``most`` clips of each list at most (None: all)."""
+    counts = ", ".join(f"{name} {count}" for name, count in report["emotions"].items())
+    apex = f"; {report['missing_apex']} without an apex" if report["missing_apex"] else ""
+    lines = [_SIMULATED] if report["simulated"] else []
+    lines += [f"{report['clips']} clips of {report['subjects']} subjects ({counts}){apex}"]
+    for name, found in report["class_maps"].items():
+        classes = ", ".join(f"{label} {count}" for label, count in found["classes"].items())
+        lines.append(f"{name}: {sum(found['classes'].values())} clips of {found['subjects']} subjects ({classes})")
+    lines += report["notes"]
+    if report["apex_is_onset"]:
+        names = report["apex_is_onset"]
+        lines.append(
+            f"{len(names)} clips have their onset as apex: no flow and no apex frame unless flow.missing_apex "
+            f"estimates one: {_some(names, 5)}"
+        )
+    for key, what in (
+        ("too_long", "last longer than micro-expressions do, kept as they are"),
+        ("lost_frames", "lack frames"),
+    ):
+        if report[key]:
+            lines.append(f"{len(report[key])} clips {what}:")
+            lines += [f"  {row['clip_id']}: {row['detail']}" for row in report[key][:most]]
+            lines += _more(report[key], most)
+    for row in report["corrections"]:
+        what = f"{row['clip']}, {row['column']}"
+        if row["applied"]:
+            lines.append(f"corrected: {what}: {row['sheet_value']} -> {row['value'] or 'unknown'} ({row['source']})")
+        elif row["found"] is None:
+            lines.append(f"not corrected: {what}: the sheet has no such clip")
+        else:
+            lines.append(f"not corrected: {what}: expected {row['sheet_value']}, the sheet has {row['found']}")
+    if report["differences"]:
+        lines.append(f"other counts than known of this release (version {report['differences'][0]['version']}):")
+        rows = [
+            [row["emotion"], row["expected"], row["found"], _some(row["clips"], 5)] for row in report["differences"]
+        ]
+        lines += tabulate(rows, headers=["emotion", "expected", "found", "left out"]).splitlines()
+    if report["rejected"]:
+        reasons = Counter(row["reason"] for row in report["rejected"])
+        lines.append(
+            f"left out {len(report['rejected'])} ({', '.join(f'{k} {v}' for k, v in sorted(reasons.items()))}):"
+        )
+        if reasons[Reason.MISSING_FILE]:
+            lines.append("  (with index.lost_frames: keep a clip that lacks frames is kept with those that are there)")
+        lines += [f"  {row['clip_id']}: {row['reason']}: {row['detail']}" for row in report["rejected"][:most]]
+        lines += _more(report["rejected"], most)
+    return lines
+
+
+def write_report(report: dict[str, Any], folder: Path) -> None:
+    """Write a report into a manifest's folder."""
+    text = json.dumps(report, indent=2, ensure_ascii=False)
+    (folder / REPORT).write_text(text + "\n", encoding="utf-8")
+
+
+def lost_frames(clips: list[dict[str, Any]]) -> list[dict[str, str]]:
+    """Clips of a manifest that lack frames between onset and offset, and which; a sheet alone knows of none."""
+    found = []
+    for clip in clips:
+        numbers, onset, offset = clip.get("frame_numbers"), clip["onset"], clip["offset"]
+        if not numbers or onset is None or offset is None or len(numbers) == offset - onset + 1:
+            continue
+        edges = [onset - 1, *numbers, offset + 1]
+        gaps = [(a + 1, b - 1) for a, b in zip(edges, edges[1:], strict=False) if b > a + 1]
+        listed = [str(first) if first == last else f"{first} to {last}" for first, last in gaps]
+        detail = f"{len(numbers)} of {offset - onset + 1} frames are there; lost: {_some(listed, 10)}"
+        found.append({"clip_id": clip["clip_id"], "detail": detail})
+    return found
+
+
+def _more(rows: list[Any], most: int | None) -> list[str]:
+    return [f"  and {len(rows) - most} more"] if most is not None and len(rows) > most else []
+
+
+def _some(names: list[str], most: int) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

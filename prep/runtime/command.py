@@ -1,0 +1,60 @@
+"""What every command of `prep` and `bench` shares: errors as one line, Ctrl-C, the number of workers."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+from fdpbench.prep.runtime.disk import disk_fault
+from fdpbench.prep.runtime.progress import console
+from fdpbench.prep.runtime.workers import UnitError, available_cpus, end_with_parent
+
+from fdpbench.arithmetic import unpinned_notice
+
+__all__ = ["Jobs", "command", "jobs_or_default"]
+
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        "--jobs",
+        "-j",
+        envvar="FDPBENCH_JOBS",
+        min=1,
+        help="Worker processes, one thread each. Default: one for each processor. Never changes a result.",
+    ),
+]
+
+
+def jobs_or_default(jobs: int | None) -> int:
+    """Return the number of workers asked for, or one for each processor."""
+    return jobs or available_cpus()
+
+
+@contextmanager
+def command(name: str) -> Iterator[None]:
+    """Run the body of a command; turn an expected error into one line and exit code 1.
+
+    Expected errors are those whose message says what to do: ValueError and its subclasses, which
+    every module of this project raises for bad input, and a failed unit of work. Anything else is a
+    fault of the program and shows its traceback, but for faults of the disk, such as a full one (`prep.runtime.disk`).
+    """
+    end_with_parent(only_under_dvc=True)
+    if notice := unpinned_notice():
+        console.print(f"{name}: {notice}")
+    try:
+        yield
+    except (ValueError, UnitError) as error:
+        console.print(f"error {name}: " + " ".join(str(error).split()))
+        sys.exit(1)
+    except Exception as error:
+        line = disk_fault(error)
+        if line is None:
+            raise
+        console.print(f"error {name}: {line}")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        console.print(f"{name}: interrupted. What was finished is kept: run the same command to go on.")
+        sys.exit(130)

@@ -1,0 +1,49 @@
+"""Profiles: a file that says what differs from params.yaml, section by section."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from fdpbench.prep.settings.params import SECTIONS, read_params
+from fdpbench.prep.settings.plain_yaml import read_yaml
+from fdpbench.prep.settings.problems import ParamsError, near
+from ruamel.yaml import YAML
+
+__all__ = ["laid_over"]
+
+
+def laid_over(profile: Path, params: Path) -> str:
+    """Text of params.yaml with each section that a profile names in place of its own; comments are kept.
+
+    Parameters
+    ----------
+    profile
+        YAML file with some sections of params.yaml, each whole.
+    params
+        The file whose other sections stay.
+
+    Raises
+    ------
+    ParamsError
+        If a file is missing or cannot be read, or the profile names a section that params.yaml does not have.
+    """
+    read_params(params)
+    if not profile.is_file():
+        raise ParamsError(f"{profile} not found; profiles lie beside params.yaml, such as params.full.yaml")
+    named = read_yaml(profile) or {}  # an error that names the file and the line
+    if not isinstance(named, dict):
+        raise ParamsError(f"{profile}: expected a mapping of sections, found {type(named).__name__}")
+    unknown = [f"{profile}: unknown section {name!r}{near(name, SECTIONS)}" for name in named if name not in SECTIONS]
+    if unknown:
+        raise ParamsError(*unknown, f"sections: {', '.join(SECTIONS)}")
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 120
+    changed = yaml.load(profile.read_text(encoding="utf-8"))
+    content = yaml.load(params.read_text(encoding="utf-8"))
+    for section in named:
+        content[section] = changed[section]
+    text = io.StringIO()
+    yaml.dump(content, text)
+    return text.getvalue()

@@ -1,6 +1,0 @@
-"""The embedded release: synthetic faces with known micro-expressions, written like any other release."""
-
-from prep.synth.plan import EMOTIONS, ClipPlan, plan_release
-from prep.synth.release import ClipRecord, write_clip, write_sheet
-
-__all__ = ["EMOTIONS", "ClipPlan", "ClipRecord", "plan_release", "write_clip", "write_sheet"]

@@ -1,0 +1,203 @@
+"""Stage `task`: gather a task's releases into what training reads, and nothing else.
+
+A clip is in a task if its emotion is in the class map and every input of the task exists for it;
+any other clip of the releases is listed in ``rejected.parquet``. Every model of a task thus sees the
+same clips.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from fdpbench.prep.flow import methods
+from fdpbench.prep.index import stage as index
+from fdpbench.prep.index.sheet_report import lost_frames
+from fdpbench.prep.releases import RELEASES
+from fdpbench.prep.runtime.progress import console
+from fdpbench.prep.runtime.scratch import open_scratch
+from fdpbench.prep.settings.params import FlowInput, TaskParams
+from fdpbench.prep.store import contents, paths, shards
+from fdpbench.prep.store.schema import DYNAMIC, FLOW, TASK, Reason, rejected_table
+
+__all__ = ["describe_task", "gather_task", "network_flow"]
+
+# Why a clip is left out, by what it lacks; the first one that it lacks names the reason.
+_REASONS = {"frames": Reason.NO_FRAMES, "flow": Reason.NO_FLOW, "apex": Reason.NO_APEX}
+
+
+def gather_task(name: str, task: TaskParams, out: Path) -> None:
+    """Write ``clips.parquet``, ``rejected.parquet`` and ``task.json`` of a task, and their checksums.
+
+    Parameters
+    ----------
+    name
+        Name of the task.
+    task
+        Its entry in params.yaml.
+    out
+        Folder to write into.
+
+    Raises
+    ------
+    ValueError
+        If two releases hold the same clip, or a class has no clip.
+    """
+    labels = {emotion: k for k, group in enumerate(task.classes.values()) for emotion in group}
+    clips: dict[str, dict[str, Any]] = {}
+    rejected: list[dict[str, str]] = []
+    for release in task.releases:
+        for row in index.load_manifest(release):
+            clip_id = str(row["clip_id"])
+            if clip_id in clips:
+                raise ValueError(f"task {name}: {clip_id} is in more than one of {', '.join(task.releases)}")
+            if row["emotion"] in labels:
+                clips[clip_id] = row
+            else:
+                detail = f"emotion {row['emotion']!r} is in no class of the task"
+                rejected.append({"clip_id": clip_id, "reason": Reason.OTHER_EMOTION, "detail": detail})
+
+    subjects = {row["subject"]: None for row in clips.values()}
+    inputs: dict[str, dict[str, dict[str, Any]]] = {}  # by kind, then by clip: columns of the task's table
+    estimated: set[str] = set()
+    if task.sampling is not None:
+        inputs["frames"] = _load_frames(name, task)
+    if task.flow is not None or task.apex:
+        flows, apexes, estimated = _load_flows(task)
+        inputs |= ({"flow": flows} if task.flow else {}) | ({"apex": apexes} if task.apex else {})
+    read = [paths.dynamic(name) / "dynamic.parquet"] if "frames" in inputs else []
+    if {"flow", "apex"} & set(inputs):
+        read += [paths.flow(release) / "methods.parquet" for release in task.releases]
+    class_names = list(task.classes)
+
+    def subject_tables() -> Iterator[pa.Table]:
+        for subject in subjects:
+            rows = []
+            for clip_id, clip in clips.items():
+                if clip["subject"] != subject:
+                    continue
+                missing = [what for what, have in inputs.items() if clip_id not in have]
+                if missing:
+                    reason = next(reason for what, reason in _REASONS.items() if what in missing)
+                    detail = f"no {' and no '.join(missing)}: see rejected.parquet of the stages before"
+                    rejected.append({"clip_id": clip_id, "reason": reason, "detail": detail})
+                    continue
+                label = labels[clip["emotion"]]
+                row = {"clip_id": clip_id, "dataset": clip["dataset"], "subject": subject, "label": label}
+                row |= {"class": class_names[label]}
+                for have in inputs.values():
+                    row |= have[clip_id]
+                rows.append(row)
+            yield pa.Table.from_pylist(rows, schema=TASK)
+
+    def build(staging: Path) -> None:
+        shards.write_subjects(staging / "clips.parquet", shards.marked(TASK, *read), subject_tables())
+        shards.write_table(rejected_table(rejected), staging / "rejected.parquet")
+        kept = shards.read_table(staging / "clips.parquet", TASK).select(["clip_id", "class", "subject"]).to_pylist()
+        counts = Counter(row["class"] for row in kept)
+        empty = [class_name for class_name in class_names if not counts[class_name]]
+        if empty:
+            raise ValueError(f"task {name}: no clip of class {', '.join(empty)}; clips found: {dict(counts)}")
+        description = describe_task(name, task, staging / "clips.parquet")
+        (staging / "task.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+        contents.write_sums(staging)
+        listed = ", ".join(f"{class_name} {counts[class_name]}" for class_name in class_names)
+        console.print(
+            f"task {name}: {len(kept)} clips of {len({row['subject'] for row in kept})} subjects "
+            f"({listed}); left out {len(rejected)}; inputs: {', '.join(task.inputs)}"
+        )
+        if "lost_frames" in description:
+            console.print(
+                f"task {name}: {description['lost_frames']} of its clips lack frames (index.lost_frames: keep)"
+            )
+        if description["simulated"]:
+            names = ", ".join(description["simulated"])
+            console.print(f"task {name}: {names} written by `fdpbench simulate`: scores say nothing about real faces")
+        guessed = sum(row["clip_id"] in estimated for row in kept)
+        if guessed:
+            what = f"the flow of {guessed} clips leads to an apex" if task.flow else f"{guessed} clips have an apex"
+            console.print(f"task {name}: {what} that is estimated, not annotated")
+
+    with open_scratch(f"task-{name}", "whole") as scratch:
+        scratch.publish({out: build})
+
+
+def describe_task(name: str, task: TaskParams, clips: Path) -> dict[str, Any]:
+    """What ``task.json`` says of a task.
+
+    Parameters
+    ----------
+    name, task
+        The task.
+    clips
+        Its table; opened only where a release has clips that lack frames.
+
+    Returns
+    -------
+    A JSON-able mapping; ``lost_frames``, the number of the task's clips that lack frames, is in it if there are any.
+
+    Raises
+    ------
+    ReleaseError
+        If the report on one of its releases cannot be read.
+    """
+    lacking = {row["clip_id"] for release in task.releases for row in lost_frames(index.load_manifest(release))}
+    lost = (
+        sum(row["clip_id"] in lacking for row in shards.read_rows(clips, TASK, columns=["clip_id"])) if lacking else 0
+    )
+    simulated = [release for release in task.releases if index.is_simulated(release)]
+    return {
+        "task": name,
+        "classes": list(task.classes),
+        "inputs": list(task.inputs),
+        "flow_side": task.flow.size if task.flow else None,
+        "sampling": task.sampling.rule if task.sampling else None,
+        "rendered": any(RELEASES[release].rendered or release in simulated for release in task.releases),
+        "simulated": simulated,
+        "faces_may_be_published": all(RELEASES[release].faces_may_be_published for release in task.releases),
+    } | ({"lost_frames": lost} if lost else {})
+
+
+def _load_frames(name: str, task: TaskParams) -> dict[str, dict[str, Any]]:
+    given = [key for key in ("frames", "dynamic_image", "landmarks") if key in task.inputs]
+    rows = shards.read_rows(paths.dynamic(name) / "dynamic.parquet", DYNAMIC, columns=["clip_id", *given])
+    return {row["clip_id"]: {key: row[key] for key in given} for row in rows}
+
+
+def _load_flows(task: TaskParams) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]], set[str]]:
+    """Flow and apex frame of every clip that has one, and the clips whose apex is estimated."""
+    flows, apexes, estimated = {}, {}, set()
+    columns = ["clip_id", "apex_source", *(["unit", "side", "flow"] if task.flow else [])]
+    columns += ["apex_image"] if task.apex else []
+    for release in task.releases:
+        for row in shards.read_rows(paths.flow(release) / "methods.parquet", FLOW, columns=columns):
+            clip_id = row["clip_id"]
+            if task.flow:
+                flows[clip_id] = {"flow": network_flow(row, task.flow).ravel().tolist()}
+            if task.apex and row["apex_image"] is not None:
+                apexes[clip_id] = {"apex": row["apex_image"]}
+            if row["apex_source"] == "estimated":
+                estimated.add(clip_id)
+    return flows, apexes, estimated
+
+
+def network_flow(row: dict[str, Any], wanted: FlowInput) -> np.ndarray:
+    """Flow at the size and scale that the task asks for: (3, size, size) float32."""
+    side = row["side"]
+    field = np.array(row["flow"], dtype=np.float32).reshape(3, side, side)
+    if row["unit"] == "image" and wanted.scaling != "per_image":
+        raise ValueError(
+            f"{row['clip_id']}: its flow image is scaled already, pixels are not known; use methods.scaling: per_image"
+        )
+    if side != wanted.size:
+        field = methods.resize_flow(field, wanted.size)
+    if wanted.limit is not None and wanted.strain_limit is not None:  # scaling fixed
+        field = methods.scale_fixed(field, wanted.limit, wanted.strain_limit)
+    elif wanted.scaling == "per_image" and not (row["unit"] == "image" and side == wanted.size):
+        field = methods.scale_per_image(field)
+    return field.astype(np.float32)

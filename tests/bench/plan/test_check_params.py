@@ -1,0 +1,384 @@
+"""`fdpbench check`: whatever a later stage would refuse of params.yaml is refused first, all of it at once."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from fdpbench.bench.plan.check import TYPES, check_project, load_runs
+from fdpbench.prep.align import faces_dlib
+from fdpbench.prep.settings.params import SECTIONS, ParamsError, read_params
+from fdpbench.prep.store import paths, shards
+from fdpbench.prep.store.schema import MANIFEST
+from typer.testing import CliRunner
+
+from fdpbench.commands import app
+from tests.support.builders import checked_params, params, write_params
+
+ROOT = Path(__file__).resolve().parents[3]
+NETWORK = {"epochs": 1, "batch_size": 4, "lr": 1e-3, "weight_decay": 0.0}
+
+
+def put(dotted: str, value: Any, content: dict[str, Any] | None = None) -> dict[str, Any]:
+    content = checked_params() if content is None else content
+    place = content
+    *parts, last = dotted.split(".")
+    for part in parts:
+        place = place[part]
+    place[last] = value
+    return content
+
+
+def problems(content: Any) -> list[str]:
+    """What `check` prints of a params.yaml, line by line, without what each line begins with."""
+    write_params(content)
+    result = CliRunner().invoke(app, ["check", "--out", "artifacts"])
+    assert result.exit_code == 1, (result.output, result.exception)
+    assert not Path("artifacts").exists()
+    lines = result.stderr.splitlines()
+    assert lines and all(line.startswith("error check: ") for line in lines), result.stderr
+    return [line.removeprefix("error check: ") for line in lines]
+
+
+def problem(content: Any) -> str:
+    """The only one."""
+    found = problems(content)
+    assert len(found) == 1, found
+    return found[0]
+
+
+def test_all_is_well(project: Path) -> None:
+    write_params(checked_params())
+    result = CliRunner().invoke(app, ["check", "--out", "artifacts"])
+    assert result.exit_code == 0, result.stderr
+    files = {path.name: path.read_text() for path in Path("artifacts").rglob("*") if path.is_file()}
+    runs = ("tiny-majority", "tiny-ststnet", "tiny-histogram")
+    assert files == {"checked.txt": "every run can be trained\n"} | {f"{name}.json": "{}\n" for name in runs}
+
+
+def test_what_it_writes_is_the_same_whatever_runs_there_are(project: Path) -> None:
+    """All stages wait for this file: were it to change with the runs, all would run again."""
+    written = []
+    for content in (checked_params(), put("runs.other", {"task": "tiny", "model": "majority"})):
+        write_params(content)
+        assert CliRunner().invoke(app, ["check", "--out", "artifacts"]).exit_code == 0
+        written.append(Path("artifacts/checked.txt").read_bytes())
+    assert written[0] == written[1]
+
+
+@pytest.mark.parametrize("name", ["params.yaml", "params.smoke.yaml"])
+def test_shipped_files_pass(name: str, project: Path) -> None:
+    Path("params.yaml").write_bytes((ROOT / name).read_bytes())
+    content = read_params()
+    assert [run.name for run in check_project()] == [*content["runs"], *content["feature_runs"]]
+
+
+def test_every_section_at_once(project: Path) -> None:
+    content = checked_params()
+    content["synth"]["subjects"] = "ten"
+    content["releases"].append("casme2x")
+    content["flow_releases"] = ["casme2", "casme2"]
+    content["align"]["size"] = "ninety"
+    content["flow"]["method"] = "raft"
+    content["tasks"]["tiny"]["classes"]["happiness"] = ["hapiness"]
+    content["tasks"]["other"] = {"releases": ["synthetic"], "classes": {"a": ["disgust"]}}
+    content["tasks"]["t; touch x"] = copy.deepcopy(content["tasks"]["synthetic"])
+    content["runs"]["tiny-ststnet"]["model"] = "ststne"
+    content["runs"]["lost"] = {"task": "tinny", "model": "majority"}
+    content["feature_runs"]["wrong"] = {"task": "tiny", "model": "majority"}
+    content["train"]["device"] = "gpu"
+    content["options"]["cnn3d"]["lr"] = "quick"
+    content["options"]["ststnt"] = {}
+    content["extra"] = {}
+    expected = [
+        "unknown key 'extra'",
+        "flow_releases: casme2 stands twice",
+        "tasks.t; touch x: a name may hold letters",
+        "synth.subjects: Input should be a valid integer (found 'ten')",
+        "align.size: Input should be a valid integer (found 'ninety')",
+        "flow.method: Input should be 'dis', 'farneback' or 'tvl1' (found 'raft')",
+        "train.device: Input should be 'auto', 'cpu' or 'cuda' (found 'gpu')",
+        "tasks.tiny.classes.happiness: synthetic is not known to have the emotion 'hapiness' (did you mean 'happiness'",
+        "tasks.other.classes: Dictionary should have at least 2 items",
+        "options.cnn3d.lr: Input should be a valid number (found 'quick')",
+        "options.ststnt: no such model (did you mean 'ststnet'?)",
+        "runs.lost.task: no task 'tinny' (did you mean 'tiny'?)",
+        "feature_runs.wrong: majority has no such features: move the line wrong from feature_runs to runs",
+        "runs.tiny-ststnet.model: unknown model 'ststne'",
+        "releases: unknown release 'casme2x' (did you mean 'casme2'?)",
+        "flow_releases: 'casme2' is a release of kind 'frames', not 'flow'",
+    ]
+    found = problems(content)
+    assert [words for words in expected if not any(words in line for line in found)] == []
+    assert len(found) == len(expected), found
+
+
+@pytest.mark.parametrize("key", list(SECTIONS))
+def test_no_section_goes_unread(key: str, project: Path) -> None:
+    content = checked_params()
+    if key in TYPES:
+        content[key]["no_such_key"] = 1
+    elif isinstance(content[key], list):
+        content[key] = ["no_such_key"]
+    elif key == "options":
+        content[key]["no_such_key"] = {}
+    else:
+        content[key]["new"] = {"no_such_key": 1}
+    assert any("no_such_key" in line for line in problems(content))
+
+
+@pytest.mark.parametrize("value", [None, 3, "text"])
+@pytest.mark.parametrize("key", list(SECTIONS))
+def test_a_section_of_the_wrong_kind_hides_nothing_of_the_others(key: str, value: Any, project: Path) -> None:
+    content = put("synth.seed" if key != "synth" else "train.seed", "one")
+    content[key] = value
+    found = problems(content)
+    assert any(f"{key} must be" in line for line in found) and any("seed: " in line for line in found), found
+
+
+@pytest.mark.parametrize("key", list(SECTIONS))
+def test_a_missing_section_is_said_once(key: str, project: Path) -> None:
+    content = checked_params()
+    del content[key]
+    found = problems(content)
+    assert f"section '{key}' is missing" in found[0]
+    assert not any(line.startswith(f"params.yaml: {key}") for line in found[1:]), found
+
+
+@pytest.mark.parametrize(
+    ("dotted", "value", "meant"),
+    [
+        ("algin", {}, "align"),
+        ("align.sice", 3, "size"),
+        ("flow.methd", "dis", "method"),
+        ("flow.method", "DIS", "dis"),
+        ("tasks.tiny.samplng", {}, "sampling"),
+        ("tasks.tiny.sampling.rule", "unifrom", "uniform"),
+        ("runs.tiny-ststnet.taks", "tiny", "task"),
+        ("runs.tiny-ststnet.protocol", "iner", "inner"),
+        ("runs.tiny-ststnet.task", "tyny", "tiny"),
+        ("runs.tiny-ststnet.model", "stsnet", "ststnet"),
+        ("runs.tiny-ststnet.set", {"epoch": 3}, "epochs"),
+        ("runs.tiny-ststnet.set", {"model": {"dropot": 0.1}}, "dropout"),
+        ("options.ststnet.weight_decy", 0.0, "weight_decay"),
+        ("options.ststnet.model", {"dropuot": 0.1}, "dropout"),
+        ("options.cnn_3d", {}, "cnn3d"),
+        ("releases", ["synthetc"], "synthetic"),
+        ("flow_releases", ["megc2019_flo"], "megc2019_flow"),
+        ("tasks.tiny.releases", ["sinthetic"], "synthetic"),
+        ("tasks.tiny.classes.surprise", ["suprise"], "surprise"),
+        ("train.devise", "cpu", "device"),
+    ],
+)
+def test_did_you_mean(dotted: str, value: Any, meant: str, project: Path) -> None:
+    assert any(f"(did you mean '{meant}'?)" in line for line in problems(put(dotted, value)))
+
+
+def test_nothing_is_guessed_where_no_name_is_like_it(project: Path) -> None:
+    assert "did you mean" not in problem(put("flow.method", "raft"))
+
+
+# Emotions of classes
+
+
+def flow_task(release: str, **classes: list[str]) -> dict[str, Any]:
+    content = params(releases=["synthetic"], flow_releases=[])
+    content["releases"] += [release]
+    content["tasks"]["it"] = content["tasks"].pop("tiny_flow") | {"releases": [release], "classes": classes}
+    return content
+
+
+def emotion_problems(content: dict[str, Any]) -> list[str]:
+    try:
+        load_runs(content)
+    except ParamsError as error:
+        return [line for line in error.problems if "not known to have the emotion" in line]
+    return []
+
+
+def write_manifest(release: str, *emotions: str) -> None:
+    rows = [{"clip_id": f"{release}/s/{k}", "emotion": emotion} for k, emotion in enumerate(emotions)]
+    path = paths.manifest(release) / "manifest.parquet"
+    path.parent.mkdir(parents=True)
+    shards.write_table(pa.Table.from_pylist(rows, schema=MANIFEST), path)
+
+
+def test_a_class_whose_emotion_no_release_has(project: Path) -> None:
+    (line,) = emotion_problems(flow_task("casme2", a=["happiness", "disgust"], b=["contentment"]))
+    assert "tasks.it.classes.b: casme2 is not known to have the emotion 'contentment'" in line
+    assert "it has disgust, fear, happiness" in line
+    both = flow_task("casme2", a=["happiness"], b=["contempt"])
+    assert emotion_problems(both)
+    both["releases"].append("samm")
+    both["tasks"]["it"]["releases"].append("samm")
+    assert not emotion_problems(both), "SAMM has it"
+
+
+def test_every_class_map_of_the_literature_passes() -> None:
+    from fdpbench.prep.index.class_maps import CLASS_MAPS
+
+    for class_map in CLASS_MAPS.values():
+        for release in class_map.releases:
+            classes = {name: list(group) for name, group in class_map.classes.items()}
+            assert not emotion_problems(flow_task(release, **classes)), (class_map.name, release)
+
+
+def test_a_manifest_on_disk_tells_what_is_not_known_of_the_release(project: Path) -> None:
+    content = flow_task("fourdme", a=["positive"], b=["negtive"])
+    assert not emotion_problems(content), "nothing is known of what 4DME holds, nor is it here"
+    write_manifest("fourdme", "positive", "negative")
+    assert "(did you mean 'negative'?)" in emotion_problems(content)[0]
+
+
+def test_a_sheet_that_has_more_emotions_than_are_known_is_believed(project: Path) -> None:
+    content = flow_task("casme2", a=["happiness"], b=["anger"])
+    assert "fdpbench index casme2" in emotion_problems(content)[0]
+    write_manifest("casme2", "happiness", "anger")
+    assert not emotion_problems(content)
+
+
+def test_a_damaged_manifest_is_no_reason_to_refuse(project: Path) -> None:
+    """The stage `index` writes it anew, after the check."""
+    content = flow_task("casme2", a=["happiness"], b=["disgust"])
+    paths.manifest("casme2").mkdir(parents=True)
+    (paths.manifest("casme2") / "manifest.parquet").write_bytes(b"PAR1 and no more")
+    assert not emotion_problems(content)
+
+
+# What later stages would refuse
+
+
+def test_a_class_without_emotions(project: Path) -> None:
+    assert "tasks.tiny.classes.none: gathers no emotion" in problem(put("tasks.tiny.classes.none", []))
+
+
+@pytest.mark.parametrize(
+    ("releases", "expected"),
+    [
+        (["synthetic", "synthetic"], "tasks.tiny.releases: 'synthetic' stands twice"),
+        (["synthetic", "casme2"], "tasks.tiny.releases: needs release 'casme2', which is prepared by no stage"),
+    ],
+)
+def test_releases_of_a_task_that_no_run_uses(releases: list[str], expected: str, project: Path) -> None:
+    """DVC makes every task, whether or not a run needs it."""
+    content = put("tasks.tiny.releases", releases)
+    content["runs"] = {"other": {"task": "synthetic", "model": "majority"}}
+    content["feature_runs"] = {}
+    assert expected in problem(content)
+
+
+def test_flow_images_tell_no_pixels(project: Path) -> None:
+    paths.raw("megc2019_flow").mkdir(parents=True)
+    content = put("tasks.flow", copy.deepcopy(params()["tasks"]["tiny_flow"]))
+    content["flow_releases"] = ["megc2019_flow"]
+    content["tasks"]["flow"]["flow"]["scaling"] = "pixels"
+    assert "tasks.flow.flow.scaling: pixels needs pixels, which the flow images" in problem(content)
+
+
+def test_a_release_that_is_not_linked(project: Path) -> None:
+    content = put("releases", ["synthetic", "casme2", "samm"])
+    found = problems(content)
+    assert ["fdpbench link casme2" in found[0], "fdpbench link samm" in found[1]] == [True, True]
+
+
+def test_inputs_that_a_model_does_not_take(project: Path) -> None:
+    """Its own limits, found by building it without memory, not after hours of other runs."""
+    content = put("options.capsulenet", NETWORK | {"model": {"preset": "released"}})
+    content["tasks"]["tiny"]["apex"] = True
+    content["runs"]["caps"] = {"task": "tiny", "model": "capsulenet"}
+    assert "runs.caps: input 'apex' has shape (1, 32, 32)" in problem(content)
+
+
+def test_inputs_that_hand_crafted_features_do_not_take(project: Path) -> None:
+    content = put("tasks.tiny.sampling.frames", 2)
+    content["options"]["lbp_top"] = {}
+    content["feature_runs"]["lbp"] = {"task": "tiny", "model": "lbp_top"}
+    assert "feature_runs.lbp: " in problem(content)
+
+
+def test_cuda_that_is_not_there(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert "train.device is cuda, but torch sees no CUDA device" in problem(put("train.device", "cuda"))
+
+
+def test_dlib_that_is_not_installed(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> None:
+        raise faces_dlib.MissingDlibError("dlib is not installed")
+
+    monkeypatch.setattr(faces_dlib, "require_dlib", missing)
+    assert problem(put("align.landmarks", "dlib")) == "dlib is not installed"
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda content: content["tasks"].pop("synthetic"), "tasks: leave 'synthetic' there"),
+        (lambda content: content["tasks"]["synthetic"].update(sampling={"rule": "all"}), "tasks.synthetic: of release"),
+    ],
+)
+def test_what_the_gallery_draws_from_is_left_there(change: Any, expected: str, project: Path) -> None:
+    content = checked_params()
+    change(content)
+    assert expected in problem(content)
+
+
+@pytest.mark.parametrize("name", ["a" * 101, "é", "a/b", "..", "-x", "a b", "a\nb", "$(touch x)", "t; touch x"])
+@pytest.mark.parametrize("key", ["releases", "flow_releases", "tasks", "runs", "feature_runs"])
+def test_names_that_are_no_names(key: str, name: str, project: Path) -> None:
+    content = checked_params()
+    if isinstance(content[key], list):
+        content[key].append(name)
+    else:
+        content[key][name] = copy.deepcopy(next(iter(content[key].values())))
+    assert any("a name may hold letters, digits, - and _ only" in line for line in problems(content))
+
+
+def test_a_name_that_yaml_reads_as_a_number(project: Path) -> None:
+    assert "runs: 7 is no name but a value of YAML; write it in quotes" in problems(put("runs", {7: {}}))[0]
+
+
+# Files that options name
+
+
+def adapters(project: Path, weights: str) -> dict[str, Any]:
+    content = put("options.adapters", NETWORK)
+    content["runs"]["it"] = {"task": "tiny", "model": "adapters", "set": {"model": {"weights": weights}}}
+    return content
+
+
+@pytest.mark.parametrize(
+    "place", ["elsewhere/vit.safetensors", "weights/../vit.safetensors", "weights/none", "weights"]
+)
+def test_a_file_lies_where_dvc_sees_it_replaced(place: str, project: Path) -> None:
+    for folder in ("weights", "elsewhere"):
+        (project / folder).mkdir()
+        (project / folder / "vit.safetensors").write_bytes(b"")
+    (project / "vit.safetensors").write_bytes(b"")
+    assert "runs.it.set.model.weights: expected a file below weights/" in problem(adapters(project, place))
+    assert "runs.it.set.model.weights: " in problem(adapters(project, str(project / "weights/vit.safetensors")))
+
+
+def test_hashes_of_the_files_of_each_run(project: Path) -> None:
+    """A run's training depends on those of its own: a file that is replaced changes one of these, and no other."""
+    from fdpbench.models.adapters import Encoder, Sizes
+    from safetensors.torch import save_file
+
+    (project / "weights").mkdir()
+    write_params(adapters(project, "weights/vit.safetensors"))
+    seen = []
+    for depth in (1, 2):
+        save_file(Encoder(Sizes(image=32, depth=depth)).state_dict(), "weights/vit.safetensors")
+        result = CliRunner().invoke(app, ["check", "--out", "artifacts"])
+        assert result.exit_code == 0, result.stderr
+        seen.append({path.stem: json.loads(path.read_text()) for path in Path("artifacts/weights").iterdir()})
+    for hashes in seen:
+        assert list(hashes.pop("it")) == ["weights/vit.safetensors"]
+        assert set(map(str, hashes.values())) == {"{}"}
+    shutil.rmtree("artifacts")
+    (project / "weights/vit.safetensors").write_bytes(b"no safetensors")
+    assert "runs.it: adapters: weights/vit.safetensors is no safetensors file" in problem(read_params())

@@ -1,0 +1,124 @@
+"""A fresh clone in miniature: the tracked files in a folder of their own, with a very small profile."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+GOLDEN = ROOT / "tests/golden/smoke.lock"
+
+
+class Project:
+    """A copy of the project in ``folder``, driven through its real command line."""
+
+    def __init__(self, folder: Path, **sections: dict) -> None:
+        self.folder = folder
+        files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+        for name in filter(None, files.split("\0")):
+            written = name.startswith(("tests/", "results/")) and name != "results/published.csv"
+            if (ROOT / name).is_file() and not written and name != "dvc.lock":
+                target = folder / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / name, target)
+        shutil.copy2(ROOT / "params.smoke.yaml", folder / "params.yaml")
+        self.edit_params(**sections)
+        subprocess.run(["git", "init", "--quiet", "."], cwd=folder, check=True)
+
+    def edit_params(self, **sections: dict) -> None:
+        """Update sections of params.yaml; a value of None in a section removes the key."""
+        path = self.folder / "params.yaml"
+        params = yaml.safe_load(path.read_text())
+        for section, values in sections.items():
+            for key, value in values.items():
+                if value is None:
+                    del params[section][key]
+                else:
+                    params[section][key] = value
+        path.write_text(yaml.safe_dump(params, sort_keys=False))
+
+    def start(self, *arguments: str, jobs: int = 2) -> subprocess.Popen:
+        """Start a command in a process group of its own; its output goes to ``log``."""
+        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+        environment |= {"FDPBENCH_JOBS": str(jobs), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        environment |= {"DVC_NO_ANALYTICS": "1", "SHELL": "/bin/sh"}
+        with (self.folder / "log").open("a") as log:
+            return subprocess.Popen(
+                arguments, cwd=self.folder, env=environment, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def run(self, *arguments: str, jobs: int = 2) -> str:
+        """Run a command to its end and return what it printed; raise if it fails."""
+        code, output = self.attempt(*arguments, jobs=jobs)
+        assert code == 0, f"{' '.join(arguments)} gave {code}:\n{output}"
+        return output
+
+    def attempt(self, *arguments: str, jobs: int = 2) -> tuple[int, str]:
+        """Run a command to its end; return its exit code and what it printed."""
+        before = self.log()
+        code = self.start(*arguments, jobs=jobs).wait(timeout=280)
+        return code, self.log()[len(before) :]
+
+    def log(self) -> str:
+        """All that commands printed so far."""
+        path = self.folder / "log"
+        return path.read_text() if path.exists() else ""
+
+    def hashes(self, *places: str) -> dict[str, str]:
+        """SHA-256 of every file under the given files and folders."""
+        found = {}
+        for place in places:
+            path = self.folder / place
+            files = sorted(path.rglob("*")) if path.is_dir() else [path]
+            for file in files:
+                if file.is_file() and file.name != ".gitignore":
+                    relative = file.relative_to(self.folder).as_posix()
+                    found[relative] = hashlib.sha256(file.read_bytes()).hexdigest()
+        return found
+
+    def assert_golden(self) -> None:
+        """See to it that the smoke profile gave what it gives on every machine."""
+        code, output = self.attempt("fdpbench", "verify", "--against", str(GOLDEN))
+        assert code == 0, output
+
+    def finished_units(self, stage: str) -> int:
+        """Number of units that a stage keeps in scratch."""
+        return sum(1 for _ in (self.folder / ".scratch" / stage).glob("*/units/*"))
+
+
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen, timeout: float = 200) -> None:
+    """Wait for a condition; fail if the process ends first or time runs out."""
+    end = time.monotonic() + timeout
+    while not condition():
+        assert process.poll() is None, "the process ended before the condition held"
+        assert time.monotonic() < end, "time ran out"
+        time.sleep(0.02)
+
+
+def descendants(process: subprocess.Popen) -> list[psutil.Process]:
+    """Processes below a process, the process itself left out."""
+    try:
+        return psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def workers(process: subprocess.Popen) -> list[psutil.Process]:
+    """Worker processes of the stage that runs below a process."""
+    found = []
+    for child in descendants(process):
+        try:
+            if "spawn_main" in " ".join(child.cmdline()):
+                found.append(child)
+        except psutil.NoSuchProcess:
+            continue
+    return found
