@@ -1,7 +1,7 @@
 """Where each frame of a clip goes in its crop: three ways to align a clip, two ways to frame a face.
 
 ================  =============================================================================================
-`geometry.mode`      one transform for
+`align.mode`      one transform for
 ================  =============================================================================================
 ``first_frame``   the whole clip, from the face of its first frame: the camera stands still, the head nearly so
 ``ecc``           each frame: the first frame's, after the head's drift since then is undone (`prep.align.drift`)
@@ -10,7 +10,7 @@
 
 `results/accuracy.md` has what each costs and gains on rendered faces whose truth is known.
 
-With `geometry.track` landmarks are found anew in each frame under every mode. They move no crop: a transform maps
+With `align.track` landmarks are found anew in each frame under every mode. They move no crop: a transform maps
 them into the crop that the frame gets anyway.
 """
 
@@ -98,7 +98,7 @@ def place(frames: Iterable[NDArray[np.uint8]], params: AlignParams, finder: Face
 
 
 def _tracked(placed: Placed, params: AlignParams, finder: FaceFinder) -> Placed:
-    """A later frame with the landmarks found in it, where `geometry.track` asks for them and there are some."""
+    """A later frame with the landmarks found in it, where `align.track` asks for them and there are some."""
     if not params.track:
         return placed
     try:

@@ -29,14 +29,14 @@ __all__ = ["CODE", "RejectedClip", "align_release", "aligned_clip"]
 
 CODE = (
     "fdpbench/__main__.py",
-    "prep/geometry.py",
+    "prep/align/geometry.py",
     "fdpbench/arithmetic.py",
     "prep/store/contents.py",
     "prep/align/stage.py",
     "prep/store/documents.py",
     "prep/align/drift.py",
-    "prep/face_models/face_detection_short_range.tflite",
-    "prep/face_models/face_landmark.tflite",
+    "prep/align/face_models/face_detection_short_range.tflite",
+    "prep/align/face_models/face_landmark.tflite",
     "prep/align/faces.py",
     "prep/align/faces_dlib.py",
     "prep/store/image_checks.py",

@@ -72,7 +72,7 @@ def gather_task(name: str, task: TaskParams, out: Path) -> None:
         inputs |= ({"flow": flows} if task.flow else {}) | ({"apex": apexes} if task.apex else {})
     read = [paths.dynamic(name) / "dynamic.parquet"] if "frames" in inputs else []
     if {"flow", "apex"} & set(inputs):
-        read += [paths.flow(release) / "methods.parquet" for release in task.releases]
+        read += [paths.flow(release) / "flow.parquet" for release in task.releases]
     class_names = list(task.classes)
 
     def subject_tables() -> Iterator[pa.Table]:
@@ -175,7 +175,7 @@ def _load_flows(task: TaskParams) -> tuple[dict[str, dict[str, Any]], dict[str, 
     columns = ["clip_id", "apex_source", *(["unit", "side", "flow"] if task.flow else [])]
     columns += ["apex_image"] if task.apex else []
     for release in task.releases:
-        for row in shards.read_rows(paths.flow(release) / "methods.parquet", FLOW, columns=columns):
+        for row in shards.read_rows(paths.flow(release) / "flow.parquet", FLOW, columns=columns):
             clip_id = row["clip_id"]
             if task.flow:
                 flows[clip_id] = {"flow": network_flow(row, task.flow).ravel().tolist()}
@@ -192,7 +192,7 @@ def network_flow(row: dict[str, Any], wanted: FlowInput) -> np.ndarray:
     field = np.array(row["flow"], dtype=np.float32).reshape(3, side, side)
     if row["unit"] == "image" and wanted.scaling != "per_image":
         raise ValueError(
-            f"{row['clip_id']}: its flow image is scaled already, pixels are not known; use methods.scaling: per_image"
+            f"{row['clip_id']}: its flow image is scaled already, pixels are not known; use flow.scaling: per_image"
         )
     if side != wanted.size:
         field = methods.resize_flow(field, wanted.size)

@@ -137,5 +137,5 @@ def test_two_faces_alike_are_refused() -> None:
 
 def test_dlib_that_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "dlib", None)
-    with pytest.raises(MissingDlibError, match=r"pip install 'fdpbench\[dlib\]', or choose geometry.landmarks: mesh"):
+    with pytest.raises(MissingDlibError, match=r"pip install 'fdpbench\[dlib\]', or choose align.landmarks: mesh"):
         DlibFaces()

@@ -212,7 +212,7 @@ def run_with(model: str, task: dict[str, Any] | None = None, **sections: Any) ->
     ("model", "needs", "cure"),
     [
         ("capsulenet", "apex", "or set tasks.tiny.apex: true$"),
-        ("stgcn", "landmarks", "or set tasks.tiny.landmarks: true and geometry.track: true$"),
+        ("stgcn", "landmarks", "or set tasks.tiny.landmarks: true and align.track: true$"),
     ],
 )
 def test_a_run_whose_task_lacks_its_input_is_told_what_to_set(model: str, needs: str, cure: str) -> None:
