@@ -9,12 +9,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
+import yaml
+
 import fdpbench.bench.train.features
 import fdpbench.bench.train.run
 import fdpbench.prep.align.stage
 import fdpbench.prep.demo.stage
-import pytest
-import yaml
 from fdpbench.bench.plan.check import load_runs
 from fdpbench.models.common.registry import list_models
 from fdpbench.prep.settings.profile import laid_over

@@ -22,12 +22,12 @@ import pathspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from fdpbench.prep.demo.simulate import simulate
 from fdpbench.prep.releases.folders import SIMULATED
 from fdpbench.prep.store import shards
 from fdpbench.prep.store.images import encode_png
 from fdpbench.prep.store.schema import FRAMES
-
 from tests.support.project import Project
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -13,11 +13,12 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from fdpbench.bench.evaluate.bootstrap import Comparison, compare, figures_of, subject_confusions
 from fdpbench.bench.evaluate.scores import Score
 from fdpbench.bench.report.escape import markdown_text, write_csv
 from fdpbench.bench.report.tables import github
-from numpy.typing import NDArray
 
 __all__ = ["Effect", "audit_effects", "averaging_table", "fold_means", "write_audit"]
 

@@ -16,6 +16,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr, ndtri
+
 from fdpbench.bench.evaluate.confusions import (
     FIGURES,
     Figure,
@@ -25,8 +28,6 @@ from fdpbench.bench.evaluate.confusions import (
     subject_confusions,
     sums_of,
 )
-from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri
 
 __all__ = [
     "COVERAGE",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from fdpbench.bench.evaluate.confusions import FIGURES, Figure, StatsError, figures_of
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binom
+
+from fdpbench.bench.evaluate.confusions import FIGURES, Figure, StatsError, figures_of
 
 __all__ = ["CHANCE", "chance_levels"]
 

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from fdpbench.bench.evaluate.compare import SIGNIFICANCE
-from fdpbench.bench.evaluate.scores import Score
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
+
+from fdpbench.bench.evaluate.compare import SIGNIFICANCE
+from fdpbench.bench.evaluate.scores import Score
 
 __all__ = ["Ranks", "draw_ranks", "groups_of", "rank_models", "ranks_of"]
 

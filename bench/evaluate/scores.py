@@ -9,17 +9,18 @@ from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from fdpbench.bench.evaluate.confusions import subject_confusions
 from fdpbench.bench.evaluate.metrics import Figures, MetricError, figures
 from fdpbench.bench.evaluate.perception import Drawing, area_mean, mean_images, measure_drawing, order_accuracy
 from fdpbench.bench.evaluate.predictions import check_predictions, expected_clips, read_predictions
-from fdpbench.bench.plan.params import RunEntry
-from fdpbench.bench.plan.protocols import protocol_text
 from fdpbench.bench.train.artifacts import Artifacts
 from fdpbench.bench.train.data import TaskInfo, load_clips, load_index, load_task_info
+from fdpbench.bench.train.protocols import protocol_text
+from fdpbench.bench.train.settings import RunEntry
 from fdpbench.prep.runtime.progress import console
 from fdpbench.prep.store import images, paths, shards
-from numpy.typing import NDArray
 
 __all__ = ["Score", "changes_of", "clear_unlisted", "score_runs", "with_spread"]
 

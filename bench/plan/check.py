@@ -12,17 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fdpbench.bench.plan.params import (
-    ModelSettings,
-    Run,
-    RunEntry,
-    TrainParams,
-    check_model_options,
-    errors_of_run,
-    make_run,
-    parse_task,
-    run_names,
-)
+
+from fdpbench.bench.plan.params import check_model_options, errors_of_run, make_run, parse_task, run_names
+from fdpbench.bench.train.settings import ModelSettings, Run, RunEntry, TrainParams
 from fdpbench.models.common.registry import create_model, list_models
 from fdpbench.prep.align import faces, faces_dlib
 from fdpbench.prep.demo import synth
@@ -30,22 +22,15 @@ from fdpbench.prep.index.class_maps import known_emotions
 from fdpbench.prep.index.link import check_links
 from fdpbench.prep.releases import RELEASES
 from fdpbench.prep.runtime.scratch import hash_file
-from fdpbench.prep.settings.params import (
-    NAMED,
-    PARAMS_FILE,
-    SECTION_TYPES,
-    AlignParams,
-    FlowParams,
-    IndexParams,
-    Section,
-    SynthParams,
-    TaskParams,
-    check_params,
-    check_task,
-    section,
-)
+from fdpbench.prep.settings.align import AlignParams
+from fdpbench.prep.settings.flow import FlowParams
+from fdpbench.prep.settings.index import IndexParams
+from fdpbench.prep.settings.params import NAMED, PARAMS_FILE, SECTION_TYPES, check_params, check_task
 from fdpbench.prep.settings.plain_yaml import read_yaml
 from fdpbench.prep.settings.problems import ParamsError, Problems, near
+from fdpbench.prep.settings.section import Section, section
+from fdpbench.prep.settings.synth import SynthParams
+from fdpbench.prep.settings.task import TaskParams
 from fdpbench.prep.store import paths, shards
 from fdpbench.prep.store.schema import MANIFEST
 

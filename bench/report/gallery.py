@@ -9,13 +9,14 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from numpy.typing import NDArray
+
 from fdpbench.bench.evaluate.perception import area_mean, measure_drawing, order_accuracy
 from fdpbench.bench.evaluate.predictions import read_predictions
 from fdpbench.bench.train.artifacts import Artifacts
 from fdpbench.bench.train.data import load_clips, load_index, load_task_info
 from fdpbench.prep.store import images, paths, shards
 from fdpbench.prep.store.schema import DYNAMIC, MANIFEST
-from numpy.typing import NDArray
 
 __all__ = ["ERROR_SHOWN", "GalleryClip", "chosen_clips", "draw_gallery", "drawing_run", "frames_shown"]
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from tabulate import tabulate
+
 from fdpbench.bench.evaluate.bootstrap import Figure
 from fdpbench.bench.evaluate.compare import AgainstBest, Intervals, best_runs, indistinct
 from fdpbench.bench.evaluate.scores import Score, with_spread
 from fdpbench.bench.report.escape import latex_text, markdown_text
-from tabulate import tabulate
 
 __all__ = ["FIGURES", "LATEX", "MARKDOWN", "PERCEPTION", "Style", "github", "latex", "perception_text", "table_cells"]
 

@@ -12,6 +12,7 @@ from statistics import fmean
 from typing import Any
 
 import pandas as pd
+
 from fdpbench.bench.evaluate.bootstrap import COVERAGE
 from fdpbench.bench.evaluate.chance import CHANCE, chance_levels
 from fdpbench.bench.evaluate.compare import (

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
+
 from fdpbench.prep.runtime.scratch import hash_file
 from fdpbench.prep.store import images, shards
 from fdpbench.prep.store.documents import DocumentError, read_object
 from fdpbench.prep.store.schema import TASK
-from numpy.typing import NDArray
 
 __all__ = [
     "FEATURES",

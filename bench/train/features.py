@@ -12,14 +12,16 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from fdpbench.bench.plan.params import ParamsError, Run
+from numpy.typing import NDArray
+
 from fdpbench.bench.train.data import FEATURES, check_finite, features_source, load_clips, load_task_info
+from fdpbench.bench.train.settings import Run
 from fdpbench.models.common.registry import create_model
 from fdpbench.prep.runtime.progress import track
 from fdpbench.prep.runtime.scratch import hash_code, key_of, open_scratch, versions
 from fdpbench.prep.runtime.workers import Context, Unit, run_units
+from fdpbench.prep.settings.problems import ParamsError
 from fdpbench.prep.store import shards
-from numpy.typing import NDArray
 
 __all__ = ["CODE", "PACKAGES", "features_of_run", "features_of_subject"]
 
@@ -30,7 +32,7 @@ CODE = (
     "bench/train/data.py",
     "bench/train/features.py",
     "bench/plan/params.py",
-    "bench/plan/protocols.py",
+    "bench/train/protocols.py",
     "models/common/estimators.py",
     "models/common/registry.py",
     "fdpbench/arithmetic.py",

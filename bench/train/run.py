@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+
 from fdpbench.bench.evaluate.predictions import (
     PREDICTIONS,
     check_predictions,
@@ -18,7 +19,6 @@ from fdpbench.bench.evaluate.predictions import (
     prediction_rows,
     read_predictions,
 )
-from fdpbench.bench.plan.params import Run
 from fdpbench.bench.train.artifacts import Artifacts
 from fdpbench.bench.train.data import (
     ClipSet,
@@ -34,6 +34,7 @@ from fdpbench.bench.train.folds import leave_one_subject_out
 from fdpbench.bench.train.progress import TrainingProgress
 from fdpbench.bench.train.provenance import write_machine, write_provenance
 from fdpbench.bench.train.seeds import seed_of
+from fdpbench.bench.train.settings import Run
 from fdpbench.prep.runtime.scratch import hash_code, hash_file, key_of, open_scratch, versions
 from fdpbench.prep.runtime.workers import Context, Unit, run_units
 from fdpbench.prep.store import shards
@@ -52,7 +53,7 @@ COMMON_CODE = (
     "bench/train/objectives.py",
     "bench/plan/params.py",
     "bench/evaluate/predictions.py",
-    "bench/plan/protocols.py",
+    "bench/train/protocols.py",
     "bench/train/provenance.py",
     "bench/train/run.py",
     "bench/train/seeds.py",
@@ -186,6 +187,7 @@ def _hardware(run: Run) -> tuple[str, int, str]:
     if run.model.kind == "estimator":
         return "cpu", 1, "float64"
     import torch
+
     from fdpbench.bench.train.step import resolve_device, resolve_precision
 
     device = resolve_device(run.train.device)

@@ -12,15 +12,12 @@ from fdpbench.commands.app import app
 from fdpbench.prep.releases import RELEASES, release_info
 from fdpbench.prep.runtime.command import Jobs, command, jobs_or_default
 from fdpbench.prep.runtime.progress import output
-from fdpbench.prep.settings.params import (
-    AlignParams,
-    FlowParams,
-    IndexParams,
-    SynthParams,
-    load_task,
-    read_params,
-    section,
-)
+from fdpbench.prep.settings.align import AlignParams
+from fdpbench.prep.settings.flow import FlowParams
+from fdpbench.prep.settings.index import IndexParams
+from fdpbench.prep.settings.params import load_task, read_params
+from fdpbench.prep.settings.section import section
+from fdpbench.prep.settings.synth import SynthParams
 from fdpbench.prep.store import paths
 
 ReleaseName = Annotated[str, typer.Argument(help="Name of a release, such as casme2; `fdpbench releases` lists them.")]

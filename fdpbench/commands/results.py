@@ -51,11 +51,12 @@ def gallery(
 ) -> None:
     """Draw frames, true and drawn dynamic images and rank scores of held-out clips: results/dynamic_images.png."""
     from fdpbench.bench.evaluate.scores import clear_unlisted
-    from fdpbench.bench.plan.params import ParamsError, run_names
-    from fdpbench.bench.plan.protocols import Faults
+    from fdpbench.bench.plan.params import run_names
     from fdpbench.bench.report.gallery import draw_gallery, drawing_run
     from fdpbench.bench.train.artifacts import Artifacts
+    from fdpbench.bench.train.protocols import Faults
     from fdpbench.prep.runtime.scratch import open_scratch
+    from fdpbench.prep.settings.problems import ParamsError
 
     with command("gallery"):
         out = RESULTS / "dynamic_images.png"
@@ -134,9 +135,10 @@ def costs(
     are of this machine.
     """
     from fdpbench.bench.evaluate.scores import score_runs
-    from fdpbench.bench.plan.params import ParamsError, load_run, load_tasks, load_train, run_names
+    from fdpbench.bench.plan.params import load_run, load_tasks, load_train, run_names
     from fdpbench.bench.report.costs import costs_table, measure_costs, write_costs
     from fdpbench.bench.report.tables import tables_of
+    from fdpbench.prep.settings.problems import ParamsError
 
     with command("costs"):
         entries = run_names()

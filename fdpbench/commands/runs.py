@@ -55,7 +55,7 @@ def check(
     all, and plain `dvc repro` as its first stage.
     """
     from fdpbench.bench.plan.check import check_project, write_weights
-    from fdpbench.bench.plan.protocols import protocol_text
+    from fdpbench.bench.train.protocols import protocol_text
     from fdpbench.prep.settings.problems import ParamsError
 
     with command("check"):

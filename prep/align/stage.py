@@ -11,6 +11,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
+
 from fdpbench.prep.align import geometry
 from fdpbench.prep.align.drift import DriftError
 from fdpbench.prep.align.faces import FaceError, FaceMesh
@@ -19,11 +21,10 @@ from fdpbench.prep.align.placing import FaceFinder, place
 from fdpbench.prep.runtime.progress import console, track
 from fdpbench.prep.runtime.scratch import Scratch, hash_code, hash_listing, key_of, open_scratch, versions
 from fdpbench.prep.runtime.workers import Context, Unit, run_units
-from fdpbench.prep.settings.params import AlignParams
+from fdpbench.prep.settings.align import AlignParams
 from fdpbench.prep.store import contents, images, shards
 from fdpbench.prep.store.documents import read_object
 from fdpbench.prep.store.schema import FRAMES, Reason, rejected_table
-from numpy.typing import NDArray
 
 __all__ = ["CODE", "RejectedClip", "align_release", "aligned_clip"]
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import cv2
+
 from fdpbench.prep.demo.synth import ClipPlan, ClipRecord, plan_release, write_clip, write_sheet
 from fdpbench.prep.runtime.progress import track
 from fdpbench.prep.runtime.scratch import Scratch, hash_code, key_of, link_tree, open_scratch, versions
 from fdpbench.prep.runtime.workers import Context, Unit, run_units
-from fdpbench.prep.settings.params import SynthParams
+from fdpbench.prep.settings.synth import SynthParams
 
 __all__ = ["CODE", "synthesize"]
 

@@ -19,14 +19,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
+
 from fdpbench.prep.align import geometry
 from fdpbench.prep.dynamic import rank_pooling, sampling, tim
 from fdpbench.prep.runtime.progress import console, say_left_out
 from fdpbench.prep.runtime.scratch import open_scratch
-from fdpbench.prep.settings.params import Sampling, TaskParams
+from fdpbench.prep.settings.task import Sampling, TaskParams
 from fdpbench.prep.store import contents, images, paths, shards
 from fdpbench.prep.store.schema import DYNAMIC, FRAMES, Reason, rejected_table
-from numpy.typing import NDArray
 
 __all__ = ["draw_dynamic_image", "dynamic_images"]
 

@@ -9,7 +9,7 @@ from fdpbench.prep.index.sheet_report import REPORT, report_lines, report_of_lis
 from fdpbench.prep.releases import Listing, ReleaseError, read_release, release_info
 from fdpbench.prep.runtime.progress import console
 from fdpbench.prep.runtime.scratch import open_scratch
-from fdpbench.prep.settings.params import IndexParams
+from fdpbench.prep.settings.index import IndexParams
 from fdpbench.prep.store import contents, paths, shards
 from fdpbench.prep.store.documents import DocumentError, read_object
 

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from typing import Annotated
 
 import typer
+
+from fdpbench.arithmetic import unpinned_notice
 from fdpbench.prep.runtime.disk import disk_fault
 from fdpbench.prep.runtime.progress import console
 from fdpbench.prep.runtime.workers import UnitError, available_cpus, end_with_parent
-
-from fdpbench.arithmetic import unpinned_notice
 
 __all__ = ["Jobs", "command", "jobs_or_default"]
 

@@ -27,10 +27,10 @@ from importlib import metadata
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from fdpbench.prep.runtime.durable import Recorded, dvc_hash, flush, flush_folder, hashes_of, write_durably
 from filelock import FileLock, Timeout
 
 from fdpbench.arithmetic import arithmetic
+from fdpbench.prep.runtime.durable import Recorded, dvc_hash, flush, flush_folder, hashes_of, write_durably
 
 __all__ = [
     "Scratch",

@@ -15,13 +15,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+
 from fdpbench.prep.flow import methods
 from fdpbench.prep.index import stage as index
 from fdpbench.prep.index.sheet_report import lost_frames
 from fdpbench.prep.releases import RELEASES
 from fdpbench.prep.runtime.progress import console
 from fdpbench.prep.runtime.scratch import open_scratch
-from fdpbench.prep.settings.params import FlowInput, TaskParams
+from fdpbench.prep.settings.task import FlowInput, TaskParams
 from fdpbench.prep.store import contents, paths, shards
 from fdpbench.prep.store.schema import DYNAMIC, FLOW, TASK, Reason, rejected_table
 

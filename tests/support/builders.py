@@ -14,14 +14,16 @@ import numpy as np
 import openpyxl
 import pyarrow as pa
 import yaml
+from numpy.typing import NDArray
+
 from fdpbench.bench.evaluate.predictions import PREDICTIONS
-from fdpbench.bench.plan.params import Run, load_run
+from fdpbench.bench.plan.params import load_run
 from fdpbench.bench.train.data import FEATURES, features_source
+from fdpbench.bench.train.settings import Run
 from fdpbench.models.common.registry import ModelOptionError, check_options, model_info
 from fdpbench.prep.runtime.workers import Context
 from fdpbench.prep.store import images, paths, shards
 from fdpbench.prep.store.schema import DYNAMIC, MANIFEST, TASK
-from numpy.typing import NDArray
 
 CLASSES = ("happiness", "surprise", "disgust")
 

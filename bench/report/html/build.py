@@ -11,6 +11,9 @@ from typing import Any
 
 import pandas as pd
 import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
 from fdpbench.bench.evaluate.compare import LEVEL, SIGNIFICANCE
 from fdpbench.bench.evaluate.scores import Score
 from fdpbench.bench.report.html import charts
@@ -23,10 +26,8 @@ from fdpbench.bench.train.artifacts import Artifacts
 from fdpbench.bench.train.data import TaskInfo
 from fdpbench.bench.train.provenance import read_provenance
 from fdpbench.prep.runtime.scratch import hash_file
-from fdpbench.prep.settings.params import TaskParams
+from fdpbench.prep.settings.task import TaskParams
 from fdpbench.prep.store import paths
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 __all__ = ["build_report"]
 

@@ -13,6 +13,7 @@ from statistics import fmean, stdev
 from types import MappingProxyType
 
 import numpy as np
+
 from fdpbench.bench.evaluate.bootstrap import FIGURES, Figure, StatsError, intervals
 from fdpbench.bench.evaluate.chance import CHANCE, chance_levels
 from fdpbench.bench.evaluate.compare import (

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from fdpbench.prep.settings.params import read_params
 
+from fdpbench.prep.settings.params import read_params
 from tests.support.project import ROOT
 
 FILES = ("bench", "models", "prep", "weights", "Makefile", "params.yaml", "results/published.csv", ".gitignore")

@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+from rich.console import Console
+
 import fdpbench.bench.train.progress
 import fdpbench.prep.runtime.progress
-import pytest
 from fdpbench.prep.runtime.time_left import TimeLeft
 from fdpbench.prep.runtime.workers import Unit
-from rich.console import Console
 
 # Reports of real stages of this project on two cores that other programs used as well, with seconds since the start:
 # rendering (resumed), alignment, flow, features, training. Of long trainings every few reports.

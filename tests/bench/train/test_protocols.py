@@ -9,27 +9,27 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import fdpbench.bench.train.progress
-import fdpbench.bench.train.run
 import numpy as np
 import pandas as pd
 import pytest
 import safetensors.numpy
 import torch
-from fdpbench.bench.evaluate.predictions import PredictionError, read_predictions
-from fdpbench.bench.plan.params import Run
-from fdpbench.bench.plan.protocols import INNER_SHARE, Faults, best_epoch, inner_subjects, protocol_text
-from fdpbench.bench.train import fit_module as module
-from fdpbench.bench.train.artifacts import Artifacts
-from fdpbench.bench.train.data import ClipSet, load_clips
-from fdpbench.bench.train.fit import Fitted, fit
-from fdpbench.bench.train.run import train_run
-from fdpbench.models.common.registry import create_model
-from fdpbench.prep.runtime.workers import Unit
 from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.console import Console
 
+import fdpbench.bench.train.progress
+import fdpbench.bench.train.run
+from fdpbench.bench.evaluate.predictions import PredictionError, read_predictions
+from fdpbench.bench.train import fit_module as module
+from fdpbench.bench.train.artifacts import Artifacts
+from fdpbench.bench.train.data import ClipSet, load_clips
+from fdpbench.bench.train.fit import Fitted, fit
+from fdpbench.bench.train.protocols import INNER_SHARE, Faults, best_epoch, inner_subjects, protocol_text
+from fdpbench.bench.train.run import train_run
+from fdpbench.bench.train.settings import Run
+from fdpbench.models.common.registry import create_model
+from fdpbench.prep.runtime.workers import Unit
 from tests.support.builders import run_of, task_rows, torch_as_it_was, train_fold, write_task
 
 SUBJECTS = tuple(f"synthetic/s0{k}" for k in range(1, 6))
