@@ -94,7 +94,7 @@ test-portable: install ## the same bytes on emulated processors (qemu-user; ten 
 smoke: install ## the whole pipeline on a very small release and four models, in build/smoke
 	@rm -rf build/smoke && mkdir -p build/smoke
 	@git ls-files -z -- . ':!dvc.lock' | xargs -0 cp --parents -t build/smoke
-	@cp params.smoke.yaml build/smoke/params.yaml
+	@fdpbench profile params.smoke.yaml > build/smoke/params.yaml
 	@cd build/smoke && git init --quiet . && dvc repro --quiet && cat results/tables.md
 
 golden: smoke ## write anew what the smoke pipeline gives on every machine: tests/golden/smoke.lock

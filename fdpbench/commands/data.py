@@ -43,18 +43,23 @@ def link(
         str | None,
         typer.Option(help="Write params.STUDY.yaml, for `make study NAME=STUDY`, and leave params.yaml as it is."),
     ] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="Class map of the task; by default the release's first. The output names all.")
+    ] = None,
+    runs: Annotated[str, typer.Option(help="Models with commas between them: adds a run of each on the task.")] = "",
 ) -> None:
     """Point the project at a release that you hold a licence for.
 
     Reads the folder first, so that a wrong path is found at once; then links data/raw/RELEASE to it
-    (git-ignored) and names the release and its standard task in params.yaml, or in the file of a study. Example:
+    (git-ignored) and names the release, a task and runs of it in params.yaml, or in the file of a study. Example:
 
-        fdpbench link casme2 ~/datasets/CASME2 --study mine
+        fdpbench link casme2 ~/datasets/CASME2 --study mine --runs majority,ststnet,fdp
     """
-    from fdpbench.prep.index.link import link_release
+    from fdpbench.bench.plan.link import link_release
 
     with command("link"):
-        link_release(release, folder, study=study)
+        models = [name.strip() for name in runs.split(",") if name.strip()]
+        link_release(release, folder, study=study, classes=classes, models=models)
 
 
 @app.command("annotations", rich_help_panel="Prepare data")

@@ -96,10 +96,9 @@ def report() -> None:
         runs = run_names(params)
         clear_unlisted(list(runs))
         scores = score_runs(runs, load_train(params).repetitions)
-        releases = [*params["releases"], *params["flow_releases"]]
         out = RESULTS / "report"
         with open_scratch("report", "whole") as scratch:
-            scratch.publish({out: partial(build_report, scores, load_tasks(params), releases)})
+            scratch.publish({out: partial(build_report, scores, load_tasks(params), params["releases"])})
         console.print(f"report: {len(scores)} runs in {out / 'index.html'}")
 
 

@@ -26,15 +26,16 @@ FoldsPerDevice = Annotated[
 
 @app.command(rich_help_panel="Train")
 def models() -> None:
-    """List the models: what each reads, its options, its paper."""
+    """List the models: what each reads, its options, its recipe, its paper."""
     from fdpbench.models.common.registry import list_models, model_info
 
     for name in list_models():
         info = model_info(name)
         options = ", ".join(f"{key}={value!r}" for key, value in info.options.items()) or "none"
+        recipe = f"    recipe: {info.recipe}\n" if info.recipe else ""
         output.print(
             f"[bold]{name}[/] ({info.kind}; inputs: {', '.join(info.inputs) or 'none'})\n"
-            f"    options: {options}\n    {info.paper}",
+            f"    options: {options}\n{recipe}    {info.paper}",
         )
 
 
@@ -69,7 +70,12 @@ def check(
             sampling = run.task_params.sampling
             protocol = protocol_text(run.entry.protocol, run.entry.faults, sampling.rule if sampling else None)
             inputs = ", ".join(run.model.inputs) or "none"
-            output.print(f"{run.name}: {run.model.name} on {run.task}, inputs {inputs}; protocol {protocol}")
+            settled = run.settings.model_dump(exclude={"model"}, exclude_none=True) if run.model.recipe else {}
+            words = ", ".join(f"{key} {value}" for key, value in (settled | run.settings.model).items())
+            output.print(
+                f"{run.name}: {run.model.name} on {run.task}, inputs {inputs}; protocol {protocol}"
+                + (f"; {words}" if words else "")
+            )
         if out is not None:
             write_weights(runs, out / "weights")
             (out / "checked.txt").write_text("every run can be trained\n", encoding="utf-8")
@@ -77,7 +83,7 @@ def check(
 
 @app.command(rich_help_panel="Train")
 def features(run: RunName, jobs: Jobs = None) -> None:
-    """Compute the hand-crafted features of a run under `feature_runs`, once for all its folds.
+    """Compute the hand-crafted features of a run, once for all its folds.
 
     Writes data/features/RUN.parquet, one row for each clip. Goes on where a killed run stopped.
     """

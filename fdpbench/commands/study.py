@@ -18,11 +18,11 @@ def profile(
     file: Annotated[Path, typer.Argument(help="A profile, such as params.full.yaml.")],
     params: Annotated[Path, typer.Option(help="The file whose other sections stay.")] = PARAMS_FILE,
 ) -> None:
-    """Print params.yaml with the sections of a profile in place of its own; `make study` and `make full` use it."""
-    from fdpbench.prep.settings.profile import laid_over
+    """Print params.yaml with the sections of a profile in place of its own; `make study` and others use it."""
+    from fdpbench.prep.settings.profile import overlay
 
     with command("profile"):
-        output.out(laid_over(file, params), end="")
+        output.out(overlay(file, params), end="")
 
 
 @app.command(rich_help_panel="Care")
