@@ -70,12 +70,9 @@ def check(
             sampling = run.task_params.sampling
             protocol = protocol_text(run.entry.protocol, run.entry.faults, sampling.rule if sampling else None)
             inputs = ", ".join(run.model.inputs) or "none"
-            settled = run.settings.model_dump(exclude={"model"}, exclude_none=True) if run.model.recipe else {}
-            words = ", ".join(f"{key} {value}" for key, value in (settled | run.settings.model).items())
-            output.print(
-                f"{run.name}: {run.model.name} on {run.task}, inputs {inputs}; protocol {protocol}"
-                + (f"; {words}" if words else "")
-            )
+            settled = run.settings.model_dump(exclude={"model"}, exclude_defaults=True) | run.settings.model
+            words = "".join(f", {key} {value}" for key, value in settled.items())
+            output.print(f"{run.name}: {run.model.name} on {run.task}, inputs {inputs}; protocol {protocol}{words}")
         if out is not None:
             write_weights(runs, out / "weights")
             (out / "checked.txt").write_text("every run can be trained\n", encoding="utf-8")

@@ -101,7 +101,7 @@ def check_params(content: Any, path: Path = PARAMS_FILE) -> dict[str, Any]:
             problems += _problems_of_names(key, list(content[key]))
     if problems:
         raise ParamsError(*(f"{path}: {problem}" for problem in problems))
-    return {key: {} for key in OPTIONAL} | content
+    return content | {key: {} for key in OPTIONAL if key not in content}
 
 
 def problems_of_keys(content: dict[str, Any]) -> Iterator[str]:

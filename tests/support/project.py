@@ -14,6 +14,8 @@ from pathlib import Path
 import psutil
 import yaml
 
+from fdpbench.prep.settings.profile import overlay
+
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests/golden/smoke.lock"
 
@@ -30,7 +32,7 @@ class Project:
                 target = folder / name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, target)
-        shutil.copy2(ROOT / "params.smoke.yaml", folder / "params.yaml")
+        (folder / "params.yaml").write_text(overlay(ROOT / "params.smoke.yaml", ROOT / "params.yaml"))
         self.edit_params(**sections)
         subprocess.run(["git", "init", "--quiet", "."], cwd=folder, check=True)
 

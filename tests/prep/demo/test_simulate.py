@@ -18,6 +18,7 @@ import pytest
 from typer.testing import CliRunner
 
 import fdpbench.prep.demo.simulate.site
+from fdpbench.bench.plan.link import link_release
 from fdpbench.bench.train.data import load_task_info
 from fdpbench.commands import app
 from fdpbench.prep.align import stage as crops
@@ -27,7 +28,6 @@ from fdpbench.prep.demo.simulate.people import render_people
 from fdpbench.prep.dynamic.stage import dynamic_images
 from fdpbench.prep.flow.flow_images import flow_of_images
 from fdpbench.prep.flow.stage import flow_of_release
-from fdpbench.prep.index.link import link_release
 from fdpbench.prep.index.stage import index_release, is_simulated, load_manifest
 from fdpbench.prep.releases import RELEASES, ReleaseError, read_annotations, read_release
 from fdpbench.prep.releases.folders import SIMULATED

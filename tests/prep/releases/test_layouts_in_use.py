@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from fdpbench.bench.plan.link import link_release
 from fdpbench.bench.report.tables import rendered_note
 from fdpbench.bench.train.data import load_task_info
 from fdpbench.prep.align import stage as crops
 from fdpbench.prep.demo.simulate import Simulated, simulate
 from fdpbench.prep.dynamic.stage import dynamic_images
 from fdpbench.prep.flow.stage import flow_of_release
-from fdpbench.prep.index.link import link_release
 from fdpbench.prep.index.sheet_report import lost_frames
 from fdpbench.prep.index.stage import index_release, load_manifest
 from fdpbench.prep.releases import ReleaseError, read_release
@@ -121,7 +121,7 @@ def test_lost_frames_from_link_to_table(project: Path, monkeypatch: pytest.Monke
     clip = written.clips[0]
     assert clip.apex is not None and clip.onset is not None
     (project / "release" / clip.frames[clip.apex - clip.onset if place == "apex" else 2]).unlink()
-    write_params(params(index={"lost_frames": "keep"}, releases=[], tasks={}, runs={}, feature_runs={}))
+    write_params(params(index={"lost_frames": "keep"}, releases=[], tasks={}, runs={}))
     link_release("casme3_a", project / "release")
     index_release("casme3_a", paths.raw("casme3_a"), paths.manifest("casme3_a"), KEEP)
     report = json.loads((paths.manifest("casme3_a") / "report.json").read_text())

@@ -205,8 +205,7 @@ def test_a_clip_without_apex_is_left_out_or_its_apex_estimated(
 
 
 def run_with(model: str, task: dict[str, Any] | None = None, **sections: Any) -> dict[str, Any]:
-    recipe = {"epochs": 1, "batch_size": 4, "lr": 1e-3, "weight_decay": 0.0}
-    content = params(runs={"it": {"task": "tiny", "model": model}}, options={model: recipe}, **sections)
+    content = params(runs={"it": {"task": "tiny", "model": model}}, **sections)
     content["tasks"]["tiny"] |= task or {}
     return content
 
