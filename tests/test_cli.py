@@ -423,7 +423,7 @@ def test_gallery_shows_held_out_predictions_of_the_first_repetition(drawn: list[
     [
         (
             ("tiny", "--run", "nowhere"),
-            "no run 'nowhere' of task tiny; its runs: tiny-majority, tiny-ststnet, ranks, draws",
+            "no run 'nowhere' of task tiny; its runs: tiny-majority, tiny-ststnet, tiny-histogram, ranks, draws",
         ),
         (("tiny", "--run", "elsewhere"), "no run 'elsewhere' of task tiny"),
         (("tiny", "--run", "ranks"), "the model of run 'ranks' draws no dynamic images; leave --run out"),
