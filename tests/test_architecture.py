@@ -29,7 +29,7 @@ PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 # Never changes what a stage writes, each for its reason; all else that a stage imports is a dep of it in dvc.yaml.
 PLUMBING = {
     "bench/cli.py": "hands sections of params.yaml and paths on to a stage's module, which is a dep",
-    "bench/train/progress.py": "messages on the terminal",
+    "prep/runtime/training.py": "messages on the terminal",
     "prep/cli.py": "hands sections of params.yaml and paths on to a stage's module, which is a dep",
     "prep/runtime/command.py": "errors as one line, and the number of workers, which changes no byte (tests hold that)",
     "prep/runtime/disk.py": "words of an error, which ends the stage",

@@ -59,13 +59,15 @@ class Code:
         return {name: version for name in self.packages if (version := version_of(name)) is not None}
 
 
-def closure(*modules: str) -> Code:
+def closure(*modules: str, without: Iterable[str] = ()) -> Code:
     """The code that modules import, directly or not.
 
     Parameters
     ----------
     *modules
         Dotted names, such as ``fdpbench.prep.align.stage``.
+    without
+        Modules that are not used, and what they alone import.
 
     Raises
     ------
@@ -74,7 +76,7 @@ def closure(*modules: str) -> Code:
     """
     files: dict[str, Path] = {}
     packages: set[str] = set()
-    waiting, seen = list(modules), set(modules)
+    waiting, seen = list(modules), {*modules, *without}
     while waiting:
         module = waiting.pop()
         path = file_of(module)
@@ -93,7 +95,8 @@ def closure(*modules: str) -> Code:
     return Code(files, packages - sys.stdlib_module_names)
 
 
-def imported(path: Path) -> list[str]:
+@cache
+def imported(path: Path) -> tuple[str, ...]:
     """Modules that a file imports: of ours the dotted name of each, of others the name as written."""
     found = []
     for dotted in _names(ast.parse(path.read_bytes(), str(path))):
@@ -105,7 +108,7 @@ def imported(path: Path) -> list[str]:
             if file_of(".".join(parts[:length])) is not None:
                 found.append(".".join(parts[:length]))
                 break
-    return found
+    return tuple(found)
 
 
 def _names(tree: ast.AST) -> Iterator[str]:

@@ -9,12 +9,11 @@ from typing import Any
 
 from fdpbench.prep.settings.align import AlignParams
 from fdpbench.prep.settings.plain_yaml import read_yaml
-from fdpbench.prep.settings.problems import ParamsError, near, shown
+from fdpbench.prep.settings.problems import NAME, NAME_LENGTH, ParamsError, near, shown
 from fdpbench.prep.settings.section import section
 from fdpbench.prep.settings.task import TaskParams
 
 __all__ = [
-    "NAME",
     "NAMED",
     "PARAMS_FILE",
     "SECTIONS",
@@ -27,9 +26,6 @@ __all__ = [
 
 PARAMS_FILE = Path("params.yaml")
 
-# Names become stage names, file names and words of a command.
-NAME_LENGTH = 100
-NAME = rf"^[A-Za-z0-9][A-Za-z0-9_-]{{0,{NAME_LENGTH - 1}}}$"
 NAMED = ("releases", "flow_releases", "tasks", "runs", "feature_runs")
 
 # Every top-level key of params.yaml, and who reads it.
