@@ -6,7 +6,6 @@ name, whether there is a CUDA device.
 
 from __future__ import annotations
 
-import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ from fdpbench.prep.align import faces, faces_dlib
 from fdpbench.prep.demo import synth
 from fdpbench.prep.index.class_maps import known_emotions
 from fdpbench.prep.releases import RELEASES
-from fdpbench.prep.runtime.scratch import hash_file
 from fdpbench.prep.settings.align import AlignParams
 from fdpbench.prep.settings.flow import FlowParams
 from fdpbench.prep.settings.index import IndexParams
@@ -34,7 +32,7 @@ from fdpbench.prep.settings.task import TaskParams
 from fdpbench.prep.store import paths, shards
 from fdpbench.prep.store.schema import MANIFEST
 
-__all__ = ["TYPES", "check_project", "load_runs", "write_weights"]
+__all__ = ["TYPES", "check_project", "load_runs"]
 
 # The sections that are one object each.
 TYPES: dict[str, type[Section]] = {
@@ -98,17 +96,6 @@ def check_project(path: Path = PARAMS_FILE) -> list[Run]:
         _check_models(runs, params, problems)
     problems.refuse()
     return runs
-
-
-def write_weights(runs: list[Run], folder: Path) -> None:
-    """Write a file for each run with the SHA-256 of each file that its options name.
-
-    A run's training depends on its own, so that a file that is replaced trains anew the runs that read it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    for run in runs:
-        hashes = {path.as_posix(): hash_file(path) for path in run.files}
-        (folder / f"{run.name}.json").write_text(json.dumps(hashes, indent=2) + "\n", encoding="utf-8")
 
 
 def _sound(content: dict[str, Any]) -> dict[str, Any]:

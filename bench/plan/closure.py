@@ -59,13 +59,15 @@ class Code:
         return {name: version for name in self.packages if (version := version_of(name)) is not None}
 
 
-def closure(*modules: str) -> Code:
+def closure(*modules: str, without: Iterable[str] = ()) -> Code:
     """The code that modules import, directly or not.
 
     Parameters
     ----------
     *modules
         Dotted names, such as ``fdpbench.prep.align.stage``.
+    without
+        Modules that are not used, and what they alone import.
 
     Raises
     ------
@@ -74,7 +76,7 @@ def closure(*modules: str) -> Code:
     """
     files: dict[str, Path] = {}
     packages: set[str] = set()
-    waiting, seen = list(modules), set(modules)
+    waiting, seen = list(modules), {*modules, *without}
     while waiting:
         module = waiting.pop()
         path = file_of(module)
@@ -82,8 +84,8 @@ def closure(*modules: str) -> Code:
             raise ModuleNotFoundError(f"no module {module}")
         if path.name != "__init__.py" or _holds_code(path):
             files[_name(path)] = path
-        for data in _data_files(path.parent):
-            files[_name(data)] = data
+        if path.parent not in _roots():
+            files |= {_name(data): data for data in _data_files(path.parent)}
         for found in (*_ancestors(module), *imported(path)):
             if found.partition(".")[0] != PACKAGE:
                 packages.add(found.partition(".")[0])
@@ -93,7 +95,8 @@ def closure(*modules: str) -> Code:
     return Code(files, packages - sys.stdlib_module_names)
 
 
-def imported(path: Path) -> list[str]:
+@cache
+def imported(path: Path) -> tuple[str, ...]:
     """Modules that a file imports: of ours the dotted name of each, of others the name as written."""
     found = []
     for dotted in _names(ast.parse(path.read_bytes(), str(path))):
@@ -105,7 +108,7 @@ def imported(path: Path) -> list[str]:
             if file_of(".".join(parts[:length])) is not None:
                 found.append(".".join(parts[:length]))
                 break
-    return found
+    return tuple(found)
 
 
 def _names(tree: ast.AST) -> Iterator[str]:
@@ -133,17 +136,21 @@ def _ancestors(module: str) -> Iterator[str]:
 def file_of(module: str) -> Path | None:
     """File of one of our modules or packages; None if there is none of this name."""
     parts = module.split(".")[1:]
-    for root in fdpbench.__path__:
-        base = Path(root, *parts)
+    for root in _roots():
+        base = root.joinpath(*parts)
         for path in (base.with_suffix(".py"), base / "__init__.py") if parts else (base / "__init__.py",):
             if path.is_file():
                 return path
     return None
 
 
+def _roots() -> list[Path]:
+    return [Path(root) for root in fdpbench.__path__]
+
+
 def _name(path: Path) -> str:
     """A file's name in the package; ``fdpbench/`` stands before those that lie in no sub-package."""
-    for root in sorted(map(Path, fdpbench.__path__), key=lambda root: -len(root.parts)):
+    for root in sorted(_roots(), key=lambda root: -len(root.parts)):
         if path.is_relative_to(root):
             name = path.relative_to(root).as_posix()
             return name if name.partition("/")[0] in ("bench", "models", "prep") else f"{PACKAGE}/{name}"

@@ -10,20 +10,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fdpbench.bench.plan.params import errors_of_run
+from fdpbench.bench.plan.params import errors_of_run, parse_task
 from fdpbench.bench.train.settings import RunEntry
 from fdpbench.prep.index.class_maps import maps_of
 from fdpbench.prep.index.sheet_report import report_lines, report_of_listing
 from fdpbench.prep.releases import RELEASES, Release, ReleaseError, read_release, release_info
 from fdpbench.prep.runtime.progress import console
 from fdpbench.prep.settings.index import IndexParams
-from fdpbench.prep.settings.params import NAME, PARAMS_FILE, check_params, read_params
+from fdpbench.prep.settings.params import PARAMS_FILE, check_params, read_params
 from fdpbench.prep.settings.plain_yaml import parse_yaml
-from fdpbench.prep.settings.problems import ParamsError, Problems, near
+from fdpbench.prep.settings.problems import NAME, ParamsError, Problems, near
 from fdpbench.prep.settings.profile import overlay
 from fdpbench.prep.settings.section import section
 from fdpbench.prep.settings.synth import EMBEDDED
-from fdpbench.prep.settings.task import TaskParams
 from fdpbench.prep.settings.yaml_edit import (
     append_section,
     append_to_list,
@@ -225,7 +224,7 @@ def activated(
 
 def _check_runs(task: str, definition: Any, entries: dict[str, dict[str, str]], params: dict[str, Any]) -> None:
     """Refuse runs of models that do not exist, or that the task gives too little."""
-    task_params = section(TaskParams, definition, f"tasks.{task}")
+    task_params = parse_task(task, definition)
     problems = Problems()
     for run, entry in entries.items():
         checked = section(RunEntry, entry, f"runs.{run}")

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import field_validator
+
 from fdpbench.bench.train.settings import ModelSettings, Run, RunEntry, TrainParams
 from fdpbench.models.common.registry import (
     ModelInfo,
@@ -17,8 +19,10 @@ from fdpbench.models.common.registry import (
     list_models,
     model_info,
 )
+from fdpbench.prep.index.class_maps import classes_named
 from fdpbench.prep.releases import RELEASES
-from fdpbench.prep.settings.params import load_task, read_params
+from fdpbench.prep.settings.align import AlignParams
+from fdpbench.prep.settings.params import check_task, read_params
 from fdpbench.prep.settings.problems import ParamsError, Problems, near
 from fdpbench.prep.settings.section import section
 from fdpbench.prep.settings.task import TaskParams
@@ -42,8 +46,17 @@ WEIGHTS = Path("weights")  # where files lie that options of models name: DVC lo
 RESERVED = {"against_best", "chance", "confusion", "per_class", "per_subject", "perception", "published"}
 
 
+class _TaskEntry(TaskParams):
+    """A task as params.yaml has it, whose classes may be the name of a class map."""
+
+    @field_validator("classes", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        return classes_named(value) if isinstance(value, str) else value
+
+
 def parse_task(name: str, content: Any) -> TaskParams:
-    """A task by itself.
+    """A task by itself, its classes written out.
 
     Raises
     ------
@@ -52,7 +65,7 @@ def parse_task(name: str, content: Any) -> TaskParams:
     """
     if name in RESERVED:
         raise ParamsError(f"params.yaml: tasks.{name}: a table of results has this name; name the task otherwise")
-    return section(TaskParams, content, f"tasks.{name}")
+    return TaskParams.model_validate(section(_TaskEntry, content, f"tasks.{name}").model_dump())
 
 
 def load_tasks(params: dict[str, Any] | None = None) -> dict[str, TaskParams]:
@@ -61,8 +74,9 @@ def load_tasks(params: dict[str, Any] | None = None) -> dict[str, TaskParams]:
     problems, tasks = Problems(), {}
     for name, content in params["tasks"].items():
         with problems.gather():
-            parse_task(name, content)
-            tasks[name] = load_task(name, params)
+            tasks[name] = parse_task(name, content)
+            if tasks[name].landmarks:
+                check_task(name, tasks[name], section(AlignParams, params["align"], "align"))
     problems.refuse()
     return tasks
 

@@ -9,12 +9,13 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from fdpbench.bench.train.protocols import Faults, Protocol
-from fdpbench.models.common.registry import BatchSize, Count, ModelInfo, Positive, Weight, file_options
-from fdpbench.prep.settings.params import NAME
-from fdpbench.prep.settings.section import Section
+from fdpbench.models.common.registry import BatchSize, Count, ModelInfo, Positive, Weight, file_options, model_info
+from fdpbench.prep.settings.planned import Planned
+from fdpbench.prep.settings.problems import NAME
+from fdpbench.prep.settings.section import Section, section
 from fdpbench.prep.settings.task import TaskParams
 
-__all__ = ["ModelSettings", "Run", "RunEntry", "TrainParams"]
+__all__ = ["ModelSettings", "Run", "RunEntry", "TrainParams", "run_of"]
 
 
 class TrainParams(Section):
@@ -98,3 +99,17 @@ class Run:
     def model_options(self) -> dict[str, Any]:
         """All options of the model: those that are set, and the others' defaults."""
         return {**self.model.options, **self.settings.model}
+
+
+def run_of(planned: Planned) -> Run:
+    """The run that stage `plan` resolved (`bench.plan.stage`)."""
+    entry = section(RunEntry, planned.settings["entry"], "entry")
+    return Run(
+        name=planned.item,
+        task=entry.task,
+        task_params=section(TaskParams, planned.settings["task"], "task"),
+        entry=entry,
+        model=model_info(entry.model),
+        settings=section(ModelSettings, planned.settings["settings"], "settings"),
+        train=section(TrainParams, planned.settings["train"], "train"),
+    )

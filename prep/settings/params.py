@@ -9,14 +9,12 @@ from typing import Any
 
 from fdpbench.prep.settings.align import AlignParams
 from fdpbench.prep.settings.plain_yaml import read_yaml
-from fdpbench.prep.settings.problems import ParamsError, near, shown
-from fdpbench.prep.settings.section import section
+from fdpbench.prep.settings.problems import NAME, NAME_LENGTH, ParamsError, near, shown
 from fdpbench.prep.settings.synth import EMBEDDED
 from fdpbench.prep.settings.task import TaskParams
 from fdpbench.prep.settings.yaml_edit import inline
 
 __all__ = [
-    "NAME",
     "NAMED",
     "OPTIONAL",
     "PARAMS_FILE",
@@ -24,16 +22,12 @@ __all__ = [
     "SECTION_TYPES",
     "check_params",
     "check_task",
-    "load_task",
     "problems_of_keys",
     "read_params",
 ]
 
 PARAMS_FILE = Path("params.yaml")
 
-# Names become stage names, file names and words of a command.
-NAME_LENGTH = 100
-NAME = rf"^[A-Za-z0-9][A-Za-z0-9_-]{{0,{NAME_LENGTH - 1}}}$"
 NAMED = ("releases", "tasks", "runs")
 
 # Every top-level key of params.yaml, and who reads it.
@@ -133,23 +127,6 @@ def _problems_of_names(key: str, names: list[Any]) -> Iterator[str]:
             yield f"{key}.{name}: a name may hold letters, digits, - and _ only, up to {NAME_LENGTH} of them"
     for name in dict.fromkeys(name for name in names if isinstance(name, str) and names.count(name) > 1):
         yield f"{key}: {name} stands twice"
-
-
-def load_task(name: str, params: dict[str, Any]) -> TaskParams:
-    """One task of params.yaml, checked, also against how its releases are aligned.
-
-    Raises
-    ------
-    ParamsError
-        If there is no such task, its entry is wrong, or it asks for landmarks that are not sought.
-    """
-    tasks = params["tasks"]
-    if name not in tasks:
-        raise ParamsError(f"params.yaml: no task {name!r}{near(name, tasks)}; tasks: {', '.join(tasks)}")
-    task = section(TaskParams, tasks[name], f"tasks.{name}")
-    if task.landmarks:
-        check_task(name, task, section(AlignParams, params["align"], "align"))
-    return task
 
 
 def check_task(name: str, task: TaskParams, align: AlignParams) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from fdpbench.prep.index.class_maps import classes_named
 from fdpbench.prep.settings.section import Section
 
 __all__ = ["FlowInput", "Sampling", "TaskParams"]
@@ -61,9 +60,7 @@ class TaskParams(Section):
 
     releases: list[str] = Field(min_length=1, description="names under data/manifest")
     classes: dict[str, list[str]] = Field(
-        min_length=2,
-        description="name of a class map (`prep.index.class_maps`), or class -> the annotated emotions it gathers, in "
-        "order of class index",
+        min_length=2, description="class -> the annotated emotions it gathers, in order of class index"
     )
     rank_pooling: Literal["harmonic", "linear"] | None = Field(
         default=None, description="rule of the ground-truth dynamic images; absent: the task has no frames"
@@ -74,11 +71,6 @@ class TaskParams(Section):
     landmarks: bool = Field(
         default=False, description="gives the landmarks of each sampled frame; align.track must be true"
     )
-
-    @field_validator("classes", mode="before")
-    @classmethod
-    def _named(cls, value: Any) -> Any:
-        return classes_named(value) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _consistent(self) -> TaskParams:

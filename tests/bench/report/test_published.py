@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from fdpbench.bench.evaluate.compare import all_intervals
 from fdpbench.bench.evaluate.scores import Score, score_runs
 from fdpbench.bench.plan.link import standard_task
+from fdpbench.bench.plan.params import parse_task
 from fdpbench.bench.report.published import (
     Published,
     PublishedError,
@@ -26,7 +27,6 @@ from fdpbench.commands import app
 from fdpbench.models.common.registry import list_models
 from fdpbench.prep.index.class_maps import CLASS_MAPS
 from fdpbench.prep.releases import release_info
-from fdpbench.prep.settings.section import section
 from fdpbench.prep.settings.task import TaskParams
 from fdpbench.prep.store import paths
 from tests.support.builders import params, predictions, task_rows, write_params, write_predictions, write_task
@@ -120,9 +120,7 @@ def test_a_bad_file_is_refused_by_line(text: str, message: str, tmp_path: Path) 
 
 
 def task_of(release: str) -> TaskParams:
-    standard = standard_task(release_info(release))
-    assert standard is not None
-    return section(TaskParams, standard[1], "tasks.it")
+    return parse_task(*standard_task(release_info(release)))
 
 
 def test_a_task_stands_for_the_published_one_of_its_release_and_classes(tmp_path: Path) -> None:

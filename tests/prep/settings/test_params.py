@@ -10,7 +10,7 @@ import yaml
 
 from fdpbench.bench.plan.check import load_runs
 from fdpbench.bench.plan.link import check_links
-from fdpbench.bench.plan.params import load_run, load_tasks, load_train, run_names
+from fdpbench.bench.plan.params import load_run, load_tasks, load_train, parse_task, run_names
 from fdpbench.models.common.registry import ModelOptionError, UnknownModelError, model_info
 from fdpbench.prep.demo.synth import EMOTIONS
 from fdpbench.prep.flow.methods import METHODS
@@ -585,9 +585,10 @@ def test_task_inputs_follow_its_sections() -> None:
 
 @pytest.mark.parametrize("name", [*CLASS_MAPS, "synthetic"])
 def test_a_class_map_by_its_name_is_the_map_written_out(name: str) -> None:
-    content = params()["tasks"]["tiny_flow"] | {"classes": name}
-    classes = section(TaskParams, content, "tasks.it").classes
-    assert section(TaskParams, content | {"classes": classes}, "tasks.it").classes == classes
+    content = params()["tasks"]["tiny_flow"]
+    task = parse_task("it", content | {"classes": name})
+    classes = task.classes
+    assert task == section(TaskParams, content | {"classes": classes}, "tasks.it")
     if name in CLASS_MAPS:
         wanted = {label: list(emotions) for label, emotions in CLASS_MAPS[name].classes.items()}
         assert list(classes.items()) == list(wanted.items()), "in order of class index"

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from fdpbench.bench.plan.check import load_runs
-from fdpbench.bench.plan.params import load_run
+from fdpbench.bench.plan.params import load_run, load_tasks
 from fdpbench.bench.train.data import load_clips, load_task_info
 from fdpbench.bench.train.step import Standardiser
 from fdpbench.prep.align import geometry
@@ -20,7 +20,6 @@ from fdpbench.prep.align.faces import Face, FaceError
 from fdpbench.prep.dynamic.stage import dynamic_images
 from fdpbench.prep.flow.stage import flow_of_release
 from fdpbench.prep.index.stage import index_release, load_manifest
-from fdpbench.prep.settings.params import load_task
 from fdpbench.prep.settings.problems import ParamsError
 from fdpbench.prep.settings.section import section
 from fdpbench.prep.settings.task import TaskParams
@@ -238,11 +237,9 @@ def test_flow_images_cannot_give_frames_or_apex_frames() -> None:
 
 def test_landmarks_need_to_be_sought_in_every_frame() -> None:
     with pytest.raises(ParamsError, match=r"tasks\.tiny\.landmarks .*set align\.track: true"):
-        load_task("tiny", run_with("stgcn", {"landmarks": True}))
+        load_tasks(run_with("stgcn", {"landmarks": True}))
     per_frame = run_with("stgcn", {"landmarks": True}, align={"mode": "per_frame"})  # they are found anyway
-    assert load_task("tiny", per_frame).landmarks
-    with pytest.raises(ParamsError, match="no task 'other'; tasks: tiny, tiny_flow"):
-        load_task("other", PARAMS)
+    assert load_tasks(per_frame)["tiny"].landmarks
 
 
 @pytest.mark.parametrize("change", [{"sampling": {"rule": "all"}}, {"sampling": None, "rank_pooling": None}])
