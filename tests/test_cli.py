@@ -186,12 +186,12 @@ def test_releases_are_listed(project: Path) -> None:
 
 def test_check_says_what_each_run_will_do(project: Path) -> None:
     write_params(checked_params())
-    result = invoke("check", "--out", "artifacts")
+    result = invoke("check")
     assert result.exit_code == 0
     for run in PARAMS["runs"]:
         assert f"{run}: " in result.stdout
     assert "tiny-ststnet: ststnet on tiny, inputs flow" in result.stdout
-    assert Path("artifacts/checked.txt").read_text()
+    assert "protocol honest, epochs 2, batch_size 4, lr 0.001, weight_decay 0.0" in result.stdout
 
 
 def test_check_says_by_which_protocol(project: Path) -> None:
@@ -218,14 +218,12 @@ def test_check_says_by_which_protocol(project: Path) -> None:
 )
 def test_check_refuses_a_protocol_that_cannot_be(project: Path, entry: dict[str, Any], expected: str) -> None:
     write_params(checked_params(runs={"bad": {"task": "tiny"} | entry}))
-    assert expected in error_of("check", "--out", "artifacts")
-    assert not Path("artifacts/checked.txt").exists()
+    assert expected in error_of("check")
 
 
-def test_check_writes_nothing_when_a_run_is_wrong(project: Path) -> None:
+def test_check_refuses_a_run_whose_task_lacks_its_input(project: Path) -> None:
     write_params(checked_params(runs={"bad": {"task": "tiny", "model": "stgcn"}}))
-    assert "'stgcn' needs landmarks" in error_of("check", "--out", "artifacts")
-    assert not Path("artifacts/checked.txt").exists()
+    assert "'stgcn' needs landmarks" in error_of("check")
 
 
 # --- prep link
@@ -348,6 +346,18 @@ def test_gallery_of_faces_that_may_not_be_published(project: Path) -> None:
 def test_gallery_of_a_task_without_frames(project: Path) -> None:
     write_task(paths.task("tiny"), inputs=("flow",))
     assert "no frames to draw" in error_of("gallery", "tiny")
+
+
+def test_gallery_of_the_first_task_that_may_be_shown(project: Path) -> None:
+    """No name is demanded of a task; where none may be shown, the stage's output says so."""
+    write_task(paths.task("tiny"), published=False)
+    write_task(paths.task("tiny_flow"), inputs=("flow",), name="tiny_flow")
+    result = invoke("gallery")
+    assert result.exit_code == 0 and "no task has frames of faces that may be published" in result.stderr
+    note = PICTURE.read_bytes()
+    write_task(paths.task("tiny"))
+    assert invoke("gallery").exit_code == 0
+    assert PICTURE.read_bytes() != note and PICTURE.read_bytes() == gallery()
 
 
 PICTURE = Path("results/dynamic_images.png")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from fdpbench.bench.plan.check import TYPES, check_project, load_runs
+from fdpbench.bench.plan.stage import plan_project
 from fdpbench.commands import app
 from fdpbench.prep.align import faces_dlib
 from fdpbench.prep.settings.params import OPTIONAL, SECTIONS, read_params
@@ -38,9 +38,8 @@ def put(dotted: str, value: Any, content: dict[str, Any] | None = None) -> dict[
 def problems(content: Any) -> list[str]:
     """What `check` prints of a params.yaml, line by line, without what each line begins with."""
     write_params(content)
-    result = CliRunner().invoke(app, ["check", "--out", "artifacts"])
+    result = CliRunner().invoke(app, ["check"])
     assert result.exit_code == 1, (result.output, result.exception)
-    assert not Path("artifacts").exists()
     lines = result.stderr.splitlines()
     assert lines and all(line.startswith("error check: ") for line in lines), result.stderr
     return [line.removeprefix("error check: ") for line in lines]
@@ -55,21 +54,8 @@ def problem(content: Any) -> str:
 
 def test_all_is_well(project: Path) -> None:
     write_params(checked_params())
-    result = CliRunner().invoke(app, ["check", "--out", "artifacts"])
+    result = CliRunner().invoke(app, ["check"])
     assert result.exit_code == 0, result.stderr
-    files = {path.name: path.read_text() for path in Path("artifacts").rglob("*") if path.is_file()}
-    runs = ("tiny-majority", "tiny-ststnet", "tiny-histogram")
-    assert files == {"checked.txt": "every run can be trained\n"} | {f"{name}.json": "{}\n" for name in runs}
-
-
-def test_what_it_writes_is_the_same_whatever_runs_there_are(project: Path) -> None:
-    """All stages wait for this file: were it to change with the runs, all would run again."""
-    written = []
-    for content in (checked_params(), put("runs.other", {"task": "tiny", "model": "majority"})):
-        write_params(content)
-        assert CliRunner().invoke(app, ["check", "--out", "artifacts"]).exit_code == 0
-        written.append(Path("artifacts/checked.txt").read_bytes())
-    assert written[0] == written[1]
 
 
 @pytest.mark.parametrize("name", ["params.yaml", "params.smoke.yaml"])
@@ -365,7 +351,7 @@ def test_a_file_lies_where_dvc_sees_it_replaced(place: str, project: Path) -> No
 
 
 def test_hashes_of_the_files_of_each_run(project: Path) -> None:
-    """A run's training depends on those of its own: a file that is replaced changes one of these, and no other."""
+    """A run's training depends on those of its own: a file that is replaced changes what is planned of it alone."""
     from safetensors.torch import save_file
 
     from fdpbench.models.adapters import Encoder, Sizes
@@ -375,12 +361,11 @@ def test_hashes_of_the_files_of_each_run(project: Path) -> None:
     seen = []
     for depth in (1, 2):
         save_file(Encoder(Sizes(image=32, depth=depth)).state_dict(), "weights/vit.safetensors")
-        result = CliRunner().invoke(app, ["check", "--out", "artifacts"])
-        assert result.exit_code == 0, result.stderr
-        seen.append({path.stem: json.loads(path.read_text()) for path in Path("artifacts/weights").iterdir()})
-    for hashes in seen:
-        assert list(hashes.pop("it")) == ["weights/vit.safetensors"]
-        assert set(map(str, hashes.values())) == {"{}"}
-    shutil.rmtree("artifacts")
+        assert plan_project()
+        found = Path("artifacts/plan/train").glob("*.json")
+        seen.append({path.stem: json.loads(path.read_text())["files"] for path in found})
+    first, second = (files.pop("it") for files in seen)
+    assert first.keys() == second.keys() == {"weights/vit.safetensors"} and first != second
+    assert set(map(str, (*seen[0].values(), *seen[1].values()))) == {"{}"}
     (project / "weights/vit.safetensors").write_bytes(b"no safetensors")
     assert "runs.it: adapters: weights/vit.safetensors is no safetensors file" in problem(read_params())
