@@ -123,7 +123,7 @@ def test_every_reader_says_that_an_apex_is_the_onset(tmp_path: Path, release_nam
     write_xlsx(written.sheet, grid.book())
     listing = read_release(release_name, tmp_path / "release")
     assert sum(row["apex"] == row["onset"] for row in listing.clips) == 1 and len(listing.clips) == 6
-    shown = invoke("prep", "annotations", release_name, str(written.sheet))
+    shown = invoke("annotations", release_name, str(written.sheet))
     assert "1 clips have their onset as apex: no flow and no apex frame" in " ".join(shown.stdout.split())
 
 
