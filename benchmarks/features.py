@@ -164,9 +164,9 @@ def write_task(folder: Path, options: argparse.Namespace) -> None:
 
 
 def run_of(model: str) -> Run:
-    """A run of a model with its options of params.yaml, on a task of frames and flow."""
+    """A run of a model on a task of frames and flow."""
     content = read_params(Path(__file__).resolve().parents[1] / "params.yaml")
-    return load_run("made", content | {"feature_runs": {"made": {"task": "synthetic", "model": model}}})
+    return load_run("made", content | {"runs": {"made": {"task": "synthetic", "model": model}}})
 
 
 def fold_by_fold(model: str, task: Path) -> NDArray[np.float64]:

@@ -21,14 +21,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 __all__ = [
     "INPUT_NAMES",
+    "BatchSize",
     "Count",
     "ModelInfo",
     "ModelOptionError",
     "Positive",
+    "Recipe",
     "Share",
     "UnknownModelError",
     "Weight",
@@ -43,8 +45,9 @@ __all__ = [
 
 INPUT_NAMES = ("frames", "dynamic_image", "flow", "apex", "landmarks")
 
-# Types for options. `check_options` holds a value against its option's annotation.
+# Types for options and recipes. `check_options` holds a value against its option's annotation.
 Count = Annotated[int, Field(ge=1)]
+BatchSize = Annotated[int, Field(ge=2)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -66,6 +69,30 @@ class ModelOptionError(ValueError):
     """A model was given an option, a value or an input shape that it does not take."""
 
 
+class Recipe(BaseModel):
+    """How a network is trained where params.yaml says nothing else.
+
+    Attributes
+    ----------
+    epochs
+        Passes over the training set.
+    batch_size
+        Clips in a batch.
+    lr, weight_decay
+        Learning rate and L2 penalty of Adam.
+    options
+        Options of the model that differ from its constructor's defaults, such as a preset that a laptop bears.
+    """
+
+    model_config = _STRICT | ConfigDict(frozen=True, extra="forbid")
+
+    epochs: Count
+    batch_size: BatchSize
+    lr: Positive
+    weight_decay: Weight
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class ModelInfo:
     """What a model is and needs.
@@ -84,6 +111,8 @@ class ModelInfo:
         The paper it follows.
     options
         Option names with their defaults; not to be written to.
+    recipe
+        How it is trained; None for an estimator, which is fitted at once.
     scales_itself
         Whether its output is the same whatever the scale and offset of its inputs, so that normalising
         them over a set of clips changes nothing.
@@ -98,6 +127,7 @@ class ModelInfo:
     targets: tuple[str, ...]
     paper: str
     options: Mapping[str, Any]
+    recipe: Recipe | None = None
     scales_itself: bool = False
     hand_crafted: bool = False
 
@@ -107,6 +137,7 @@ def register_model(
     inputs: tuple[str, ...],
     targets: tuple[str, ...] = (),
     paper: str,
+    recipe: Recipe | None = None,
     scales_itself: bool = False,
 ) -> Callable[[T], T]:
     """Declare the decorated class to be the model of its file.
@@ -116,14 +147,14 @@ def register_model(
 
     Parameters
     ----------
-    inputs, targets, paper, scales_itself
-        See `ModelInfo`.
+    inputs, targets, paper, recipe, scales_itself
+        See `ModelInfo`; a module has a recipe, an estimator none.
 
     Raises
     ------
     TypeError
-        If a name is not one of `INPUT_NAMES`, the class has no ``kind``, or an option has no annotation or
-        no default.
+        If a name is not one of `INPUT_NAMES`, the class has no ``kind``, an option has no annotation or no default,
+        or the recipe is missing, is an estimator's, or sets an option that the class does not have.
     """
 
     def declare(cls: T) -> T:
@@ -141,9 +172,15 @@ def register_model(
             if parameter.empty in (parameter.default, parameter.annotation):
                 raise TypeError(f"{where}: option {parameter.name!r} needs an annotation and a default")
             options[parameter.name] = parameter.default
+        if (recipe is None) == (kind == "module"):
+            wanted = "give a module's recipe=Recipe(...)" if recipe is None else "an estimator takes no recipe"
+            raise TypeError(f"{where}: {wanted}")
+        strange = sorted(set(recipe.options if recipe else ()) - set(options))
+        if strange:
+            raise TypeError(f"{where}: its recipe sets {', '.join(strange)}; its options: {', '.join(options)}")
         name = cls.__module__.rpartition(".")[2]
         hand_crafted = kind == "estimator" and cls.hand_crafted  # type: ignore[attr-defined]
-        info = ModelInfo(name, kind, inputs, targets, paper, options, scales_itself, hand_crafted)
+        info = ModelInfo(name, kind, inputs, targets, paper, options, recipe, scales_itself, hand_crafted)
         cls.info = info  # type: ignore[attr-defined]
         return cls
 

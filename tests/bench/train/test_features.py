@@ -34,7 +34,7 @@ OUT = Artifacts("it").features
 
 def run_with(model: str, **options: Any) -> Run:
     entry = {"task": "tiny", "model": model, "set": {"model": options}}
-    return load_run("it", params(feature_runs={"it": entry}, options={model: {}}))
+    return load_run("it", params(runs={"it": entry}))
 
 
 @pytest.fixture

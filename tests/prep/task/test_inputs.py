@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from fdpbench.bench.plan.check import load_runs
-from fdpbench.bench.plan.params import load_run
+from fdpbench.bench.plan.params import load_run, load_tasks
 from fdpbench.bench.train.data import load_clips, load_task_info
 from fdpbench.bench.train.step import Standardiser
 from fdpbench.prep.align import geometry
@@ -20,7 +20,6 @@ from fdpbench.prep.align.faces import Face, FaceError
 from fdpbench.prep.dynamic.stage import dynamic_images
 from fdpbench.prep.flow.stage import flow_of_release
 from fdpbench.prep.index.stage import index_release, load_manifest
-from fdpbench.prep.settings.params import load_task
 from fdpbench.prep.settings.problems import ParamsError
 from fdpbench.prep.settings.section import section
 from fdpbench.prep.settings.task import TaskParams
@@ -205,8 +204,7 @@ def test_a_clip_without_apex_is_left_out_or_its_apex_estimated(
 
 
 def run_with(model: str, task: dict[str, Any] | None = None, **sections: Any) -> dict[str, Any]:
-    recipe = {"epochs": 1, "batch_size": 4, "lr": 1e-3, "weight_decay": 0.0}
-    content = params(runs={"it": {"task": "tiny", "model": model}}, options={model: recipe}, **sections)
+    content = params(runs={"it": {"task": "tiny", "model": model}}, **sections)
     content["tasks"]["tiny"] |= task or {}
     return content
 
@@ -239,11 +237,9 @@ def test_flow_images_cannot_give_frames_or_apex_frames() -> None:
 
 def test_landmarks_need_to_be_sought_in_every_frame() -> None:
     with pytest.raises(ParamsError, match=r"tasks\.tiny\.landmarks .*set align\.track: true"):
-        load_task("tiny", run_with("stgcn", {"landmarks": True}))
+        load_tasks(run_with("stgcn", {"landmarks": True}))
     per_frame = run_with("stgcn", {"landmarks": True}, align={"mode": "per_frame"})  # they are found anyway
-    assert load_task("tiny", per_frame).landmarks
-    with pytest.raises(ParamsError, match="no task 'other'; tasks: tiny, tiny_flow"):
-        load_task("other", PARAMS)
+    assert load_tasks(per_frame)["tiny"].landmarks
 
 
 @pytest.mark.parametrize("change", [{"sampling": {"rule": "all"}}, {"sampling": None, "rank_pooling": None}])
