@@ -23,7 +23,8 @@ from fdpbench.bench.train.settings import Run
 from fdpbench.models.common.registry import ModelOptionError, check_options, model_info
 from fdpbench.prep.runtime.workers import Context
 from fdpbench.prep.store import images, paths, shards
-from fdpbench.prep.store.schema import DYNAMIC, MANIFEST, TASK
+from fdpbench.prep.store.schema import DYNAMIC, MANIFEST
+from fdpbench.prep.task.table import TASK
 
 CLASSES = ("happiness", "surprise", "disgust")
 

@@ -17,7 +17,7 @@ import pytest
 import fdpbench.bench.train.run
 from fdpbench.bench.train.data import load_clips, load_features
 from fdpbench.prep.store import shards
-from fdpbench.prep.store.schema import TASK
+from fdpbench.prep.task.table import TASK
 from tests.support.builders import run_of, task_rows, torch_as_it_was, train_fold, write_features, write_task
 
 SUBJECTS = ["synthetic/s01", "synthetic/s02", "synthetic/s03"]

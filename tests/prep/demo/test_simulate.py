@@ -37,8 +37,9 @@ from fdpbench.prep.settings.params import read_params
 from fdpbench.prep.settings.section import section
 from fdpbench.prep.settings.task import TaskParams
 from fdpbench.prep.store import images, paths, shards
-from fdpbench.prep.store.schema import FLOW, MANIFEST, REJECTED, TASK, Reason
+from fdpbench.prep.store.schema import FLOW, MANIFEST, REJECTED, Reason
 from fdpbench.prep.task.stage import gather_task
+from fdpbench.prep.task.table import TASK
 from tests.prep.task.test_stages import run_here
 from tests.support.builders import PARAMS
 

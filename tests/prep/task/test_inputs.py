@@ -25,8 +25,9 @@ from fdpbench.prep.settings.problems import ParamsError
 from fdpbench.prep.settings.section import section
 from fdpbench.prep.settings.task import TaskParams
 from fdpbench.prep.store import images, paths, shards
-from fdpbench.prep.store.schema import DYNAMIC, FRAMES, REJECTED, TASK, Reason
+from fdpbench.prep.store.schema import DYNAMIC, FRAMES, REJECTED, Reason
 from fdpbench.prep.task.stage import gather_task
+from fdpbench.prep.task.table import TASK
 from tests.prep.task.test_stages import ALIGN, ALL, FLOW_PARAMS, FakeMesh, clip, frame, kept, rejected, run_here
 from tests.prep.task.test_stages import CLIPS as MARKED
 from tests.support.builders import PARAMS, face_like, params, write_image, write_synthetic
@@ -225,7 +226,7 @@ def test_a_run_whose_task_lacks_its_input_is_told_what_to_set(model: str, needs:
     assert load_run("it", run_with(model, {needs: True}, **tracked)).task_params.inputs[-1] == needs
     on_flow = run_with(model)
     on_flow["runs"]["it"]["task"] = "tiny_flow"
-    with pytest.raises(ParamsError, match=f"'{model}' needs {needs}.*flow images have no apex frame and no landmarks"):
+    with pytest.raises(ParamsError, match=f"'{model}' needs {needs}.*; releases of flow images have no {needs}$"):
         load_run("it", on_flow)
 
 
