@@ -30,11 +30,11 @@ from fdpbench.bench.train.data import (
 from fdpbench.bench.train.features import features_of_run
 from fdpbench.bench.train.fit import Fitted, fit
 from fdpbench.bench.train.folds import leave_one_subject_out
-from fdpbench.prep.runtime.training import TrainingProgress
 from fdpbench.bench.train.provenance import write_machine, write_provenance
 from fdpbench.bench.train.seeds import seed_of
 from fdpbench.bench.train.settings import Run, run_of
 from fdpbench.prep.runtime.scratch import hash_file, key_of, open_scratch
+from fdpbench.prep.runtime.training import TrainingProgress
 from fdpbench.prep.runtime.workers import Context, Unit, run_units
 from fdpbench.prep.settings.planned import Planned
 from fdpbench.prep.store import paths, shards

@@ -18,8 +18,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.console import Console
 
-import fdpbench.prep.runtime.training
 import fdpbench.bench.train.run
+import fdpbench.prep.runtime.training
 from fdpbench.bench.evaluate.predictions import PredictionError, read_predictions
 from fdpbench.bench.train import fit_module as module
 from fdpbench.bench.train.artifacts import Artifacts

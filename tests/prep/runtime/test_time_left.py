@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-import fdpbench.prep.runtime.training
 import fdpbench.prep.runtime.progress
+import fdpbench.prep.runtime.training
 from fdpbench.prep.runtime.time_left import TimeLeft
 from fdpbench.prep.runtime.workers import Unit
 
