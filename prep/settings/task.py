@@ -80,7 +80,7 @@ class TaskParams(Section):
         if self.landmarks and "frames" not in self.inputs:
             raise ValueError("landmarks are those of the sampled frames: give sampling with frames, T of each clip")
         if not self.inputs:
-            raise ValueError("a task gives an input at least: set sampling and rank_pooling (frames), flow or apex")
+            raise ValueError("a task needs frames (sampling and rank_pooling), flow or apex")
         emotions = [emotion for group in self.classes.values() for emotion in group]
         twice = sorted({emotion for emotion in emotions if emotions.count(emotion) > 1})
         if twice:

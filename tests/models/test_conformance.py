@@ -142,7 +142,7 @@ def test_unknown_model_is_refused_with_those_known() -> None:
 
 
 def test_the_majority_needs_no_torch() -> None:
-    code = "import sys, models; fdpbench.models.create_model('majority', 3); sys.exit('torch' in sys.modules)"
+    code = "import sys, fdpbench.models; fdpbench.models.create_model('majority', 3); sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(fdpbench.models.__file__).parents[1])
 
 
