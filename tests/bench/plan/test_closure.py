@@ -52,6 +52,8 @@ EDITS = [
     ("prep/index/manifest.py", "def load_manifest", {"align", "flow", "task", "gallery", "report"}),
     ("prep/settings/align.py", "def tracks", {"align"}),
     ("prep/settings/task.py", "def inputs", {"dynamic", "task", "train", "other model"}),
+    ("prep/task/inputs.py", "def shape", {"dynamic", "task", "train", "other model"}),
+    ("prep/flow/methods.py", "def scale_fixed", {"flow", "task"}),
     ("fdpbench/arithmetic.py", "ONE_THREAD = {", ALL),
     ("prep/dynamic/rank_pooling.py", "def coefficients", {"flow", "dynamic", "train", "other model"}),
     ("prep/align/face_models/LICENSE.mediapipe", "", set()),
