@@ -79,13 +79,13 @@ def gather_task(name: str, task: TaskParams, out: Path) -> None:
     for source in dict.fromkeys(INPUTS[key].source for key in inputs):
         asked = [INPUTS[key] for key in inputs if INPUTS[key].source == source]
         read += _tables(source, name, task)
-        for row in _rows(source, name, task, asked):
-            if row.get("apex_source") == "estimated":
-                estimated.add(row["clip_id"])
+        for found in _rows(source, name, task, asked):
+            if found.get("apex_source") == "estimated":
+                estimated.add(found["clip_id"])
             for entry in asked:
-                value = entry.take(row[entry.taken_from])
+                value = entry.take(found[entry.taken_from])
                 if value is not None:
-                    inputs[entry.name][row["clip_id"]] = value
+                    inputs[entry.name][found["clip_id"]] = value
     class_names = list(task.classes)
 
     def subject_tables() -> Iterator[pa.Table]:

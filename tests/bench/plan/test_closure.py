@@ -40,7 +40,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def codes() -> dict[str, dict[str, str]]:
     """What each stage depends on, the training of two models among them."""
     clear()
-    modules = {stage: (STAGES[stage],) for stage in STAGES}
+    modules: dict[str, tuple[str, ...]] = {stage: (STAGES[stage],) for stage in STAGES}
     modules["index"] += ("fdpbench.prep.releases.casme2",)
     modules["other model"] = (*modules["train"], "fdpbench.models.adapters")
     modules["train"] += ("fdpbench.models.ststnet",)

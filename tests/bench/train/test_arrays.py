@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def run_here(units: Any, function: Any, scratch: Scratch, jobs: int, on_report: 
     """`run_units` without worker processes."""
     for unit in units:
         folder = scratch.temporary(unit.name)
-        function(unit.payload, Context(folder, lambda message, unit=unit: on_report(unit, message), 0))
+        function(unit.payload, Context(folder, partial(on_report, unit), 0))
         scratch.finish(unit.name)
         yield unit.name
 
@@ -74,7 +75,7 @@ def run_here(units: Any, function: Any, scratch: Scratch, jobs: int, on_report: 
 def test_a_run_decodes_each_image_once(task: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[bytes] = []
     decode = images.decode_png
-    monkeypatch.setattr(images, "decode_png", lambda png: decoded.append(png) or decode(png))
+    monkeypatch.setattr(images, "decode_png", lambda png: (decoded.append(png), decode(png))[1])
     monkeypatch.setattr(fdpbench.bench.train.run, "run_units", run_here)
     run = run_of("cnn3d")
     with torch_as_it_was():
