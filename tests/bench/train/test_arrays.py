@@ -75,7 +75,12 @@ def run_here(units: Any, function: Any, scratch: Scratch, jobs: int, on_report: 
 def test_a_run_decodes_each_image_once(task: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[bytes] = []
     decode = images.decode_png
-    monkeypatch.setattr(images, "decode_png", lambda png: (decoded.append(png), decode(png))[1])
+
+    def noted(png: bytes) -> Any:
+        decoded.append(png)
+        return decode(png)
+
+    monkeypatch.setattr(images, "decode_png", noted)
     monkeypatch.setattr(fdpbench.bench.train.run, "run_units", run_here)
     run = run_of("cnn3d")
     with torch_as_it_was():

@@ -160,7 +160,12 @@ def test_a_test_subject_out_of_reach_is_missed(tmp_path: Path, protocol: str, mo
     clips, trained = stored(tmp_path, ("flow",), tmp_path / "scratch"), []
     clips.folders[SUBJECTS[0]].rename(tmp_path / "out of reach")
     fit = fdpbench.bench.train.run.fit
-    monkeypatch.setattr(fdpbench.bench.train.run, "fit", lambda *given: (trained.append("trained"), fit(*given))[1])
+
+    def noted(*given: Any) -> Any:
+        trained.append("trained")
+        return fit(*given)
+
+    monkeypatch.setattr(fdpbench.bench.train.run, "fit", noted)
     with torch_as_it_was(), pytest.raises(FileNotFoundError, match=r"s01/flow\.npy"):
         train_fold(run_of("ststnet", protocol=protocol), tmp_path, tmp_path / "out", SUBJECTS[0], clips=clips)
     assert trained == (["trained"] if protocol == "honest" else [])
