@@ -50,7 +50,7 @@ from fdpbench.models.lbp_top import BINS, PLANES, lbp_codes, uniform_labels  # n
 from fdpbench.prep.flow import methods  # noqa: E402
 from fdpbench.prep.settings.params import read_params  # noqa: E402
 from fdpbench.prep.store import images, shards  # noqa: E402
-from fdpbench.prep.store.schema import TASK  # noqa: E402
+from fdpbench.prep.task.table import TASK  # noqa: E402
 
 CLASSES, LENGTH, GRID, FLOW_SIDE, FLOW_BINS = 3, 8, 5, 28, 8
 MODELS = ("lbp_top", "bi_woof", "flow_histogram", "mdmo")

@@ -16,7 +16,7 @@ from fdpbench.bench.plan.link import check_links
 from fdpbench.bench.plan.params import check_model_options, errors_of_run, make_run, parse_task, run_names
 from fdpbench.bench.train.settings import ModelSettings, Run, RunEntry, TrainParams
 from fdpbench.models.common.registry import create_model, list_models
-from fdpbench.prep.align import faces, faces_dlib
+from fdpbench.prep.align import faces_dlib
 from fdpbench.prep.demo import synth
 from fdpbench.prep.index.class_maps import known_emotions
 from fdpbench.prep.releases import RELEASES
@@ -31,6 +31,7 @@ from fdpbench.prep.settings.synth import EMBEDDED, SynthParams
 from fdpbench.prep.settings.task import TaskParams
 from fdpbench.prep.store import paths, shards
 from fdpbench.prep.store.schema import MANIFEST
+from fdpbench.prep.task.inputs import INPUTS, lengths_of
 
 __all__ = ["TYPES", "check_project", "load_runs"]
 
@@ -42,8 +43,6 @@ TYPES: dict[str, type[Section]] = {
     "flow": FlowParams,
     "train": TrainParams,
 }
-
-LANDMARKS = {"mesh": faces.LANDMARKS, "dlib": faces_dlib.LANDMARKS}
 
 
 def load_runs(params: dict[str, Any]) -> list[Run]:
@@ -224,7 +223,8 @@ def _check_models(runs: list[Run], params: dict[str, Any], problems: Problems) -
     for run in runs:
         key = f"{run.model.name} {run.task} {run.settings.model}"
         if key not in built:
-            built[key] = _refusal(run, _shapes(run.task_params, align))
+            lengths = lengths_of(run.task_params, align)
+            built[key] = _refusal(run, {name: INPUTS[name].shape(lengths) for name in run.model.inputs})
         if built[key]:
             problems.add(f"params.yaml: runs.{run.name}: {built[key]}")
     if any(run.model.kind == "module" for run in runs):
@@ -237,32 +237,18 @@ def _check_models(runs: list[Run], params: dict[str, Any], problems: Problems) -
 def _refusal(run: Run, shapes: dict[str, tuple[int, ...]]) -> str:
     """What a run's model has against its options or the size of its inputs; empty if nothing."""
     classes = len(run.task_params.classes)
-    given = {name: shapes[name] for name in run.model.inputs}
     try:
         if run.model.kind == "module":
             import torch
 
             with torch.device("meta"), warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message=".*copying from a non-meta parameter")
-                create_model(run.model.name, classes, shapes=given, **run.settings.model)
+                create_model(run.model.name, classes, shapes=shapes, **run.settings.model)
         else:
             model = create_model(run.model.name, classes, **run.settings.model)
             if run.model.hand_crafted:
                 random = np.random.default_rng(0)
-                model.features({name: random.random((1, *shape), np.float32) for name, shape in given.items()})
+                model.features({name: random.random((1, *shape), np.float32) for name, shape in shapes.items()})
     except ValueError as error:
         return " ".join(str(error).split())
     return ""
-
-
-def _shapes(task: TaskParams, align: AlignParams) -> dict[str, tuple[int, ...]]:
-    """Shape of one clip of each input that a task gives; frames are grey."""
-    length = task.sampling.frames if task.sampling is not None else None
-    shapes: dict[str, tuple[int, ...]] = {
-        "frames": (length or 0, 1, align.size, align.size),
-        "dynamic_image": (1, align.size, align.size),
-        "flow": (3, task.flow.size, task.flow.size) if task.flow is not None else (),
-        "apex": (1, align.size, align.size),
-        "landmarks": (length or 0, LANDMARKS[align.landmarks], 2),
-    }
-    return {name: shapes[name] for name in task.inputs}

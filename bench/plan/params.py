@@ -26,6 +26,7 @@ from fdpbench.prep.settings.params import check_task, read_params
 from fdpbench.prep.settings.problems import ParamsError, Problems, near
 from fdpbench.prep.settings.section import section
 from fdpbench.prep.settings.task import TaskParams
+from fdpbench.prep.task.inputs import INPUTS
 
 __all__ = [
     "WEIGHTS",
@@ -183,12 +184,10 @@ def _check_inputs(where: str, entry: RunEntry, task: TaskParams, model: ModelInf
 
 def _cure(name: str, task: TaskParams, missing: list[str]) -> str:
     """What to set so that a task gives what a model misses, where its releases can give that."""
-    keys = [f"tasks.{name}.{key}: true" for key in ("apex", "landmarks") if key in missing]
-    if not keys:
-        return ""
-    if any(release in RELEASES and RELEASES[release].kind == "flow" for release in task.releases):
-        return "; flow images have no apex frame and no landmarks"
-    return f", or set {' and '.join(keys)}" + (" and align.track: true" if "landmarks" in missing else "")
+    of_frames = [needed for needed in missing if INPUTS[needed].needs_frames]
+    if of_frames and any(release in RELEASES and RELEASES[release].kind == "flow" for release in task.releases):
+        return f"; releases of flow images have no {' and no '.join(of_frames)}"
+    return f", or set {' and '.join(dict.fromkeys(INPUTS[needed].cure(name) for needed in missing))}"
 
 
 def _check_protocol(where: str, entry: RunEntry, model: ModelInfo) -> None:

@@ -11,17 +11,13 @@ from fdpbench.bench.report.costs import multiply_adds
 from fdpbench.bench.report.escape import csv_name, markdown_text
 from fdpbench.bench.report.layout import github
 from fdpbench.models.common.registry import create_model, list_models, model_info
+from fdpbench.prep.task.inputs import INPUTS, LANDMARKS
 
 __all__ = ["measured_rows", "models_text", "size_rows"]
 
 # One clip of each input, and the number of classes, for which sizes are counted.
-SHAPES = {
-    "frames": (8, 1, 96, 96),
-    "dynamic_image": (1, 96, 96),
-    "flow": (3, 28, 28),
-    "apex": (1, 96, 96),
-    "landmarks": (8, 468, 2),
-}
+LENGTHS = {"T": 8, "H": 96, "W": 96, "h": 28, "w": 28, "K": LANDMARKS["mesh"]}
+SHAPES = {name: entry.shape(LENGTHS) for name, entry in INPUTS.items()}
 CLASSES = 3
 
 # What is known of a model's size from elsewhere; the test of each model holds its file to it.

@@ -23,8 +23,9 @@ from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from fdpbench.prep.task.inputs import INPUTS
+
 __all__ = [
-    "INPUT_NAMES",
     "BatchSize",
     "Count",
     "ModelInfo",
@@ -42,8 +43,6 @@ __all__ = [
     "model_info",
     "register_model",
 ]
-
-INPUT_NAMES = ("frames", "dynamic_image", "flow", "apex", "landmarks")
 
 # Types for options and recipes. `check_options` holds a value against its option's annotation.
 Count = Annotated[int, Field(ge=1)]
@@ -104,9 +103,9 @@ class ModelInfo:
     kind
         ``module`` or ``estimator``.
     inputs
-        Names of the arrays it reads, from `INPUT_NAMES`.
+        Names of the arrays it reads (`prep.task.inputs`).
     targets
-        Names of the further arrays that its training loss compares with, from `INPUT_NAMES`.
+        Names of the further arrays that its training loss compares with.
     paper
         The paper it follows.
     options
@@ -153,15 +152,15 @@ def register_model(
     Raises
     ------
     TypeError
-        If a name is not one of `INPUT_NAMES`, the class has no ``kind``, an option has no annotation or no default,
-        or the recipe is missing, is an estimator's, or sets an option that the class does not have.
+        If a name is no input's, the class has no ``kind``, an option has no annotation or no default, or the recipe
+        is missing, is an estimator's, or sets an option that the class does not have.
     """
 
     def declare(cls: T) -> T:
         where = f"{cls.__module__}.{cls.__name__}"
-        unknown = [name for name in inputs + targets if name not in INPUT_NAMES]
+        unknown = [name for name in inputs + targets if name not in INPUTS]
         if unknown:
-            raise TypeError(f"{where}: unknown inputs or targets {unknown}: expected {list(INPUT_NAMES)}")
+            raise TypeError(f"{where}: unknown inputs or targets {unknown}: expected {list(INPUTS)}")
         kind = getattr(cls, "kind", None)
         if kind not in _SUPPLIED:
             raise TypeError(f"{where}: derive it from blocks.Classifier or _estimators.Estimator")

@@ -18,12 +18,15 @@ from numpy.typing import NDArray
 
 from fdpbench.bench.evaluate.predictions import PREDICTIONS
 from fdpbench.bench.plan.params import load_run
+from fdpbench.bench.train.arrays import StoredClips, store_clips
 from fdpbench.bench.train.data import FEATURES
 from fdpbench.bench.train.settings import Run
 from fdpbench.models.common.registry import ModelOptionError, check_options
+from fdpbench.prep.runtime.scratch import Scratch
 from fdpbench.prep.runtime.workers import Context
 from fdpbench.prep.store import images, paths, shards
-from fdpbench.prep.store.schema import DYNAMIC, MANIFEST, TASK
+from fdpbench.prep.store.schema import DYNAMIC, MANIFEST
+from fdpbench.prep.task.table import TASK
 
 CLASSES = ("happiness", "surprise", "disgust")
 
@@ -204,15 +207,26 @@ def write_features(run: Run, task: Path, path: Path) -> Path:
     return path
 
 
-def train_fold(run: Run, task: Path, out: Path, fold: str, repetition: int = 0) -> dict[str, bytes]:
-    """Train a fold of a task of three classes as a worker does; the files it leaves."""
-    from fdpbench.bench.train.run import _train_fold, _Training
+def stored(task: Path, inputs: Sequence[str], folder: Path) -> StoredClips:
+    """Decode a task's clips as a run does, into a folder's scratch."""
+    for name in ("units", "sums"):
+        (folder / name).mkdir(parents=True)
+    return store_clips(task, inputs, Scratch(folder))
+
+
+def train_fold(
+    run: Run, task: Path, out: Path, fold: str, repetition: int = 0, clips: StoredClips | None = None
+) -> dict[str, bytes]:
+    """Train a fold of a task of three classes as a worker does, its clips decoded before; the files it leaves."""
+    from fdpbench.bench.train.run import _train_fold, _Training, _wanted
 
     out.mkdir(parents=True)
     features = write_features(run, task, out.with_name(f"{out.name}.features")) if run.model.hand_crafted else None
     reports: list[dict[str, Any]] = []
     training = _Training(run, task, features, fold, repetition, "cpu", 1, len(CLASSES))
-    _train_fold(training, Context(out, reports.append, 0))
+    if clips is None:
+        clips = stored(task, () if features else _wanted(run), out.with_name(f"{out.name}.scratch"))
+    _train_fold((training, *clips.split(fold)), Context(out, reports.append, 0))
     return {path.name: path.read_bytes() for path in sorted(out.iterdir())}
 
 

@@ -36,8 +36,9 @@ from fdpbench.prep.settings.align import AlignParams
 from fdpbench.prep.settings.flow import FlowParams
 from fdpbench.prep.settings.section import section
 from fdpbench.prep.store import images, paths, shards
-from fdpbench.prep.store.schema import FLOW, MANIFEST, REJECTED, TASK, Reason
+from fdpbench.prep.store.schema import FLOW, MANIFEST, REJECTED, Reason
 from fdpbench.prep.task.stage import gather_task
+from fdpbench.prep.task.table import TASK
 from tests.prep.task.test_stages import run_here
 from tests.support.builders import PARAMS
 

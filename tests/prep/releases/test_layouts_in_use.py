@@ -158,7 +158,7 @@ def test_the_command_index_heeds_the_setting(simulated: Write, project: Path) ->
     (root / written.clips[0].frames[2]).unlink()
     for setting, clips in (("reject", 5), ("keep", 6)):
         write_params(params(index={"lost_frames": setting}))
-        assert invoke("prep", "index", "casme3_a").exit_code == 0
+        assert invoke("index", "casme3_a").exit_code == 0
         assert len(load_manifest("casme3_a")) == clips
     stages = yaml.safe_load((Path(__file__).resolve().parents[3] / "dvc.yaml").read_text())["stages"]
     assert stages["index"]["do"]["params"] == ["index"]  # an edit of the setting runs the stage
