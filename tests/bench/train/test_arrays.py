@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from functools import partial
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 import fdpbench.bench.train.arrays as module
 import fdpbench.bench.train.run
@@ -61,6 +63,19 @@ def test_arrays_that_do_not_fit_are_refused(task: Path, tmp_path: Path, change: 
     np.save(file, np.zeros(change.get("shape", plain.shape), change.get("dtype", plain.dtype)), allow_pickle=False)
     with pytest.raises(ValueError, match=r"r/s1-b: flow of .*expected 6 clips of \(3, 28, 28\) float32"):
         clips.load(("flow",))
+
+
+def test_scratch_with_arrays_is_removed_when_dvc_has_recorded_the_run(
+    task: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is recorded when dvc.lock holds what was published, and so nothing is published that DVC does not know."""
+    monkeypatch.setattr(fdpbench.bench.train.run, "run_units", run_here)
+    train_run(run_of("majority"), task, Artifacts("it"), 1, 1)
+    (published,) = Path(".scratch/train-it").glob("*/published")
+    dvc = yaml.safe_load((Path(__file__).parents[3] / "dvc.yaml").read_text(encoding="utf-8"))
+    outs = [path.replace("${key}", "it") for out in dvc["stages"]["train"]["do"]["outs"] for path in out]
+    assert sorted(json.loads(published.read_bytes())) == sorted(outs)
+    assert Artifacts("it").machine.is_file()
 
 
 def run_here(units: Any, function: Any, scratch: Scratch, jobs: int, on_report: Any) -> Any:
