@@ -56,19 +56,11 @@ baselines: install ## every model with three seeds, in build/baselines (hours; g
 	cd build/baselines && fdpbench costs
 	$(call keep,baselines)
 
-# A copy of the project in build/NAME, whose params.yaml has the sections of params.NAME.yaml, and its pipeline; links
-# to releases and weights are carried over, and what DVC has made before is taken from the project's cache.
+# A study in build/NAME, whose params.yaml has the sections of params.NAME.yaml.
 define study
 	@test -f "params.$(1).yaml" || { echo "params.$(1).yaml not found. make study NAME=mine reads params.mine.yaml, with" \
 		"those sections of params.yaml that differ: at least runs"; exit 1; }
-	@mkdir -p build/$(1)/data/raw && rm -rf build/$(1)/bench build/$(1)/models build/$(1)/prep build/$(1)/weights
-	@git ls-files -z -- . ':!results' ':!dvc.lock' ':!params*.yaml' | xargs -0 cp --parents -t build/$(1)
-	@cp --parents results/published.csv -t build/$(1)
-	@find build/$(1)/data/raw -maxdepth 1 -type l -delete
-	@for link in $$(find data/raw -maxdepth 1 -type l 2>/dev/null); do cp -P $$link build/$(1)/data/raw/; done
-	@find weights -mindepth 1 -maxdepth 1 ! -name README.md ! -name .gitignore -exec ln -sr -t build/$(1)/weights {} +
-	@fdpbench profile params.$(1).yaml > build/$(1)/params.yaml
-	@cd build/$(1) && { test -d .git || git init --quiet .; } && dvc config --local cache.dir ../../.dvc/cache
+	fdpbench new build/$(1) --profile params.$(1).yaml --again
 	cd build/$(1) && fdpbench check && fdpbench repair && dvc repro
 endef
 define keep
@@ -92,10 +84,8 @@ test-portable: install ## the same bytes on emulated processors (qemu-user; ten 
 	pytest -n 2 --dist worksteal -m "portable and not campaign"
 
 smoke: install ## the whole pipeline on a very small release and four models, in build/smoke
-	@rm -rf build/smoke && mkdir -p build/smoke
-	@git ls-files -z -- . ':!dvc.lock' | xargs -0 cp --parents -t build/smoke
-	@cp params.smoke.yaml build/smoke/params.yaml
-	@cd build/smoke && git init --quiet . && dvc repro --quiet && cat results/tables.md
+	@rm -rf build/smoke && fdpbench new build/smoke --profile smoke --alone
+	@cd build/smoke && dvc repro --quiet && cat results/tables.md
 
 golden: smoke ## write anew what the smoke pipeline gives on every machine: tests/golden/smoke.lock
 	python -m tests.golden build/smoke

@@ -47,7 +47,8 @@ from fdpbench.prep.demo.synth.plan import ClipPlan  # noqa: E402
 from fdpbench.prep.demo.synth.release import renderer_for  # noqa: E402
 from fdpbench.prep.demo.synth.truth import dense_flow, face_landmarks  # noqa: E402
 from fdpbench.prep.flow.methods import METHODS  # noqa: E402
-from fdpbench.prep.settings.params import AlignParams, SynthParams  # noqa: E402
+from fdpbench.prep.settings.align import AlignParams  # noqa: E402
+from fdpbench.prep.settings.synth import SynthParams  # noqa: E402
 from fdpbench.prep.store import images  # noqa: E402
 
 Clip = dict[str, Any]

@@ -40,17 +40,17 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # o
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from fdpbench.bench.plan.params import Run, load_run  # noqa: E402
+from benchmarks.rounds import measure  # noqa: E402
+from fdpbench.bench.plan.params import load_run  # noqa: E402
 from fdpbench.bench.train.data import FEATURES, load_clips, load_features  # noqa: E402
 from fdpbench.bench.train.features import features_of_subject  # noqa: E402
+from fdpbench.bench.train.settings import Run  # noqa: E402
 from fdpbench.models.common.registry import create_model  # noqa: E402
 from fdpbench.models.lbp_top import BINS, PLANES, lbp_codes, uniform_labels  # noqa: E402
 from fdpbench.prep.flow import methods  # noqa: E402
 from fdpbench.prep.settings.params import read_params  # noqa: E402
 from fdpbench.prep.store import images, shards  # noqa: E402
 from fdpbench.prep.store.schema import TASK  # noqa: E402
-
-from benchmarks.rounds import measure  # noqa: E402
 
 CLASSES, LENGTH, GRID, FLOW_SIDE, FLOW_BINS = 3, 8, 5, 28, 8
 MODELS = ("lbp_top", "bi_woof", "flow_histogram", "mdmo")

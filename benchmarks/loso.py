@@ -31,20 +31,21 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
-from fdpbench.bench.plan.params import ModelSettings, Run, RunEntry, TrainParams  # noqa: E402
+from tabulate import tabulate  # noqa: E402
+from torch import nn  # noqa: E402
+from torch.utils.data import DataLoader, TensorDataset  # noqa: E402
+
 from fdpbench.bench.train.data import ClipSet, load_clips  # noqa: E402
 from fdpbench.bench.train.fit_module import fit_module  # noqa: E402
 from fdpbench.bench.train.seeds import seed_of  # noqa: E402
+from fdpbench.bench.train.settings import ModelSettings, Run, RunEntry, TrainParams  # noqa: E402
 from fdpbench.bench.train.step import Standardiser  # noqa: E402
 from fdpbench.models.common.blocks import ModelOutput  # noqa: E402
 from fdpbench.models.common.registry import create_model, list_models, model_info  # noqa: E402
 from fdpbench.prep.releases import read_release  # noqa: E402
 from fdpbench.prep.runtime.workers import available_cpus  # noqa: E402
-from fdpbench.prep.settings.params import TaskParams  # noqa: E402
+from fdpbench.prep.settings.task import TaskParams  # noqa: E402
 from fdpbench.prep.store import images  # noqa: E402
-from tabulate import tabulate  # noqa: E402
-from torch import nn  # noqa: E402
-from torch.utils.data import DataLoader, TensorDataset  # noqa: E402
 
 CLASSES = ("negative", "positive", "surprise")
 SUBJECTS, CLIPS = 40, 309  # of the composite's two larger releases

@@ -30,7 +30,7 @@ sys.path.insert(0, str(ROOT))
 
 from fdpbench.prep.demo.synth import ClipPlan, ClipRecord, plan_release, write_clip, write_sheet  # noqa: E402
 from fdpbench.prep.runtime.scratch import link_tree  # noqa: E402
-from fdpbench.prep.settings.params import SynthParams  # noqa: E402
+from fdpbench.prep.settings.synth import SynthParams  # noqa: E402
 
 TARGET = 1.2
 EVERY = 0.05  # seconds between two looks

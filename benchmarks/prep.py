@@ -39,7 +39,8 @@ from fdpbench.prep.align.stage import align_release, aligned_clip  # noqa: E402
 from fdpbench.prep.demo.stage import synthesize  # noqa: E402
 from fdpbench.prep.dynamic import sampling  # noqa: E402
 from fdpbench.prep.releases import read_release  # noqa: E402
-from fdpbench.prep.settings.params import AlignParams, SynthParams  # noqa: E402
+from fdpbench.prep.settings.align import AlignParams  # noqa: E402
+from fdpbench.prep.settings.synth import SynthParams  # noqa: E402
 from fdpbench.prep.store import images  # noqa: E402
 
 USED = 8  # frames of a clip that the released code uses

@@ -26,9 +26,8 @@ from threadpoolctl import threadpool_info, threadpool_limits  # type: ignore[imp
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from fdpbench.prep.dynamic.rank_pooling import coefficients, dynamic_image  # noqa: E402
-
 from benchmarks.rounds import measure  # noqa: E402
+from fdpbench.prep.dynamic.rank_pooling import coefficients, dynamic_image  # noqa: E402
 
 SHAPE = (64, 224, 224, 3)
 OURS, RELEASED, LOOP = "dynamic_image", "released algorithm", "numpy loop over frames"

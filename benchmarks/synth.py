@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from fdpbench.prep.demo.synth import plan_release, write_clip  # noqa: E402
 from fdpbench.prep.demo.synth.release import encode_png  # noqa: E402
-from fdpbench.prep.settings.params import SynthParams  # noqa: E402
+from fdpbench.prep.settings.synth import SynthParams  # noqa: E402
 
 LIMIT = 0.05  # seconds for each frame at 240 x 240, on one core
 

@@ -34,10 +34,11 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
+
 from fdpbench.models.common.blocks import Classifier, ModelOutput, input_shape
 from fdpbench.models.common.checkpoints import CheckpointError, read_tensors, tensor_shapes
 from fdpbench.models.common.registry import ModelOptionError, Positive, Share, WeightsFile, register_model
-from torch import Tensor, nn
 
 __all__ = ["Adapters", "Encoder", "Sizes", "read_weights"]
 

@@ -18,9 +18,10 @@ from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
+
 from fdpbench.models.common.estimators import FlowBlocks, LinearSVMEstimator, check_flow
 from fdpbench.models.common.registry import Count, Positive, register_model
-from numpy.typing import NDArray
 
 __all__ = ["BiWoof", "orientation_bins"]
 

@@ -23,10 +23,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from torch import Tensor, nn
+
 from fdpbench.models.common.blocks import Classifier, ModelOutput, input_shape, residual_stages
 from fdpbench.models.common.layout import channels_last
 from fdpbench.models.common.registry import Count, register_model
-from torch import Tensor, nn
 
 __all__ = ["PRESETS", "CapsuleNet", "CapsuleOutput", "Preset", "route", "squash"]
 

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from torch import Tensor, nn
+
 from fdpbench.models.common.blocks import Classifier, ModelOutput, input_shape
 from fdpbench.models.common.layout import channels_last
 from fdpbench.models.common.registry import Count, Share, register_model
-from torch import Tensor, nn
 
 __all__ = ["CNN3D"]
 

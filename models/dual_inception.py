@@ -14,9 +14,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+from torch import Tensor, nn
+
 from fdpbench.models.common.blocks import INCEPTION_FEATURES, Classifier, ModelOutput, inception_stream, input_shape
 from fdpbench.models.common.registry import Count, Share, register_model
-from torch import Tensor, nn
 
 __all__ = ["DualInception"]
 

@@ -17,10 +17,11 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
+
 from fdpbench.models.common.blocks import Classifier, ModelOutput, conv_bn_relu, input_shape, residual_stages
 from fdpbench.models.common.layout import channels_last
 from fdpbench.models.common.registry import Count, Share, register_model
-from torch import Tensor, nn
 
 __all__ = ["EMR", "EMROutput"]
 

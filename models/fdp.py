@@ -30,6 +30,8 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
+
 from fdpbench.models.common.blocks import (
     Classifier,
     Drawer,
@@ -42,7 +44,6 @@ from fdpbench.models.common.blocks import (
 )
 from fdpbench.models.common.registry import ModelOptionError, Weight, register_model
 from fdpbench.prep.dynamic.rank_pooling import coefficients
-from torch import Tensor, nn
 
 __all__ = ["FDP", "PRESETS", "Preset", "RankScorer", "Stage", "Without"]
 

@@ -37,10 +37,11 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
+
 from fdpbench.models.common.blocks import LOCAL_MLP_RATIO, Classifier, DropPath, ModelOutput, input_shape
 from fdpbench.models.common.checkpoints import released_tensors
 from fdpbench.models.common.registry import Share, Weight, register_model
-from torch import Tensor, nn
 
 __all__ = ["PRESETS", "FDPReleased", "Preset", "as_released_volume", "load_released_state_dict"]
 

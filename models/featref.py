@@ -19,9 +19,10 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
+
 from fdpbench.models.common.blocks import INCEPTION_FEATURES, Classifier, ModelOutput, inception_stream, input_shape
 from fdpbench.models.common.registry import Count, Share, Weight, register_model
-from torch import Tensor, nn
 
 __all__ = ["FeatRef", "FeatRefOutput"]
 

@@ -26,9 +26,10 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
+
 from fdpbench.models.common.blocks import Classifier, ModelOutput, input_shape
 from fdpbench.models.common.registry import Share, register_model
-from torch import Tensor, nn
 
 __all__ = ["AREAS", "PRESETS", "HTNet", "Preset", "four_areas"]
 

@@ -13,9 +13,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
+
 from fdpbench.models.common.estimators import LinearSVMEstimator
 from fdpbench.models.common.registry import Count, ModelOptionError, Positive, register_model
-from numpy.typing import NDArray
 
 __all__ = ["BINS", "NEIGHBOURS", "LbpTop", "lbp_codes", "uniform_labels"]
 

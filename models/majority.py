@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
+
 from fdpbench.models.common.estimators import Estimator
 from fdpbench.models.common.registry import register_model
-from numpy.typing import NDArray
 
 __all__ = ["Majority"]
 

@@ -21,10 +21,11 @@ from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
-from fdpbench.models.common.estimators import FeatureEstimator, check_flow, checked_state, lowest_for_missing
-from fdpbench.models.common.registry import Count, Positive, register_model
 from numpy.typing import NDArray
 from sklearn.svm import SVC
+
+from fdpbench.models.common.estimators import FeatureEstimator, check_flow, checked_state, lowest_for_missing
+from fdpbench.models.common.registry import Count, Positive, register_model
 
 __all__ = ["BANDS", "REGIONS", "Mdmo", "main_direction", "region_of_each_pixel"]
 

@@ -33,10 +33,11 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
+
 from fdpbench.models.common.blocks import Classifier, ModelOutput, input_shape
 from fdpbench.models.common.layout import channels_last
 from fdpbench.models.common.registry import Count, ModelOptionError, Share, register_model
-from torch import Tensor, nn
 
 __all__ = ["RCN", "Shrink", "class_attention"]
 

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from torch import Tensor, nn
+
 from fdpbench.models.common.blocks import Classifier, ModelOutput, conv_bn_relu, input_shape, residual_stages
 from fdpbench.models.common.layout import channels_last
 from fdpbench.models.common.registry import Count, Share, register_model
-from torch import Tensor, nn
 
 __all__ = ["ResNetDynamic"]
 

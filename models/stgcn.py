@@ -25,10 +25,11 @@ from typing import Literal
 
 import numpy as np
 import torch
-from fdpbench.models.common.blocks import Classifier, ModelOutput, input_shape
-from fdpbench.models.common.registry import ModelOptionError, Share, register_model
 from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from fdpbench.models.common.blocks import Classifier, ModelOutput, input_shape
+from fdpbench.models.common.registry import ModelOptionError, Share, register_model
 
 __all__ = ["CENTRE", "CONTOURS", "MESH_POINTS", "PRESETS", "STGCN", "Preset", "edges", "partitions"]
 

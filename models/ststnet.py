@@ -12,11 +12,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+from torch import Tensor, nn
+
 from fdpbench.models.common.blocks import Classifier, ModelOutput, input_shape
 from fdpbench.models.common.checkpoints import released_tensors
 from fdpbench.models.common.layout import channels_last
 from fdpbench.models.common.registry import Share, register_model
-from torch import Tensor, nn
 
 __all__ = ["STSTNet", "load_released_state_dict"]
 

@@ -13,9 +13,9 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from fdpbench.prep.demo.simulate import Simulated, simulate
 from hypothesis import settings
 
+from fdpbench.prep.demo.simulate import Simulated, simulate
 from tests.support.builders import write_params
 
 # `fast` is what `make test` runs; `make test-long` asks for `long`, which also draws new examples each time.

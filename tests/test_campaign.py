@@ -15,8 +15,8 @@ from pathlib import Path
 import psutil
 import pyarrow.parquet as pq
 import pytest
-from fdpbench.prep.store import shards
 
+from fdpbench.prep.store import shards
 from tests.support.project import Project, descendants, workers
 
 RUNS, KILLS = 20, 12  # 200 kills and more in all: some strike nobody, or come too late

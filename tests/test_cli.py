@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import typer
 import yaml
+from typer.testing import CliRunner
+
 from fdpbench.bench.plan.check import load_runs
+from fdpbench.commands import app
 from fdpbench.models.common.registry import list_models
 from fdpbench.prep.settings.params import read_params
 from fdpbench.prep.store import paths
-from typer.testing import CliRunner
-
-from fdpbench.commands import app
 from tests.support.builders import (
     CLASSES,
     PARAMS,

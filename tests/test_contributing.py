@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import fdpbench.models
 import pytest
-from fdpbench.models import list_models, model_info
 
+import fdpbench.models
+from fdpbench.models import list_models, model_info
 from tests.models import test_conformance as suite
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from statistics import fmean
 
 import numpy as np
+from numpy.typing import NDArray
+
 from fdpbench.bench.evaluate.bootstrap import Comparison, compare
 from fdpbench.bench.evaluate.metrics import metric_of
 from fdpbench.bench.evaluate.prediction_set import PredictionSet
 from fdpbench.bench.evaluate.scores import FoldMeans, Score
-from numpy.typing import NDArray
 
 __all__ = ["Effect", "audit_effects", "fold_means", "mean_fold_means"]
 

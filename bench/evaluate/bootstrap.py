@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from fdpbench.bench.evaluate.metrics import METRICS, MetricError, metric_of, metric_of_sums, sums_of
 from numpy.typing import NDArray
+
+from fdpbench.bench.evaluate.metrics import METRICS, MetricError, metric_of, metric_of_sums, sums_of
 
 __all__ = [
     "COVERAGE",

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from fdpbench.bench.evaluate.metrics import METRICS, metric_of, subject_confusions
 from numpy.typing import ArrayLike
+
+from fdpbench.bench.evaluate.metrics import METRICS, metric_of, subject_confusions
 
 __all__ = ["CHANCE", "chance_levels"]
 

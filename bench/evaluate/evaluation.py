@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from pydantic import TypeAdapter, ValidationError
+
 from fdpbench.bench.evaluate.audit import Effect
 from fdpbench.bench.evaluate.compare import Table, ranked
 from fdpbench.bench.evaluate.metrics import METRICS
@@ -21,7 +23,6 @@ from fdpbench.bench.evaluate.ranks import Ranks
 from fdpbench.bench.evaluate.scores import Score
 from fdpbench.prep.store import shards
 from fdpbench.prep.store.documents import DocumentError, read_object
-from pydantic import TypeAdapter, ValidationError
 
 __all__ = ["FOLDER", "ClipResult", "Evaluation", "read_clips", "read_evaluation", "write_evaluation"]
 

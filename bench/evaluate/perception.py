@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from fdpbench.bench.train.data import load_clips
 from fdpbench.prep.store import images
-from numpy.typing import NDArray
 
 __all__ = [
     "PERCEPTION",

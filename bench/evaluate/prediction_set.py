@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from fdpbench.bench.evaluate.bootstrap import LEVEL, RESAMPLES, Interval, intervals
 from fdpbench.bench.evaluate.metrics import Measures, MetricError, measures, subject_confusions
-from numpy.typing import NDArray
 
 __all__ = ["POOLED", "Part", "PredictionSet", "evaluate_part", "prediction_set"]
 

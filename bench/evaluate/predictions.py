@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from fdpbench.prep.store import images, shards
 from numpy.typing import NDArray
+
+from fdpbench.prep.store import images, shards
 
 __all__ = [
     "PREDICTIONS",

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
 from fdpbench.bench.evaluate.compare import SIGNIFICANCE
 from fdpbench.bench.evaluate.scores import Score
-from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["Ranks", "rank_models", "ranks_of"]
 

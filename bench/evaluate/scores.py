@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 
 from fdpbench.bench.evaluate.prediction_set import POOLED, Part
-from fdpbench.bench.plan.params import RunEntry
-from fdpbench.bench.plan.protocols import protocol_text
 from fdpbench.bench.train.data import TaskInfo
+from fdpbench.bench.train.protocols import protocol_text
+from fdpbench.bench.train.settings import RunEntry
 
 __all__ = ["FoldMeans", "Score", "SubjectScore", "changes_of", "largest", "with_spread"]
 

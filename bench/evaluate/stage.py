@@ -9,6 +9,7 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
+
 from fdpbench.bench.evaluate.audit import audit_effects, mean_fold_means
 from fdpbench.bench.evaluate.chance import chance_levels
 from fdpbench.bench.evaluate.compare import compared, members_of
@@ -19,9 +20,9 @@ from fdpbench.bench.evaluate.prediction_set import POOLED, PredictionSet, evalua
 from fdpbench.bench.evaluate.predictions import check_predictions, expected_clips, read_predictions
 from fdpbench.bench.evaluate.ranks import rank_models
 from fdpbench.bench.evaluate.scores import Score, SubjectScore, largest
-from fdpbench.bench.plan.params import RunEntry
 from fdpbench.bench.train.artifacts import Artifacts
 from fdpbench.bench.train.data import TaskInfo, load_index, load_task_info
+from fdpbench.bench.train.settings import RunEntry
 from fdpbench.prep.runtime.progress import console
 from fdpbench.prep.runtime.scratch import hash_file
 from fdpbench.prep.store import paths, shards

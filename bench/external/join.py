@@ -9,9 +9,10 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+
 from fdpbench.bench.external.keys import Finder
 from fdpbench.bench.external.text import MAX_CLASSES, MAX_DATASETS, MAX_SUBJECTS, OutsideError, Row, check_count, whole
-from numpy.typing import NDArray
 
 __all__ = ["Known", "Said", "join"]
 

@@ -9,6 +9,8 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+from tabulate import tabulate
+
 from fdpbench.bench.evaluate.bootstrap import (
     FIGURES,
     Comparison,
@@ -22,7 +24,6 @@ from fdpbench.bench.evaluate.bootstrap import (
 )
 from fdpbench.bench.external.read import OutsideError, Said, as_dict
 from fdpbench.bench.report.tables import FIGURES as COLUMNS
-from tabulate import tabulate
 
 __all__ = ["compare_said", "comparison_lines", "score_lines", "score_said"]
 

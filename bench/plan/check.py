@@ -6,50 +6,33 @@ name, whether there is a CUDA device.
 
 from __future__ import annotations
 
-import json
 import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fdpbench.bench.plan.params import (
-    ModelSettings,
-    Run,
-    RunEntry,
-    TrainParams,
-    check_model_options,
-    errors_of_run,
-    make_run,
-    parse_task,
-    run_names,
-)
+
+from fdpbench.bench.plan.params import check_model_options, errors_of_run, make_run, parse_task, run_names
+from fdpbench.bench.train.settings import ModelSettings, Run, RunEntry, TrainParams
 from fdpbench.models.common.registry import create_model, list_models
 from fdpbench.prep.align import faces, faces_dlib
 from fdpbench.prep.demo import synth
 from fdpbench.prep.index.class_maps import known_emotions
 from fdpbench.prep.index.link import check_links
 from fdpbench.prep.releases import RELEASES
-from fdpbench.prep.runtime.scratch import hash_file
-from fdpbench.prep.settings.params import (
-    NAMED,
-    PARAMS_FILE,
-    SECTION_TYPES,
-    AlignParams,
-    FlowParams,
-    IndexParams,
-    Section,
-    SynthParams,
-    TaskParams,
-    check_params,
-    check_task,
-    section,
-)
+from fdpbench.prep.settings.align import AlignParams
+from fdpbench.prep.settings.flow import FlowParams
+from fdpbench.prep.settings.index import IndexParams
+from fdpbench.prep.settings.params import NAMED, PARAMS_FILE, SECTION_TYPES, check_params, check_task
 from fdpbench.prep.settings.plain_yaml import read_yaml
 from fdpbench.prep.settings.problems import ParamsError, Problems, near
+from fdpbench.prep.settings.section import Section, section
+from fdpbench.prep.settings.synth import SynthParams
+from fdpbench.prep.settings.task import TaskParams
 from fdpbench.prep.store import paths, shards
 from fdpbench.prep.store.schema import MANIFEST
 
-__all__ = ["TYPES", "check_project", "load_runs", "write_weights"]
+__all__ = ["TYPES", "check_project", "load_runs"]
 
 # The sections that are one object each.
 TYPES: dict[str, type[Section]] = {
@@ -110,17 +93,6 @@ def check_project(path: Path = PARAMS_FILE) -> list[Run]:
         _check_models(runs, params, problems)
     problems.refuse()
     return runs
-
-
-def write_weights(runs: list[Run], folder: Path) -> None:
-    """Write a file for each run with the SHA-256 of each file that its options name.
-
-    A run's training depends on its own, so that a file that is replaced trains anew the runs that read it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    for run in runs:
-        hashes = {path.as_posix(): hash_file(path) for path in run.files}
-        (folder / f"{run.name}.json").write_text(json.dumps(hashes, indent=2) + "\n", encoding="utf-8")
 
 
 def _sound(content: dict[str, Any]) -> dict[str, Any]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from fdpbench.bench.plan.protocols import Faults, Protocol
+from fdpbench.bench.train.settings import ModelSettings, Run, RunEntry, TrainParams
 from fdpbench.models.common.registry import (
     ModelInfo,
     ModelOptionError,
@@ -17,16 +16,13 @@ from fdpbench.models.common.registry import (
     list_models,
     model_info,
 )
-from fdpbench.prep.settings.params import NAME, ParamsError, Section, TaskParams, load_task, read_params, section
-from fdpbench.prep.settings.problems import Problems, near
-from pydantic import Field, model_validator
+from fdpbench.prep.settings.params import load_task, read_params
+from fdpbench.prep.settings.problems import ParamsError, Problems, near
+from fdpbench.prep.settings.section import section
+from fdpbench.prep.settings.task import TaskParams
 
 __all__ = [
     "WEIGHTS",
-    "ModelSettings",
-    "Run",
-    "RunEntry",
-    "TrainParams",
     "check_model_options",
     "errors_of_run",
     "load_run",
@@ -40,90 +36,10 @@ __all__ = [
 WEIGHTS = Path("weights")  # where files lie that options of models name: DVC looks there for changes
 
 
-class TrainParams(Section):
-    """What all runs share."""
-
-    seed: int = Field(ge=0, description="base seed; each fold's own is a hash of it, task, model, fold, repetition")
-    repetitions: int = Field(ge=1, description="how often each run is trained, each time with other seeds")
-    device: Literal["auto", "cpu", "cuda"] = Field(description="auto: cuda if there is one")
-    precision: Literal["auto", "float32", "bfloat16"] = Field(
-        description="auto: bfloat16 autocast on cuda, float32 on the CPU"
-    )
-    deterministic: bool = Field(
-        description="true: the same bytes each time; false: on cuda the quickest algorithms, whose sums vary"
-    )
-
-
 # Names of tables beside those of the tasks in results/tables.
 RESERVED = {"against_best", "chance", "confusion", "per_class", "per_subject", "perception", "published"}
 
 RECIPE = ("epochs", "batch_size", "lr", "weight_decay")  # what every module needs
-
-
-class ModelSettings(Section):
-    """How one model is trained. All but ``model`` is for models trained by gradient descent alone."""
-
-    epochs: int | None = Field(default=None, ge=1, description="passes over the training set, fixed")
-    batch_size: int | None = Field(default=None, ge=2, description="clips in a batch")
-    lr: float | None = Field(default=None, gt=0, description="Adam's learning rate")
-    weight_decay: float | None = Field(default=None, ge=0, description="Adam's L2 penalty")
-    objective: Literal["erm", "group_dro"] = Field(
-        default="erm",
-        description="erm: the mean loss of the clips; group_dro: the loss of the training subjects that do worst",
-    )
-    dro_step: float | None = Field(
-        default=None, ge=0, allow_inf_nan=False, description="with group_dro alone: step size of the subjects' weights"
-    )
-    model: dict[str, Any] = Field(default_factory=dict, description="the model's own options")
-
-
-class RunEntry(Section):
-    """A line of the run list: a task, a model, and settings of this run alone."""
-
-    task: str
-    model: str
-    protocol: Protocol = Field(
-        default="honest",
-        description="honest: fixed epochs; inner: epochs chosen on held-out training subjects; test_selected: "
-        "the epoch that does best on the test subject",
-    )
-    faults: Faults = Field(default=Faults(), description="faults of the released code to rebuild")
-    table: str | None = Field(
-        default=None,
-        pattern=NAME,
-        description="prints the run in a table of this name beside the task's own; absent: in the task's own",
-    )
-    set: dict[str, Any] = Field(default_factory=dict, description="overrides of options.<model>")
-
-    @model_validator(mode="after")
-    def _named(self) -> RunEntry:
-        if not self.task or not self.model:
-            raise ValueError("a run needs a task and a model")
-        return self
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run with everything it needs, checked."""
-
-    name: str
-    task: str
-    task_params: TaskParams
-    entry: RunEntry
-    model: ModelInfo
-    settings: ModelSettings
-    train: TrainParams
-
-    @property
-    def files(self) -> list[Path]:
-        """Files that the run's options name, such as weights."""
-        named = (self.settings.model.get(option) for option in file_options(self.model.name))
-        return [Path(name) for name in named if name]
-
-    @property
-    def model_options(self) -> dict[str, Any]:
-        """All options of the model: those that are set, and the others' defaults."""
-        return {**self.model.options, **self.settings.model}
 
 
 def parse_task(name: str, content: Any) -> TaskParams:

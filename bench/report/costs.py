@@ -14,19 +14,20 @@ from statistics import median
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
 from fdpbench.bench.evaluate.metrics import METRICS
 from fdpbench.bench.evaluate.scores import Score
-from fdpbench.bench.plan.params import Run
 from fdpbench.bench.report.escape import markdown_text, write_csv
 from fdpbench.bench.report.layout import github, perception_cells
 from fdpbench.bench.train.data import ClipSet, load_clips, load_index, load_task_info
+from fdpbench.bench.train.settings import Run
 from fdpbench.bench.train.step import Standardiser, TrainStep, resolve_device, set_up_torch, to_device
 from fdpbench.models.common.registry import create_model
 from fdpbench.prep.runtime.progress import track
 from fdpbench.prep.store import paths
-from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 __all__ = ["Cost", "costs_table", "measure_costs", "multiply_adds", "write_costs"]
 

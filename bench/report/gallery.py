@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from fdpbench.bench.evaluate.evaluation import ClipResult
 from fdpbench.bench.evaluate.perception import area_mean
 from fdpbench.bench.evaluate.predictions import read_predictions
@@ -15,7 +17,6 @@ from fdpbench.bench.train.artifacts import Artifacts
 from fdpbench.bench.train.data import load_clips, load_index, load_task_info
 from fdpbench.prep.store import images, paths, shards
 from fdpbench.prep.store.schema import DYNAMIC, MANIFEST
-from numpy.typing import NDArray
 
 __all__ = ["ERROR_SHOWN", "GalleryClip", "chosen_clips", "draw_gallery", "frames_shown"]
 

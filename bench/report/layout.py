@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from tabulate import tabulate
+
 from fdpbench.bench.evaluate.compare import Table
 from fdpbench.bench.evaluate.metrics import METRICS
 from fdpbench.bench.evaluate.perception import PERCEPTION
 from fdpbench.bench.evaluate.prediction_set import POOLED
 from fdpbench.bench.evaluate.scores import Score, with_spread
 from fdpbench.bench.report.escape import latex_text, markdown_text
-from tabulate import tabulate
 
 __all__ = ["LATEX", "MARKDOWN", "Style", "github", "latex", "perception_cells", "table_cells"]
 

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from fdpbench.bench.plan.params import ModelSettings
+
 from fdpbench.bench.report.costs import multiply_adds
 from fdpbench.bench.report.escape import csv_name, markdown_text
 from fdpbench.bench.report.layout import github
+from fdpbench.bench.train.settings import ModelSettings
 from fdpbench.models.common.registry import create_model, list_models, model_info
-from fdpbench.prep.settings.params import read_params, section
+from fdpbench.prep.settings.params import read_params
+from fdpbench.prep.settings.section import section
 
 __all__ = ["measured_rows", "models_text", "size_rows"]
 

@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import Field, ValidationError, model_validator
+
 from fdpbench.bench.evaluate.metrics import METRICS
 from fdpbench.bench.evaluate.prediction_set import POOLED
 from fdpbench.bench.evaluate.scores import Score
 from fdpbench.bench.report.escape import markdown_text
 from fdpbench.bench.report.layout import github
 from fdpbench.prep.index.class_maps import CLASS_MAPS, COMPOSITE
-from fdpbench.prep.settings.params import Section, TaskParams
-from pydantic import Field, ValidationError, model_validator
+from fdpbench.prep.settings.section import Section
+from fdpbench.prep.settings.task import TaskParams
 
 __all__ = [
     "Beside",

@@ -11,6 +11,7 @@ from statistics import fmean
 from typing import Any
 
 import pandas as pd
+
 from fdpbench.bench.evaluate.bootstrap import COVERAGE, LEVEL, RESAMPLES
 from fdpbench.bench.evaluate.chance import CHANCE
 from fdpbench.bench.evaluate.compare import AgainstBest, Table

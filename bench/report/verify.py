@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from fdpbench.bench.train.provenance import machine
 
 from fdpbench.arithmetic import arithmetic
+from fdpbench.bench.train.provenance import machine
 
 __all__ = ["Comparison", "VerifyError", "compare_locks", "outputs_of", "verify", "verify_lines"]
 

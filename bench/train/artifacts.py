@@ -15,11 +15,6 @@ class Artifacts:
     run: str
 
     @property
-    def features(self) -> Path:
-        """Hand-crafted features of each clip, where the run's model has any."""
-        return Path("data/features") / f"{self.run}.parquet"
-
-    @property
     def predictions(self) -> Path:
         """One row for each clip and repetition."""
         return Path("artifacts/predictions") / f"{self.run}.parquet"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -11,26 +10,24 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from fdpbench.prep.runtime.scratch import hash_file
+from numpy.typing import NDArray
+
 from fdpbench.prep.store import images, shards
 from fdpbench.prep.store.documents import DocumentError, read_object
 from fdpbench.prep.store.schema import TASK
-from numpy.typing import NDArray
 
 __all__ = [
     "FEATURES",
     "ClipSet",
     "TaskInfo",
-    "check_features",
     "check_finite",
-    "features_source",
     "load_clips",
     "load_features",
     "load_index",
     "load_task_info",
 ]
 
-# A row for each clip, a row group for each subject: data/features/<run>.parquet, which `bench.train.features` writes.
+# A row for each clip, a row group for each subject, as `bench.train.features` writes them.
 FEATURES = pa.schema(
     [
         ("clip_id", pa.string()),
@@ -163,50 +160,13 @@ def load_clips(folder: Path, inputs: Sequence[str], keep: Callable[[str], bool] 
     return ClipSet(tuple(clip_ids), tuple(table.column("subject").to_pylist()), labels, arrays)
 
 
-def features_source(model: str, options: Mapping[str, Any], folder: Path) -> dict[str, str]:
-    """What features are computed of, as text by name: their file holds it.
-
-    Parameters
-    ----------
-    model
-        Name of the model.
-    options
-        All of its options, defaults included.
-    folder
-        The task's folder.
-    """
-    return {
-        "model": model,
-        **{f"option {name}": json.dumps(options[name], sort_keys=True) for name in sorted(options)},
-        "clips": hash_file(folder / "clips.parquet")[:16],
-    }
-
-
-def check_features(path: Path, source: Mapping[str, str], run: str) -> None:
-    """See to it that features were computed of what a run asks for: DVC does so too, `fdpbench train` alone does not.
-
-    Raises
-    ------
-    ValueError
-        If it was computed of something else, or is missing or damaged.
-    """
-    noted, cure = shards.read_notes(path), f"`fdpbench features {run}` computes it anew"
-    noted.pop(shards.ARITHMETIC, None)  # of any arithmetic: what is made of it says so in turn
-    if "model" not in noted:
-        raise ValueError(f"{path}: does not say what it was computed of; {cure}")
-    for key in sorted({*source, *noted}):
-        found, wanted = noted.get(key, "none"), source.get(key, "none")
-        if found != wanted:
-            raise ValueError(f"{path}: computed with {key} {found}, run {run} has {wanted}; {cure}")
-
-
 def load_features(path: Path, folder: Path, keep: Callable[[str], bool] = lambda subject: True) -> ClipSet:
     """Read the features of some subjects' clips, with their labels; the bytes of the others are not touched.
 
     Parameters
     ----------
     path
-        The run's features, ``data/features/<run>.parquet``.
+        The run's features.
     folder
         The task's folder, whose labels alone are read.
     keep

@@ -1,4 +1,4 @@
-"""Stage `features`: a run's hand-crafted features, computed once; its folds read them.
+"""Hand-crafted features of a run's clips, computed once; its folds read them.
 
 Features look at one clip at a time and learn nothing (`models.common.estimators.FeatureEstimator`): whoever is
 tested, a clip's are the same. What depends on the training clips, such as standardising, is left to the folds.
@@ -12,75 +12,53 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from fdpbench.bench.plan.params import ParamsError, Run
-from fdpbench.bench.train.data import FEATURES, check_finite, features_source, load_clips, load_task_info
-from fdpbench.models.common.registry import create_model
-from fdpbench.prep.runtime.progress import track
-from fdpbench.prep.runtime.scratch import hash_code, key_of, open_scratch, versions
-from fdpbench.prep.runtime.workers import Context, Unit, run_units
-from fdpbench.prep.store import shards
 from numpy.typing import NDArray
 
-__all__ = ["CODE", "PACKAGES", "features_of_run", "features_of_subject"]
+from fdpbench.bench.train.data import FEATURES, check_finite, load_clips, load_task_info
+from fdpbench.bench.train.settings import Run
+from fdpbench.models.common.registry import create_model
+from fdpbench.prep.runtime.progress import track
+from fdpbench.prep.runtime.scratch import hash_file, key_of, open_scratch
+from fdpbench.prep.runtime.workers import Context, Unit, run_units
+from fdpbench.prep.store import shards
 
-# What features depend on, beside models/<model>.py. dvc.yaml lists the same files.
-CODE = (
-    "fdpbench/__main__.py",
-    "bench/train/artifacts.py",
-    "bench/train/data.py",
-    "bench/train/features.py",
-    "bench/plan/params.py",
-    "bench/plan/protocols.py",
-    "models/common/estimators.py",
-    "models/common/registry.py",
-    "fdpbench/arithmetic.py",
-    "prep/store/documents.py",
-    "prep/store/image_checks.py",
-    "prep/store/images.py",
-    "prep/settings/params.py",
-    "prep/store/paths.py",
-    "prep/settings/plain_yaml.py",
-    "prep/dynamic/rank_pooling.py",
-    "prep/store/schema.py",
-    "prep/runtime/scratch.py",
-    "prep/store/shards.py",
-    "prep/runtime/workers.py",
-)
+__all__ = ["features_of_run", "features_of_subject"]
 
-PACKAGES = ("numpy", "opencv-python", "pyarrow")
+KEPT = Path(".scratch/features")
 
 
-def features_of_run(run: Run, task: Path, out: Path, jobs: int) -> None:
+def features_of_run(run: Run, task: Path, jobs: int, made_by: Mapping[str, Any] | None = None) -> Path:
     """Compute the features of all clips of a run's task, subject by subject over worker processes.
+
+    Features that were computed of the same clips, by the same code with the same options, are taken as they are.
 
     Parameters
     ----------
     run
-        A run of a model of hand-crafted features, checked (`bench.plan.params.load_run`).
+        A run of a model of hand-crafted features.
     task
         Folder of its task's data.
-    out
-        The Parquet file to write, in row groups by subject (`bench.train.data.FEATURES`).
     jobs
         Worker processes; it does not change a byte.
+    made_by
+        Code, versions and files that the run depends on.
+
+    Returns
+    -------
+    Parquet file, in row groups by subject (`bench.train.data.FEATURES`).
 
     Raises
     ------
-    ParamsError
-        If the run's model computes no features.
     prep.runtime.workers.UnitError
         If features cannot be computed, hold NaN or infinite values, or are not float64.
     """
-    if not run.model.hand_crafted:
-        raise ParamsError(f"run {run.name}: {run.model.name} computes no features; fdpbench train {run.name}")
     clips = task / "clips.parquet"
+    options = {name: run.model_options[name] for name in sorted(run.model_options)}
+    key = key_of(model=run.model.name, options=options, clips=hash_file(clips), made_by=made_by)
+    out = KEPT / f"{run.name}-{key}.parquet"
+    if out.is_file():
+        return out
     subjects = shards.subjects_of(clips)
-    source = features_source(run.model.name, run.model_options, task)
-    key = key_of(
-        source=source,
-        code=hash_code(*CODE, f"models/{run.model.name}.py"),
-        versions=versions(*PACKAGES),
-    )
     with open_scratch(f"features-{run.name}", key) as scratch:
         missing = scratch.missing(subjects)
         units = (Unit(subject, (run, task, subject)) for subject in missing)
@@ -89,8 +67,12 @@ def features_of_run(run: Run, task: Path, out: Path, jobs: int) -> None:
         for _ in track(finished, f"features {run.name}", len(subjects), done, "subjects", jobs):
             pass
         tables = (shards.read_table(scratch.unit(subject) / "features.parquet", FEATURES) for subject in subjects)
-        schema = shards.marked(FEATURES.with_metadata(source), clips)
+        schema = shards.marked(FEATURES, clips)
         scratch.publish({out: lambda path: _publish(path, schema, tables)})
+        for other in KEPT.glob(f"{run.name}-{'?' * len(key)}.parquet"):
+            if other != out:
+                other.unlink()
+    return out
 
 
 def features_of_subject(run: Run, task: Path, subject: str) -> pa.Table:

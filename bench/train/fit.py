@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+
 from fdpbench.bench.evaluate.predictions import Prediction
-from fdpbench.bench.plan.params import Run
-from fdpbench.bench.plan.protocols import inner_subjects
 from fdpbench.bench.train.data import ClipSet
+from fdpbench.bench.train.protocols import inner_subjects
+from fdpbench.bench.train.settings import Run
 from fdpbench.models.common.registry import create_model
 
 __all__ = ["Curve", "Fitted", "Report", "fit"]

@@ -11,17 +11,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from fdpbench.bench.evaluate.predictions import Prediction
-from fdpbench.bench.plan.params import Run
-from fdpbench.bench.plan.protocols import best_epoch
-from fdpbench.bench.train.data import ClipSet
-from fdpbench.bench.train.fit import Curve, Report
-from fdpbench.bench.train.step import Standardiser, TrainStep, autocast, set_up_torch, to_device
-from fdpbench.models.common.blocks import Classifier, ModelOutput
-from fdpbench.models.common.registry import create_model
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor
+
+from fdpbench.bench.evaluate.predictions import Prediction
+from fdpbench.bench.train.data import ClipSet
+from fdpbench.bench.train.fit import Curve, Report
+from fdpbench.bench.train.protocols import best_epoch
+from fdpbench.bench.train.settings import Run
+from fdpbench.bench.train.step import Standardiser, TrainStep, autocast, set_up_torch, to_device
+from fdpbench.models.common.blocks import Classifier, ModelOutput
+from fdpbench.models.common.registry import create_model
 
 __all__ = ["FittedModule", "batch_count", "fit_module"]
 
@@ -61,7 +62,7 @@ def fit_module(
         Number of epochs; by default the recipe's.
     watch
         Clips that are scored after each epoch: the weights of the epoch that does best on them
-        (`bench.plan.protocols.best_epoch`) are kept, where otherwise the last epoch's are. They change nothing
+        (`bench.train.protocols.best_epoch`) are kept, where otherwise the last epoch's are. They change nothing
         else: the same seed gives the same weights after each epoch with or without them.
 
     Raises

@@ -13,9 +13,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from fdpbench.prep.store.documents import read_object
-
 from fdpbench.arithmetic import PINS, arithmetic, processor
+from fdpbench.prep.store.documents import read_object
 
 __all__ = ["machine", "read_provenance", "write_machine", "write_provenance"]
 

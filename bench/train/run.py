@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+
 from fdpbench.bench.evaluate.predictions import (
     PREDICTIONS,
     check_predictions,
@@ -18,65 +19,28 @@ from fdpbench.bench.evaluate.predictions import (
     prediction_rows,
     read_predictions,
 )
-from fdpbench.bench.plan.params import Run
 from fdpbench.bench.train.artifacts import Artifacts
 from fdpbench.bench.train.data import (
     ClipSet,
-    check_features,
-    features_source,
     load_clips,
     load_features,
     load_index,
     load_task_info,
 )
+from fdpbench.bench.train.features import features_of_run
 from fdpbench.bench.train.fit import Fitted, fit
 from fdpbench.bench.train.folds import leave_one_subject_out
-from fdpbench.bench.train.progress import TrainingProgress
 from fdpbench.bench.train.provenance import write_machine, write_provenance
 from fdpbench.bench.train.seeds import seed_of
-from fdpbench.prep.runtime.scratch import hash_code, hash_file, key_of, open_scratch, versions
+from fdpbench.bench.train.settings import Run, run_of
+from fdpbench.prep.runtime.scratch import hash_file, key_of, open_scratch
+from fdpbench.prep.runtime.training import TrainingProgress
 from fdpbench.prep.runtime.workers import Context, Unit, run_units
-from fdpbench.prep.store import shards
+from fdpbench.prep.settings.planned import Planned
+from fdpbench.prep.store import paths, shards
 from fdpbench.prep.store.documents import read_json
 
-__all__ = ["COMMON_CODE", "train_run"]
-
-# What every run's result depends on, beside models/<model>.py. dvc.yaml lists the same files.
-COMMON_CODE = (
-    "fdpbench/__main__.py",
-    "bench/train/artifacts.py",
-    "bench/train/data.py",
-    "bench/train/fit.py",
-    "bench/train/fit_module.py",
-    "bench/train/folds.py",
-    "bench/train/objectives.py",
-    "bench/plan/params.py",
-    "bench/evaluate/predictions.py",
-    "bench/plan/protocols.py",
-    "bench/train/provenance.py",
-    "bench/train/run.py",
-    "bench/train/seeds.py",
-    "bench/train/step.py",
-    "models/common/checkpoints.py",
-    "models/common/estimators.py",
-    "models/common/layout.py",
-    "models/common/blocks.py",
-    "models/common/registry.py",
-    "fdpbench/arithmetic.py",
-    "prep/store/documents.py",
-    "prep/store/image_checks.py",
-    "prep/store/images.py",
-    "prep/settings/params.py",
-    "prep/store/paths.py",
-    "prep/settings/plain_yaml.py",
-    "prep/dynamic/rank_pooling.py",
-    "prep/store/schema.py",
-    "prep/runtime/scratch.py",
-    "prep/store/shards.py",
-    "prep/runtime/workers.py",
-)
-
-PACKAGES = ("numpy", "opencv-python", "pyarrow", "safetensors", "scikit-learn", "scipy", "torch")
+__all__ = ["run", "train_run"]
 
 
 @dataclass(frozen=True)
@@ -105,7 +69,20 @@ class _Training:
         return seed_of(self.run.train.seed, self.run.task, self.run.model.name, self.fold, self.repetition)
 
 
-def train_run(run: Run, task: Path, artifacts: Artifacts, jobs: int, folds_per_device: int) -> None:
+def run(planned: Planned, jobs: int, folds_per_device: int = 1) -> None:
+    """Run the stage as it is planned; hand-crafted features are computed first, once for all folds."""
+    whole = run_of(planned)
+    train_run(whole, paths.task(whole.task), Artifacts(whole.name), jobs, folds_per_device, planned.made_by)
+
+
+def train_run(
+    run: Run,
+    task: Path,
+    artifacts: Artifacts,
+    jobs: int,
+    folds_per_device: int,
+    made_by: Mapping[str, Mapping[str, str]] | None = None,
+) -> None:
     """Train every fold of a run and publish predictions, checkpoints, loss curves and provenance.
 
     The unit of work, and of going on after a kill, is a fold.
@@ -122,15 +99,15 @@ def train_run(run: Run, task: Path, artifacts: Artifacts, jobs: int, folds_per_d
         Worker processes on the CPU; it does not change a byte.
     folds_per_device
         Folds trained at a time on each CUDA device, where there are any.
+    made_by
+        Code, versions and files that the run depends on; kept folds of others are not used.
     """
     info = load_task_info(task)
     clips = load_index(task)
     folds = leave_one_subject_out({clip["clip_id"]: clip["subject"] for clip in clips})
     tested = expected_clips(run.name, run.entry.faults.untested_subjects, clips)
     device, devices, precision = _hardware(run)
-    features = artifacts.features if run.model.hand_crafted else None
-    if features is not None:
-        check_features(features, features_source(run.model.name, run.model_options, task), run.name)
+    features = features_of_run(run, task, jobs, made_by) if run.model.hand_crafted else None
     trainings = {
         training.name: training
         for repetition in range(run.train.repetitions)
@@ -148,9 +125,8 @@ def train_run(run: Run, task: Path, artifacts: Artifacts, jobs: int, folds_per_d
         },
         "settings": run.settings.model_dump(),
         "train": run.train.model_dump(),
-        "data": {path.as_posix(): hash_file(path) for path in _read_files(run, task, features)},
-        "code": hash_code(*COMMON_CODE, f"models/{run.model.name}.py"),
-        "versions": versions(*PACKAGES),
+        "data": {path.as_posix(): hash_file(path) for path in (task / "clips.parquet", task / "task.json")},
+        **(made_by or {"code": {}, "versions": {}, "files": {}}),
         "hardware": [device, precision],
     }
     workers = jobs if device == "cpu" else folds_per_device * devices
@@ -176,16 +152,12 @@ def train_run(run: Run, task: Path, artifacts: Artifacts, jobs: int, folds_per_d
         )
 
 
-def _read_files(run: Run, task: Path, features: Path | None) -> list[Path]:
-    """Files that a run reads: its task, its features, and what its model's options name, such as weights."""
-    return [task / "clips.parquet", task / "task.json", *([features] if features else []), *run.files]
-
-
 def _hardware(run: Run) -> tuple[str, int, str]:
     """Device, number of devices and precision of a run. Estimators are fitted on the CPU."""
     if run.model.kind == "estimator":
         return "cpu", 1, "float64"
     import torch
+
     from fdpbench.bench.train.step import resolve_device, resolve_precision
 
     device = resolve_device(run.train.device)

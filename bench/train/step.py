@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from fdpbench.bench.plan.params import Run
-from fdpbench.bench.train.data import ClipSet
-from fdpbench.bench.train.objectives import GroupDRO
-from fdpbench.models.common.blocks import Classifier, ModelOutput
 from numpy.typing import NDArray
 from torch import Tensor
+
+from fdpbench.bench.train.data import ClipSet
+from fdpbench.bench.train.objectives import GroupDRO
+from fdpbench.bench.train.settings import Run
+from fdpbench.models.common.blocks import Classifier, ModelOutput
 
 __all__ = ["Standardiser", "TrainStep", "autocast", "resolve_device", "resolve_precision", "set_up_torch", "to_device"]
 

@@ -1,7 +1,8 @@
 """The commands of `fdpbench`: thin shells around the stages."""
 
-# isort: off  # the order of use is that of `fdpbench --help`
-from fdpbench.commands import data, predictions, results, runs, study
+# in the order in which `fdpbench --help` lists them
+# isort: off
 from fdpbench.commands.app import app
+from fdpbench.commands import data, runs, results, predictions, study
 
 __all__ = ["app", "data", "predictions", "results", "runs", "study"]

@@ -9,18 +9,11 @@ from typing import Annotated
 import typer
 
 from fdpbench.commands.app import app
-from fdpbench.prep.releases import RELEASES, release_info
-from fdpbench.prep.runtime.command import Jobs, command, jobs_or_default
+from fdpbench.commands.stages import run_stage
+from fdpbench.prep.releases import RELEASES
+from fdpbench.prep.runtime.command import Jobs, command
 from fdpbench.prep.runtime.progress import output
-from fdpbench.prep.settings.params import (
-    AlignParams,
-    FlowParams,
-    IndexParams,
-    SynthParams,
-    load_task,
-    read_params,
-    section,
-)
+from fdpbench.prep.settings.params import load_task, read_params
 from fdpbench.prep.store import paths
 
 ReleaseName = Annotated[str, typer.Argument(help="Name of a release, such as casme2; `fdpbench releases` lists them.")]
@@ -125,10 +118,7 @@ def simulate(
 @app.command(rich_help_panel="Prepare data")
 def synthesize(jobs: Jobs = None) -> None:
     """Render the embedded release into data/raw/synthetic (section `synth` of params.yaml)."""
-    with command("synthesize"):
-        from fdpbench.prep.demo.stage import synthesize as run
-
-        run(section(SynthParams, read_params()["synth"], "synth"), paths.raw("synthetic"), jobs_or_default(jobs))
+    run_stage("synthesize", jobs=jobs)
 
 
 @app.command(rich_help_panel="Prepare data")
@@ -137,36 +127,19 @@ def index(release: ReleaseName) -> None:
 
     Rows that cannot be used are listed in rejected.parquet there, each with a reason (section `index` of params.yaml).
     """
-    from fdpbench.prep.index.stage import index_release
-
-    with command("index"):
-        params = section(IndexParams, read_params()["index"], "index")
-        index_release(release, paths.raw(release), paths.manifest(release), params)
+    run_stage("index", release)
 
 
 @app.command(rich_help_panel="Prepare data")
 def align(release: ReleaseName, jobs: Jobs = None) -> None:
     """Find faces, align each clip (section `align` of params.yaml), write Parquet shards to data/aligned/RELEASE."""
-    from fdpbench.prep.align.stage import align_release
-    from fdpbench.prep.index.manifest import load_manifest
-
-    with command("align"):
-        release_info(release)
-        params = section(AlignParams, read_params()["align"], "align")
-        manifest = load_manifest(release)
-        align_release(release, paths.raw(release), manifest, paths.aligned(release), params, jobs_or_default(jobs))
+    run_stage("align", release, jobs=jobs)
 
 
 @app.command(rich_help_panel="Prepare data")
 def flow(release: ReleaseName) -> None:
     """Compute onset-to-apex optical flow and strain from aligned frames into data/flow/RELEASE."""
-    from fdpbench.prep.flow.stage import flow_of_release
-    from fdpbench.prep.index.manifest import load_manifest
-
-    with command("flow"):
-        release_info(release)
-        params = section(FlowParams, read_params()["flow"], "flow")
-        flow_of_release(release, load_manifest(release), paths.aligned(release), paths.flow(release), params)
+    run_stage("flow", release)
 
 
 @app.command("flow-images", rich_help_panel="Prepare data")
@@ -203,16 +176,10 @@ def preview(
 @app.command(rich_help_panel="Prepare data")
 def dynamic(task: TaskName) -> None:
     """Sample a task's frames and draw their ground-truth dynamic images into data/dynamic/TASK."""
-    from fdpbench.prep.dynamic.stage import dynamic_images
-
-    with command("dynamic"):
-        dynamic_images(task, load_task(task, read_params()), paths.dynamic(task))
+    run_stage("dynamic", task)
 
 
 @app.command("task", rich_help_panel="Prepare data")
 def task_command(task: TaskName) -> None:
     """Gather labels and inputs of a task's clips into data/task/TASK, which training reads."""
-    from fdpbench.prep.task.stage import gather_task
-
-    with command("task"):
-        gather_task(task, load_task(task, read_params()), paths.task(task))
+    run_stage("task", task)

@@ -17,7 +17,7 @@ from fdpbench.prep.store import paths
 
 if TYPE_CHECKING:
     from fdpbench.bench.evaluate.evaluation import Evaluation
-    from fdpbench.bench.plan.params import RunEntry
+    from fdpbench.bench.train.settings import RunEntry
 
 RESULTS = Path("results")
 
@@ -31,7 +31,7 @@ def _evaluated(runs: Mapping[str, RunEntry]) -> Evaluation:
         If it is of other runs, or of other entries of them.
     """
     from fdpbench.bench.evaluate.evaluation import FOLDER, read_evaluation
-    from fdpbench.prep.settings.params import ParamsError
+    from fdpbench.prep.settings.problems import ParamsError
 
     evaluation = read_evaluation()
     entries = {score.run: score.entry for score in evaluation.scores}
@@ -89,10 +89,11 @@ def gallery(
 ) -> None:
     """Draw frames, true and generated dynamic images and rank scores of clips: results/dynamic_images.png."""
     from fdpbench.bench.evaluate.evaluation import read_clips
-    from fdpbench.bench.plan.params import ParamsError, run_names
-    from fdpbench.bench.plan.protocols import Faults
+    from fdpbench.bench.plan.params import run_names
     from fdpbench.bench.report.gallery import draw_gallery
+    from fdpbench.bench.train.protocols import Faults
     from fdpbench.prep.runtime.scratch import open_scratch
+    from fdpbench.prep.settings.problems import ParamsError
 
     with command("gallery"):
         out = RESULTS / "dynamic_images.png"
@@ -164,8 +165,9 @@ def costs(
     Writes results/costs.md and costs.csv, or costs-TABLE.md and costs-TABLE.csv. Needs `dvc repro` to have run. Times
     are of this machine.
     """
-    from fdpbench.bench.plan.params import ParamsError, load_run, load_tasks, run_names
+    from fdpbench.bench.plan.params import load_run, load_tasks, run_names
     from fdpbench.bench.report.costs import costs_table, measure_costs, write_costs
+    from fdpbench.prep.settings.problems import ParamsError
 
     with command("costs"):
         entries = run_names()

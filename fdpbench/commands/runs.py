@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from fdpbench.commands.app import app
-from fdpbench.prep.runtime.command import Jobs, command, jobs_or_default
+from fdpbench.commands.stages import run_stage
+from fdpbench.prep.runtime.command import Jobs, command, every_problem
 from fdpbench.prep.runtime.progress import console, output
-from fdpbench.prep.store import paths
 
 RunName = Annotated[str, typer.Argument(help="Name of a run in params.yaml, such as synthetic-fdp.")]
 FoldsPerDevice = Annotated[
@@ -39,55 +38,36 @@ def models() -> None:
 
 
 @app.command(rich_help_panel="Train")
-def check(
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            help="Write checked.txt and, for each run, the hashes of the files that it reads into this folder "
-            "(dvc.yaml uses it)."
-        ),
-    ] = None,
-) -> None:
+def check() -> None:
     """Check all of params.yaml before anything runs, and say of each run what it will do.
 
     Every problem is printed, a line each: unknown keys and values, tasks and runs that cannot be, releases that are
-    not linked, emotions that no release has, files that are missing. `make check` runs it, `make repro` first of
-    all, and plain `dvc repro` as its first stage.
+    not linked, emotions that no release has, files that are missing. `make check` runs it, and stage `plan`, the first
+    of `dvc repro`, checks the same.
     """
-    from fdpbench.bench.plan.check import check_project, write_weights
-    from fdpbench.bench.plan.protocols import protocol_text
-    from fdpbench.prep.settings.problems import ParamsError
+    from fdpbench.bench.plan.check import check_project
+    from fdpbench.bench.train.protocols import protocol_text
 
-    with command("check"):
-        try:
-            runs = check_project()
-        except ParamsError as error:
-            for problem in error.problems:
-                console.print(f"error check: {' '.join(problem.split())}")
-            raise typer.Exit(1) from None
-        for run in runs:
+    with command("check"), every_problem("check"):
+        for run in check_project():
             sampling = run.task_params.sampling
             protocol = protocol_text(run.entry.protocol, run.entry.faults, sampling.rule if sampling else None)
             inputs = ", ".join(run.model.inputs) or "none"
             output.print(f"{run.name}: {run.model.name} on {run.task}, inputs {inputs}; protocol {protocol}")
-        if out is not None:
-            write_weights(runs, out / "weights")
-            (out / "checked.txt").write_text("every run can be trained\n", encoding="utf-8")
 
 
 @app.command(rich_help_panel="Train")
-def features(run: RunName, jobs: Jobs = None) -> None:
-    """Compute the hand-crafted features of a run under `feature_runs`, once for all its folds.
+def plan() -> None:
+    """Check params.yaml and resolve it into artifacts/plan, a small file for each item of each stage.
 
-    Writes data/features/RUN.parquet, one row for each clip. Goes on where a killed run stopped.
+    Each says what the item's result depends on beside data: settings, code, installed versions, files such as weights.
+    `dvc repro` plans first of all; where nothing has changed since the last time, this takes a moment.
     """
-    from fdpbench.bench.plan.params import load_run
-    from fdpbench.bench.train.artifacts import Artifacts
-    from fdpbench.bench.train.features import features_of_run
+    from fdpbench.bench.plan.stage import plan_project
 
-    with command("features"):
-        loaded = load_run(run)
-        features_of_run(loaded, paths.task(loaded.task), Artifacts(run).features, jobs_or_default(jobs))
+    with command("plan"), every_problem("plan"):
+        if not plan_project():
+            console.print("plan: nothing has changed")
 
 
 @app.command(rich_help_panel="Train")
@@ -96,10 +76,4 @@ def train(run: RunName, jobs: Jobs = None, folds_per_device: FoldsPerDevice = 1)
 
     Writes artifacts/predictions/RUN.parquet, artifacts/curves/RUN.csv and artifacts/checkpoints/RUN/.
     """
-    from fdpbench.bench.plan.params import load_run
-    from fdpbench.bench.train.artifacts import Artifacts
-    from fdpbench.bench.train.run import train_run
-
-    with command("train"):
-        loaded = load_run(run)
-        train_run(loaded, paths.task(loaded.task), Artifacts(run), jobs_or_default(jobs), folds_per_device)
+    run_stage("train", run, jobs, folds_per_device=folds_per_device)

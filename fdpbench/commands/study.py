@@ -1,4 +1,4 @@
-"""Profiles, repair, and comparison with committed results."""
+"""Lay out a study; repair it, and compare it with committed results."""
 
 from __future__ import annotations
 
@@ -10,19 +10,35 @@ import typer
 from fdpbench.commands.app import app
 from fdpbench.prep.runtime.command import command
 from fdpbench.prep.runtime.progress import output
-from fdpbench.prep.settings.params import PARAMS_FILE
 
 
-@app.command(rich_help_panel="Care")
-def profile(
-    file: Annotated[Path, typer.Argument(help="A profile, such as params.full.yaml.")],
-    params: Annotated[Path, typer.Option(help="The file whose other sections stay.")] = PARAMS_FILE,
+@app.command(rich_help_panel="Set up")
+def new(
+    folder: Annotated[Path, typer.Argument(help="The study's folder: a new one, or an empty one.")],
+    profile: Annotated[
+        str | None,
+        typer.Option(help="smoke, full, baselines, or a YAML file with some sections of params.yaml."),
+    ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Write params.yaml and dvc.yaml of a study anew; what it has made stays.")
+    ] = False,
+    alone: Annotated[bool, typer.Option("--alone", help="Share no links, weights and cache with this folder.")] = False,
 ) -> None:
-    """Print params.yaml with the sections of a profile in place of its own; `make study` and `make full` use it."""
-    from fdpbench.prep.settings.profile import laid_over
+    """Lay out a study: a folder with params.yaml and dvc.yaml, in which `dvc repro` runs everything.
 
-    with command("profile"):
-        output.out(laid_over(file, params), end="")
+    Git and DVC are initialised in it. Its params.yaml is that of the folder you are in, if it has one, else the one
+    that runs on the embedded release. Example:
+
+        fdpbench new mystudy
+        cd mystudy
+        dvc repro
+    """
+    from fdpbench.bench.plan.study import lay_out
+
+    with command("new"):
+        shared = lay_out(folder, profile, again=again, alone=alone)
+        output.print(f"{folder}: a study" + (f", which shares {', '.join(shared)}" if shared else ""), markup=False)
+        output.print(f"Next: cd {folder} && dvc repro", markup=False)
 
 
 @app.command(rich_help_panel="Care")

@@ -12,8 +12,9 @@ from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-from fdpbench.models.common.registry import ModelOptionError
 from torch import Tensor, nn
+
+from fdpbench.models.common.registry import ModelOptionError
 
 __all__ = [
     "INCEPTION_FEATURES",

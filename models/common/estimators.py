@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import numpy as np
-from fdpbench.models.common.registry import ModelOptionError
 from numpy.typing import NDArray
 from sklearn.svm import LinearSVC
+
+from fdpbench.models.common.registry import ModelOptionError
 
 __all__ = [
     "Estimator",

@@ -32,8 +32,9 @@ from collections.abc import Iterable, Iterator
 
 import cv2
 import numpy as np
-from fdpbench.prep.align.geometry import invert
 from numpy.typing import NDArray
+
+from fdpbench.prep.align.geometry import invert
 
 __all__ = ["DriftError", "face_mask", "follow", "undrifted"]
 

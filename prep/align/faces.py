@@ -22,8 +22,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-from fdpbench.prep.align.geometry import invert, similarity, transform_points, warp
 from numpy.typing import NDArray
+
+from fdpbench.prep.align.geometry import invert, similarity, transform_points, warp
 
 __all__ = ["NO_FACE", "SEVERAL_FACES", "Face", "FaceError", "FaceMesh", "eye_corners", "refuse_alike"]
 

@@ -10,8 +10,9 @@ Its landmarks move more from frame to frame than those of `prep.align.faces` (`r
 from __future__ import annotations
 
 import numpy as np
-from fdpbench.prep.align.faces import NO_FACE, Face, FaceError, refuse_alike
 from numpy.typing import NDArray
+
+from fdpbench.prep.align.faces import NO_FACE, Face, FaceError, refuse_alike
 
 __all__ = ["PACKAGES", "DlibFaces", "MissingDlibError", "require_dlib"]
 

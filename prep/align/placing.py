@@ -22,10 +22,11 @@ from itertools import chain
 from typing import NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
+
 from fdpbench.prep.align import drift, geometry
 from fdpbench.prep.align.faces import Face, FaceError
-from fdpbench.prep.settings.params import AlignParams
-from numpy.typing import NDArray
+from fdpbench.prep.settings.align import AlignParams
 
 __all__ = ["FaceFinder", "Placed", "place"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,52 +11,45 @@ from typing import Any
 import cv2
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
+
 from fdpbench.prep.align import geometry
 from fdpbench.prep.align.drift import DriftError
 from fdpbench.prep.align.faces import FaceError, FaceMesh
-from fdpbench.prep.align.faces_dlib import PACKAGES, DlibFaces, require_dlib
+from fdpbench.prep.align.faces_dlib import DlibFaces, require_dlib
 from fdpbench.prep.align.placing import FaceFinder, place
+from fdpbench.prep.index.manifest import load_manifest
 from fdpbench.prep.runtime.progress import console, track
-from fdpbench.prep.runtime.scratch import Scratch, hash_code, hash_listing, key_of, open_scratch, versions
+from fdpbench.prep.runtime.scratch import Scratch, hash_listing, key_of, open_scratch
 from fdpbench.prep.runtime.workers import Context, Unit, run_units
-from fdpbench.prep.settings.params import AlignParams
-from fdpbench.prep.store import contents, images, shards
+from fdpbench.prep.settings.align import AlignParams
+from fdpbench.prep.settings.planned import Planned
+from fdpbench.prep.settings.section import section
+from fdpbench.prep.store import contents, images, paths, shards
 from fdpbench.prep.store.documents import read_object
 from fdpbench.prep.store.schema import FRAMES, Reason, rejected_table
-from numpy.typing import NDArray
 
-__all__ = ["CODE", "RejectedClip", "align_release", "aligned_clip"]
-
-CODE = (
-    "fdpbench/__main__.py",
-    "prep/align/geometry.py",
-    "fdpbench/arithmetic.py",
-    "prep/store/contents.py",
-    "prep/align/stage.py",
-    "prep/store/documents.py",
-    "prep/align/drift.py",
-    "prep/align/face_models/face_detection_short_range.tflite",
-    "prep/align/face_models/face_landmark.tflite",
-    "prep/align/faces.py",
-    "prep/align/faces_dlib.py",
-    "prep/store/image_checks.py",
-    "prep/store/images.py",
-    "prep/index/manifest.py",
-    "prep/settings/params.py",
-    "prep/store/paths.py",
-    "prep/align/placing.py",
-    "prep/settings/plain_yaml.py",
-    "prep/store/schema.py",
-    "prep/runtime/scratch.py",
-    "prep/store/shards.py",
-    "prep/runtime/workers.py",
-)
+__all__ = ["RejectedClip", "align_release", "aligned_clip", "run"]
 
 SUBJECTS_PER_SHARD = 8
 
 
+def run(planned: Planned, jobs: int) -> None:
+    """Run the stage as it is planned."""
+    release = planned.item
+    params = section(AlignParams, planned.settings, "align")
+    manifest = load_manifest(release)
+    align_release(release, paths.raw(release), manifest, paths.aligned(release), params, jobs, planned.made_by)
+
+
 def align_release(
-    release: str, root: Path, manifest: list[dict[str, Any]], out: Path, params: AlignParams, jobs: int
+    release: str,
+    root: Path,
+    manifest: list[dict[str, Any]],
+    out: Path,
+    params: AlignParams,
+    jobs: int,
+    made_by: Mapping[str, Any] | None = None,
 ) -> None:
     """Align every clip of a manifest, as section ``align`` of params.yaml says.
 
@@ -78,6 +71,8 @@ def align_release(
         Section ``align`` of params.yaml.
     jobs
         Number of worker processes; it does not change a byte.
+    made_by
+        Code and versions; kept work of others is not used.
 
     Raises
     ------
@@ -85,16 +80,13 @@ def align_release(
         If landmarks of dlib are asked for and it is not installed.
     """
     rows = {row["clip_id"]: row for row in manifest}
-    packages = ["numpy", "opencv-python", "pyarrow", "simplejpeg"]
     if params.landmarks == "dlib":
         require_dlib()
-        packages += PACKAGES
     key = key_of(
         params=params.model_dump(),
         manifest=manifest,
         files=hash_listing([root / path for row in manifest for path in row["frames"]]),
-        code=hash_code(*CODE),
-        versions=versions(*packages),
+        made_by=made_by,
     )
     with open_scratch(f"align-{release}", key) as scratch:
         missing = scratch.missing(rows)

@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import cv2
+
 from fdpbench.prep.demo.synth import ClipPlan, ClipRecord, plan_release, write_clip, write_sheet
-from fdpbench.prep.runtime.progress import track
-from fdpbench.prep.runtime.scratch import Scratch, hash_code, key_of, link_tree, open_scratch, versions
+from fdpbench.prep.runtime.progress import console, track
+from fdpbench.prep.runtime.scratch import Scratch, key_of, link_tree, open_scratch
 from fdpbench.prep.runtime.workers import Context, Unit, run_units
-from fdpbench.prep.settings.params import SynthParams
+from fdpbench.prep.settings.planned import Planned
+from fdpbench.prep.settings.section import section
+from fdpbench.prep.settings.synth import SynthParams
+from fdpbench.prep.store import paths
 
-__all__ = ["CODE", "synthesize"]
-
-_SYNTH = Path(__file__).parent / "synth"
-CODE = (
-    "fdpbench/__main__.py",
-    "fdpbench/arithmetic.py",
-    "prep/settings/params.py",
-    "prep/store/paths.py",
-    "prep/settings/plain_yaml.py",
-    "prep/runtime/scratch.py",
-    "prep/demo/stage.py",
-    "prep/runtime/workers.py",
-    *(f"prep/synth/{path.name}" for path in sorted(_SYNTH.iterdir()) if path.suffix in {".npz", ".py"}),
-)
+__all__ = ["run", "synthesize"]
 
 
-def synthesize(params: SynthParams, out: Path, jobs: int) -> None:
+def run(planned: Planned, jobs: int) -> None:
+    """Run the stage as it is planned; where no rendered release is listed, it leaves an empty folder."""
+    out = paths.raw("synthetic")
+    if planned.settings["listed"]:
+        params = section(SynthParams, planned.settings["synth"], "synth")
+        synthesize(params, out, jobs, planned.made_by)
+        return
+    console.print("synthesize: params.yaml lists no rendered release; nothing to do")
+    with open_scratch("synthesize", "none") as scratch:
+        scratch.publish({out: Path.mkdir})
+
+
+def synthesize(params: SynthParams, out: Path, jobs: int, made_by: Mapping[str, Any] | None = None) -> None:
     """Write the embedded release to ``out``; a killed run goes on with the clips that are left.
 
     Parameters
@@ -38,9 +43,11 @@ def synthesize(params: SynthParams, out: Path, jobs: int) -> None:
         Folder of the release.
     jobs
         Number of worker processes; it does not change a byte.
+    made_by
+        Code and versions; kept work of others is not used.
     """
     plans = {f"{plan.subject}/{plan.clip}": plan for plan in plan_release(params)}
-    key = key_of(params=params.model_dump(), code=hash_code(*CODE), versions=versions("numpy", "opencv-python"))
+    key = key_of(params=params.model_dump(), made_by=made_by)
     with open_scratch("synthesize", key) as scratch:
         missing = scratch.missing(plans)
         units = (Unit(name, (plans[name], params)) for name in missing)

@@ -15,10 +15,11 @@ import warnings
 from typing import Any
 
 import numpy as np
-from fdpbench.prep.dynamic.rank_pooling import coefficients, running_means
 from numpy.typing import ArrayLike, NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import LinearSVC, LinearSVR
+
+from fdpbench.prep.dynamic.rank_pooling import coefficients, running_means
 
 __all__ = ["NotConvergedError", "critical_regularisation", "fernando", "rank_svm"]
 

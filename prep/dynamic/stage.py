@@ -19,16 +19,19 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
+
 from fdpbench.prep.align import geometry
 from fdpbench.prep.dynamic import rank_pooling, sampling, tim
 from fdpbench.prep.runtime.progress import console, say_left_out
 from fdpbench.prep.runtime.scratch import open_scratch
-from fdpbench.prep.settings.params import Sampling, TaskParams
+from fdpbench.prep.settings.planned import Planned
+from fdpbench.prep.settings.section import section
+from fdpbench.prep.settings.task import Sampling, TaskParams
 from fdpbench.prep.store import contents, images, paths, shards
 from fdpbench.prep.store.schema import DYNAMIC, FRAMES, Reason, rejected_table
-from numpy.typing import NDArray
 
-__all__ = ["draw_dynamic_image", "dynamic_images"]
+__all__ = ["draw_dynamic_image", "dynamic_images", "run"]
 
 
 def draw_dynamic_image(frames: NDArray[np.uint8], rule: rank_pooling.Rule) -> NDArray[np.uint8]:
@@ -48,6 +51,12 @@ def draw_dynamic_image(frames: NDArray[np.uint8], rule: rank_pooling.Rule) -> ND
     """
     unit = rank_pooling.scale_to_unit(rank_pooling.dynamic_image(frames, rule), magnitude=255.0)
     return (unit * 255).astype(np.uint8)
+
+
+def run(planned: Planned, jobs: int) -> None:
+    """Run the stage as it is planned."""
+    name = planned.item
+    dynamic_images(name, section(TaskParams, planned.settings, f"tasks.{name}"), paths.dynamic(name))
 
 
 def dynamic_images(name: str, task: TaskParams, out: Path) -> None:

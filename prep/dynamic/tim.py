@@ -22,8 +22,9 @@ Pure numpy, no input or output.
 from __future__ import annotations
 
 import numpy as np
-from fdpbench.prep.dynamic.sampling import SamplingError
 from numpy.typing import NDArray
+
+from fdpbench.prep.dynamic.sampling import SamplingError
 
 __all__ = ["interpolate", "weights"]
 

@@ -27,9 +27,10 @@ from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
+
 from fdpbench.prep.align.faces import eye_corners
 from fdpbench.prep.flow.methods import onset_apex_flow
-from numpy.typing import NDArray
 
 __all__ = ["estimate_apex", "face_region"]
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+
 from fdpbench.prep.flow.methods import flow_row, varies
 from fdpbench.prep.index.sheet_report import report_lines, report_of_listing
 from fdpbench.prep.index.stage import write_listing

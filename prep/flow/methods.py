@@ -27,8 +27,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-from fdpbench.prep.dynamic.rank_pooling import scale_to_unit
 from numpy.typing import NDArray
+
+from fdpbench.prep.dynamic.rank_pooling import scale_to_unit
 
 __all__ = [
     "METHODS",

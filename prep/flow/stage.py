@@ -17,17 +17,28 @@ from typing import Any
 import cv2
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
+
 from fdpbench.prep.align import geometry
 from fdpbench.prep.flow.apex import estimate_apex, face_region
 from fdpbench.prep.flow.methods import add_strain, flow_field, flow_row, varies
+from fdpbench.prep.index.manifest import load_manifest
 from fdpbench.prep.runtime.progress import console, say_left_out, track
 from fdpbench.prep.runtime.scratch import open_scratch
-from fdpbench.prep.settings.params import FlowParams
-from fdpbench.prep.store import contents, images, shards
+from fdpbench.prep.settings.flow import FlowParams
+from fdpbench.prep.settings.planned import Planned
+from fdpbench.prep.settings.section import section
+from fdpbench.prep.store import contents, images, paths, shards
 from fdpbench.prep.store.schema import FLOW, FRAMES, Reason, rejected_table
-from numpy.typing import NDArray
 
-__all__ = ["flow_of_release"]
+__all__ = ["flow_of_release", "run"]
+
+
+def run(planned: Planned, jobs: int) -> None:
+    """Run the stage as it is planned."""
+    release = planned.item
+    params = section(FlowParams, planned.settings, "flow")
+    flow_of_release(release, load_manifest(release), paths.aligned(release), paths.flow(release), params)
 
 
 def flow_of_release(release: str, manifest: list[dict[str, Any]], aligned: Path, out: Path, params: FlowParams) -> None:

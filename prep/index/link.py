@@ -13,10 +13,13 @@ from fdpbench.prep.index.class_maps import maps_of
 from fdpbench.prep.index.sheet_report import report_lines, report_of_listing
 from fdpbench.prep.releases import RELEASES, Release, ReleaseError, read_release, release_info
 from fdpbench.prep.runtime.progress import console
-from fdpbench.prep.settings.params import NAME, PARAMS_FILE, IndexParams, TaskParams, read_params, section
+from fdpbench.prep.settings.index import IndexParams
+from fdpbench.prep.settings.params import PARAMS_FILE, read_params
 from fdpbench.prep.settings.plain_yaml import parse_yaml
-from fdpbench.prep.settings.problems import ParamsError, Problems, near
+from fdpbench.prep.settings.problems import NAME, ParamsError, Problems, near
 from fdpbench.prep.settings.profile import laid_over
+from fdpbench.prep.settings.section import section
+from fdpbench.prep.settings.task import TaskParams
 from fdpbench.prep.settings.yaml_edit import append_section, append_to_list, append_to_mapping, section_text
 from fdpbench.prep.store import paths
 

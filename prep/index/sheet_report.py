@@ -11,12 +11,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from tabulate import tabulate
+
 from fdpbench.prep.index.class_maps import class_counts, compare_counts, maps_of
 from fdpbench.prep.releases.base import Annotations, Listing
 from fdpbench.prep.releases.folders import SIMULATED
 from fdpbench.prep.sheets.doubts import apex_is_onset, too_long
 from fdpbench.prep.store.schema import Reason
-from tabulate import tabulate
 
 __all__ = ["REPORT", "lost_frames", "report_lines", "report_of_listing", "report_of_sheet", "write_report"]
 

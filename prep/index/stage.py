@@ -9,13 +9,22 @@ from fdpbench.prep.index.sheet_report import REPORT, report_lines, report_of_lis
 from fdpbench.prep.releases import Listing, ReleaseError, read_release, release_info
 from fdpbench.prep.runtime.progress import console
 from fdpbench.prep.runtime.scratch import open_scratch
-from fdpbench.prep.settings.params import IndexParams
+from fdpbench.prep.settings.index import IndexParams
+from fdpbench.prep.settings.planned import Planned
+from fdpbench.prep.settings.section import section
 from fdpbench.prep.store import contents, paths, shards
 from fdpbench.prep.store.documents import DocumentError, read_object
 
-__all__ = ["index_release", "is_simulated", "load_manifest", "write_listing"]
+__all__ = ["index_release", "is_simulated", "load_manifest", "run", "write_listing"]
 
 REJECT = IndexParams(lost_frames="reject")
+
+
+def run(planned: Planned, jobs: int) -> None:
+    """Run the stage as it is planned."""
+    release = planned.item
+    params = section(IndexParams, planned.settings, "index")
+    index_release(release, paths.raw(release), paths.manifest(release), params)
 
 
 def index_release(release: str, root: Path, out: Path, params: IndexParams = REJECT) -> None:

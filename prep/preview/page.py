@@ -17,15 +17,16 @@ from typing import Any
 from urllib.parse import quote
 
 import numpy as np
+from numpy.typing import NDArray
+
 from fdpbench.prep.index.stage import load_manifest
 from fdpbench.prep.preview.strip import Marks, clip_strip
 from fdpbench.prep.releases import release_info
 from fdpbench.prep.runtime.progress import console, track
 from fdpbench.prep.runtime.scratch import hold_stages, open_scratch
-from fdpbench.prep.settings.params import TaskParams
+from fdpbench.prep.settings.task import TaskParams
 from fdpbench.prep.store import contents, images, paths, shards
 from fdpbench.prep.store.schema import CONTENTS, DYNAMIC, FLOW, FRAMES
-from numpy.typing import NDArray
 
 __all__ = ["FOLDER", "PreviewError", "preview_release"]
 

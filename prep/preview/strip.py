@@ -9,9 +9,10 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
+
 from fdpbench.prep.align import geometry
 from fdpbench.prep.store import images
-from numpy.typing import NDArray
 
 __all__ = ["Marks", "clip_strip", "frames_shown"]
 

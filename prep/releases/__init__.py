@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fdpbench.prep.releases.base import Annotations, Listing
 from fdpbench.prep.releases.folders import is_simulated
-from fdpbench.prep.settings.params import LostFrames
+from fdpbench.prep.settings.index import LostFrames
 from fdpbench.prep.sheets.tables import ReleaseError
 
 __all__ = ["RELEASES", "Listing", "Release", "ReleaseError", "read_annotations", "read_release", "release_info"]

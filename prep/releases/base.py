@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
+
 from fdpbench.prep.store import schema
 from fdpbench.prep.store.schema import Reason
 

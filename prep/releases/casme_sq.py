@@ -21,9 +21,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
+
 from fdpbench.prep.releases.base import Annotation, Annotations, Listing
 from fdpbench.prep.releases.folders import FolderProblem, add_clips, require_folder, subfolder
-from fdpbench.prep.settings.params import LostFrames
+from fdpbench.prep.settings.index import LostFrames
 from fdpbench.prep.sheets.rows import annotate
 from fdpbench.prep.sheets.tables import ReleaseError, Sheet, find_sheet, read_grids, whole_number
 from fdpbench.prep.store.schema import Reason

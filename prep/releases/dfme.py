@@ -16,7 +16,7 @@ from pathlib import Path
 
 from fdpbench.prep.releases.base import Annotation, Annotations, Listing
 from fdpbench.prep.releases.folders import add_clips, first_folder, subfolder
-from fdpbench.prep.settings.params import LostFrames
+from fdpbench.prep.settings.index import LostFrames
 from fdpbench.prep.sheets.rows import annotate, rows_of
 from fdpbench.prep.sheets.tables import find_sheet
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fdpbench.prep.releases.base import Annotation, Annotations, Listing
-from fdpbench.prep.settings.params import LostFrames
+from fdpbench.prep.settings.index import LostFrames
 from fdpbench.prep.sheets.tables import ReleaseError
 from fdpbench.prep.store.schema import Reason
 

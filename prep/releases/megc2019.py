@@ -17,7 +17,7 @@ from pathlib import Path
 from fdpbench.prep.releases import casme2, megc2019_flow, samm, smic
 from fdpbench.prep.releases.base import Annotation, Annotations, Listing
 from fdpbench.prep.releases.folders import is_simulated
-from fdpbench.prep.settings.params import LostFrames
+from fdpbench.prep.settings.index import LostFrames
 from fdpbench.prep.sheets.tables import ReleaseError
 from fdpbench.prep.store.schema import Reason
 

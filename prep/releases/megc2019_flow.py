@@ -24,9 +24,10 @@ from collections import Counter
 from pathlib import Path
 
 import pandas as pd
+
 from fdpbench.prep.index.class_maps import COMPOSITE
 from fdpbench.prep.releases.base import Annotation, Annotations, Listing
-from fdpbench.prep.settings.params import LostFrames
+from fdpbench.prep.settings.index import LostFrames
 from fdpbench.prep.sheets.names import named_emotion, named_subject
 from fdpbench.prep.sheets.tables import ReleaseError, read_grids, read_sheet, sheet_table
 from fdpbench.prep.store.schema import Reason

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from fdpbench.prep.releases.base import Annotation, Annotations, Listing
 from fdpbench.prep.releases.folders import FolderProblem, add_clips, check_emotion
-from fdpbench.prep.settings.params import LostFrames
+from fdpbench.prep.settings.index import LostFrames
 from fdpbench.prep.sheets.rows import COLUMNS, annotate, rows_of
 from fdpbench.prep.sheets.tables import ReleaseError, Sheet, find_sheet, numbered, read_grids
 from fdpbench.prep.store.schema import Reason

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fdpbench.prep.releases.base import Annotation, Annotations, Listing
 from fdpbench.prep.releases.folders import add_clips
-from fdpbench.prep.settings.params import LostFrames
+from fdpbench.prep.settings.index import LostFrames
 from fdpbench.prep.sheets.rows import annotate, rows_of
 
 __all__ = ["annotations_of", "read"]

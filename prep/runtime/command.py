@@ -1,4 +1,4 @@
-"""What every command of `prep` and `bench` shares: errors as one line, Ctrl-C, the number of workers."""
+"""What every command shares: errors as one line, Ctrl-C, the number of workers."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from contextlib import contextmanager
 from typing import Annotated
 
 import typer
+
+from fdpbench.arithmetic import unpinned_notice
 from fdpbench.prep.runtime.disk import disk_fault
 from fdpbench.prep.runtime.progress import console
 from fdpbench.prep.runtime.workers import UnitError, available_cpus, end_with_parent
+from fdpbench.prep.settings.problems import ParamsError
 
-from fdpbench.arithmetic import unpinned_notice
-
-__all__ = ["Jobs", "command", "jobs_or_default"]
+__all__ = ["Jobs", "command", "every_problem", "jobs_or_default"]
 
 Jobs = Annotated[
     int | None,
@@ -58,3 +59,14 @@ def command(name: str) -> Iterator[None]:
     except KeyboardInterrupt:
         console.print(f"{name}: interrupted. What was finished is kept: run the same command to go on.")
         sys.exit(130)
+
+
+@contextmanager
+def every_problem(name: str) -> Iterator[None]:
+    """Print each problem of params.yaml as a line of its own; exit code 1 if there are any."""
+    try:
+        yield
+    except ParamsError as error:
+        for problem in error.problems:
+            console.print(f"error {name}: {' '.join(problem.split())}")
+        sys.exit(1)

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from fdpbench.prep.runtime.time_left import TimeLeft
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
 from rich.text import Text
+
+from fdpbench.prep.runtime.time_left import TimeLeft
 
 __all__ = ["LeftColumn", "console", "duration", "left_text", "output", "say_left_out", "track"]
 

@@ -23,25 +23,22 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from importlib import metadata
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from fdpbench.prep.runtime.durable import Recorded, dvc_hash, flush, flush_folder, hashes_of, write_durably
 from filelock import FileLock, Timeout
 
 from fdpbench.arithmetic import arithmetic
+from fdpbench.prep.runtime.durable import Recorded, dvc_hash, flush, flush_folder, hashes_of, write_durably
 
 __all__ = [
     "Scratch",
-    "hash_code",
     "hash_file",
     "hash_listing",
     "hold_stages",
     "key_of",
     "link_tree",
     "open_scratch",
-    "versions",
 ]
 
 ROOT = Path(".scratch")
@@ -239,12 +236,6 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def hash_code(*files: str) -> dict[str, str]:
-    """Hash source files, given relative to the folder that holds the packages."""
-    root = Path(__file__).parents[2]
-    return {file: hash_file(root / file) for file in sorted(files)}
-
-
 def hash_listing(files: Iterable[Path]) -> str:
     """Hash of files' paths, sizes and modification times (of a missing file: its path alone).
 
@@ -259,11 +250,6 @@ def hash_listing(files: Iterable[Path]) -> str:
             line += f"\0{status.st_size}\0{status.st_mtime_ns}"
         digest.update(line.encode("utf-8", "surrogateescape") + b"\n")
     return digest.hexdigest()
-
-
-def versions(*packages: str) -> dict[str, str]:
-    """Installed versions of packages, as part of a key; builds of one version (``2.13.0+cpu``) count as the same."""
-    return {package: metadata.version(package).partition("+")[0] for package in packages}
 
 
 def link_tree(source: Path, target: Path) -> None:

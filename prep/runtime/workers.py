@@ -24,10 +24,9 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from fdpbench.arithmetic import ONE_THREAD
 from fdpbench.prep.runtime.disk import disk_fault
 from fdpbench.prep.runtime.scratch import Scratch
-
-from fdpbench.arithmetic import ONE_THREAD
 
 __all__ = ["Context", "Unit", "UnitError", "available_cpus", "end_with_parent", "run_units"]
 

@@ -6,10 +6,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-from fdpbench.prep.settings.problems import ParamsError
 from ruamel.yaml import YAML, YAMLError
 from ruamel.yaml.composer import Composer, MaxDepthExceededError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
+
+from fdpbench.prep.settings.problems import ParamsError
 
 __all__ = ["MOST_BYTES", "MOST_LEVELS", "MOST_VALUES", "parse_yaml", "read_yaml"]
 

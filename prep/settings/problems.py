@@ -6,9 +6,13 @@ import difflib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-__all__ = ["ParamsError", "Problems", "near", "shown"]
+__all__ = ["NAME", "NAME_LENGTH", "ParamsError", "Problems", "near", "shown"]
 
 MOST_SHOWN = 80
+
+# Names become stage names, file names and words of a command.
+NAME_LENGTH = 100
+NAME = rf"^[A-Za-z0-9][A-Za-z0-9_-]{{0,{NAME_LENGTH - 1}}}$"
 
 
 class ParamsError(ValueError):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+from ruamel.yaml import YAML
+
 from fdpbench.prep.settings.params import SECTIONS, read_params
 from fdpbench.prep.settings.plain_yaml import read_yaml
 from fdpbench.prep.settings.problems import ParamsError, near
-from ruamel.yaml import YAML
 
 __all__ = ["laid_over"]
 

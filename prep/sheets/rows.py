@@ -10,6 +10,7 @@ from string import ascii_letters
 from typing import Any
 
 import pandas as pd
+
 from fdpbench.prep.releases.base import Annotation, Annotations
 from fdpbench.prep.sheets.columns import MORE, own_column
 from fdpbench.prep.sheets.corrections import Correction, known_corrections

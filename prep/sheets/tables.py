@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import pandas as pd
+
 from fdpbench.prep.sheets.columns import ALIASES, fold, own_column, place_columns
 from fdpbench.prep.sheets.workbooks import KINDS, ReleaseError, read_grids
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+
 from fdpbench.prep.runtime.scratch import hash_file
 from fdpbench.prep.store import shards
 from fdpbench.prep.store.schema import CONTENTS

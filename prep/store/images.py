@@ -15,6 +15,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import simplejpeg
+from numpy.typing import NDArray
+
 from fdpbench.prep.store.image_checks import (
     DAMAGED_IMAGE,
     EMPTY_FILE,
@@ -33,7 +35,6 @@ from fdpbench.prep.store.image_checks import (
     Structure,
     check_structure,
 )
-from numpy.typing import NDArray
 
 __all__ = [
     "DAMAGED_IMAGE",

@@ -15,20 +15,29 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+
 from fdpbench.prep.flow import methods
 from fdpbench.prep.index import stage as index
 from fdpbench.prep.index.sheet_report import lost_frames
 from fdpbench.prep.releases import RELEASES
 from fdpbench.prep.runtime.progress import console
 from fdpbench.prep.runtime.scratch import open_scratch
-from fdpbench.prep.settings.params import FlowInput, TaskParams
+from fdpbench.prep.settings.planned import Planned
+from fdpbench.prep.settings.section import section
+from fdpbench.prep.settings.task import FlowInput, TaskParams
 from fdpbench.prep.store import contents, paths, shards
 from fdpbench.prep.store.schema import DYNAMIC, FLOW, TASK, Reason, rejected_table
 
-__all__ = ["describe_task", "gather_task", "network_flow"]
+__all__ = ["describe_task", "gather_task", "network_flow", "run"]
 
 # Why a clip is left out, by what it lacks; the first one that it lacks names the reason.
 _REASONS = {"frames": Reason.NO_FRAMES, "flow": Reason.NO_FLOW, "apex": Reason.NO_APEX}
+
+
+def run(planned: Planned, jobs: int) -> None:
+    """Run the stage as it is planned."""
+    name = planned.item
+    gather_task(name, section(TaskParams, planned.settings, f"tasks.{name}"), paths.task(name))
 
 
 def gather_task(name: str, task: TaskParams, out: Path) -> None:

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
 from fdpbench.models import create_model
 from fdpbench.models.adapters import Encoder, Sizes, read_weights
 from fdpbench.models.common.registry import ModelOptionError
-from safetensors.torch import save_file
-from torch import Tensor, nn
 
 SHAPES = {"frames": (8, 1, 48, 48)}
 SMALL = Sizes(image=24, patch=8, width=128, hidden=192, depth=3)

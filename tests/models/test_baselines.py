@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
+
 from fdpbench.models import create_model
 from fdpbench.models.common.registry import ModelOptionError
 from fdpbench.models.elrcn import enrich
-from torch import Tensor
 
 
 def parameters(model: Any) -> int:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+
 from fdpbench.models import create_model
 from fdpbench.models.capsulenet import ABSENT_WEIGHT, CapsuleNet, CapsuleOutput, route, squash
 from fdpbench.models.common.registry import ModelOptionError
-from torch import Tensor
 
 
 def test_the_size_is_that_of_the_released_layers() -> None:

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.torch import save_file
+
 from fdpbench.models.adapters import Encoder, Sizes, read_weights
 from fdpbench.models.common.checkpoints import MOST_HEADER, CheckpointError, tensor_shapes
 from fdpbench.models.common.registry import ModelOptionError
-from safetensors.torch import save_file
 
 FEW = {"a": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}}
 DATA = bytes(16)

@@ -13,12 +13,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import fdpbench.models
 import numpy as np
 import pytest
 import safetensors.numpy
 import safetensors.torch
 import torch
+from torch import Tensor
+
+import fdpbench.models
 from fdpbench.models import create_model, list_models, model_info
 from fdpbench.models.common.blocks import ModelOutput
 from fdpbench.models.common.registry import (
@@ -28,8 +30,6 @@ from fdpbench.models.common.registry import (
     check_options,
     register_model,
 )
-from torch import Tensor
-
 from tests.support.builders import smallest_preset
 
 SHAPES = {

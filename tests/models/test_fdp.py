@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
+
 from fdpbench.models import create_model
 from fdpbench.models.common.blocks import Attention, Drawer, DropPath, GlobalBlock, LocalBlock
 from fdpbench.models.common.registry import ModelOptionError
 from fdpbench.models.fdp import PRESETS, RankScorer
 from fdpbench.prep.dynamic.rank_pooling import coefficients
-from torch import nn
 
 SHAPES = {"frames": (8, 1, 48, 48)}
 

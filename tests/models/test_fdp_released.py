@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
+
 from fdpbench.models import create_model
 from fdpbench.models.common.blocks import Attention, GlobalBlock
 from fdpbench.models.common.registry import ModelOptionError
 from fdpbench.models.fdp_released import PRESETS, LocalBlock, as_released_volume, load_released_state_dict, unpool
-from torch import Tensor, nn
 
 SHAPES = {"frames": (8, 1, 64, 64)}
 

@@ -6,13 +6,14 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.svm import SVC
+
 from fdpbench.models import create_model
 from fdpbench.models.bi_woof import orientation_bins
 from fdpbench.models.common.registry import ModelOptionError
 from fdpbench.models.mdmo import BANDS, REGIONS, main_direction, region_of_each_pixel
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from sklearn.svm import SVC
 
 
 def noise(seed: int, clips: int = 2, side: int = 28) -> np.ndarray:

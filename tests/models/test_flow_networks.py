@@ -8,12 +8,13 @@ from typing import Any, get_args, get_type_hints
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
+
 from fdpbench.models import create_model
 from fdpbench.models.common.registry import ModelOptionError
 from fdpbench.models.emr import UPPER_ROWS, part_pooling
 from fdpbench.models.htnet import AREAS, PRESETS, Layer, Level, four_areas
 from fdpbench.models.rcn import RCN, Shrink, class_attention
-from torch import Tensor, nn
 
 SHAPES = {"flow": (3, 28, 28)}
 VARIANTS = get_args(get_type_hints(RCN.__init__)["variant"])

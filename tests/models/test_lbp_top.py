@@ -6,12 +6,13 @@ import math
 
 import numpy as np
 import pytest
-from fdpbench.models import create_model
-from fdpbench.models.common.registry import ModelOptionError
-from fdpbench.models.lbp_top import BINS, NEIGHBOURS, TIE, lbp_codes, uniform_labels
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.feature import local_binary_pattern
+
+from fdpbench.models import create_model
+from fdpbench.models.common.registry import ModelOptionError
+from fdpbench.models.lbp_top import BINS, NEIGHBOURS, TIE, lbp_codes, uniform_labels
 
 
 def slow_codes(volume: np.ndarray, plane: str, radius_xy: int, radius_t: int) -> np.ndarray:

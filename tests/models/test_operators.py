@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 import torch
-from fdpbench.bench.train.objectives import GroupDRO
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from fdpbench.bench.train.objectives import GroupDRO
 from tests.models.test_conformance import MODULES, batch, build
 
 # In single precision; in double precision exp alone was equal.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+
 from fdpbench.models import create_model
 from fdpbench.models.common.registry import ModelOptionError
 from fdpbench.models.stgcn import BRIDGES, CENTRE, CONTOURS, MESH_POINTS, PRESETS, STGCN, Unit, edges, partitions

@@ -9,9 +9,10 @@ import pytest
 import safetensors.torch
 import torch
 import torch.nn.functional as F
+from torch import Tensor
+
 from fdpbench.models import create_model
 from fdpbench.models.ststnet import load_released_state_dict
-from torch import Tensor
 
 CONVOLUTIONS = {"1": 3, "2": 5, "3": 8}  # filters by stream
 

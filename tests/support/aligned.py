@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+
 from fdpbench.prep.store import contents, images, paths, shards
 from fdpbench.prep.store.schema import FRAMES, MANIFEST, Reason, rejected_table
 

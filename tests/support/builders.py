@@ -14,14 +14,16 @@ import numpy as np
 import openpyxl
 import pyarrow as pa
 import yaml
+from numpy.typing import NDArray
+
 from fdpbench.bench.evaluate.predictions import PREDICTIONS
-from fdpbench.bench.plan.params import Run, load_run
-from fdpbench.bench.train.data import FEATURES, features_source
+from fdpbench.bench.plan.params import load_run
+from fdpbench.bench.train.data import FEATURES
+from fdpbench.bench.train.settings import Run
 from fdpbench.models.common.registry import ModelOptionError, check_options, model_info
 from fdpbench.prep.runtime.workers import Context
 from fdpbench.prep.store import images, paths, shards
 from fdpbench.prep.store.schema import DYNAMIC, MANIFEST, TASK
-from numpy.typing import NDArray
 
 CLASSES = ("happiness", "surprise", "disgust")
 
@@ -198,12 +200,11 @@ def smallest_preset(model: str) -> dict[str, Any]:
 
 
 def write_features(run: Run, task: Path, path: Path) -> Path:
-    """Write a run's features as the stage `features` does, without its workers."""
+    """Write a run's features as its training does, without workers."""
     from fdpbench.bench.train.features import features_of_subject
 
     subjects = shards.subjects_of(task / "clips.parquet")
-    schema = FEATURES.with_metadata(features_source(run.model.name, run.model_options, task))
-    shards.write_subjects(path, schema, (features_of_subject(run, task, subject) for subject in subjects))
+    shards.write_subjects(path, FEATURES, (features_of_subject(run, task, subject) for subject in subjects))
     return path
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import openpyxl
 import xlwt
+
 from fdpbench.prep.demo.simulate import Simulated
 from fdpbench.prep.releases import read_annotations
 from fdpbench.prep.releases.base import Annotations

@@ -64,9 +64,8 @@ def hashes(folder: Path) -> dict[str, str]:
 
 def run_pipeline() -> dict[str, str]:
     """Run every stage of params.yaml in the working directory, in order of the data flow, one worker at a time."""
-    from fdpbench.prep.settings.params import read_params
-
     from fdpbench.commands import app
+    from fdpbench.prep.settings.params import read_params
 
     params = read_params()
     stages: list[tuple[str, ...]] = [("synthesize", "--jobs=1"), ("index", "synthetic")]
@@ -85,6 +84,7 @@ def run_steps() -> dict[str, str]:
     """Render a clip, align it in every mode, compute flow by every method and statistics, train some networks."""
     import cv2
     import numpy as np
+
     from fdpbench.bench.evaluate.bootstrap import intervals
     from fdpbench.bench.evaluate.perception import measure_drawing
     from fdpbench.prep.align import geometry
@@ -95,9 +95,11 @@ def run_steps() -> dict[str, str]:
     from fdpbench.prep.dynamic.rank_pooling import dynamic_image
     from fdpbench.prep.dynamic.rank_pooling_exact import fernando, rank_svm
     from fdpbench.prep.flow.methods import METHODS, flow_field
-    from fdpbench.prep.settings.params import AlignParams, SynthParams, read_params, section
+    from fdpbench.prep.settings.align import AlignParams
+    from fdpbench.prep.settings.params import read_params
+    from fdpbench.prep.settings.section import section
+    from fdpbench.prep.settings.synth import SynthParams
     from fdpbench.prep.store import images
-
     from tests.models import test_conformance as suite
 
     found: dict[str, str] = {}
@@ -147,8 +149,8 @@ def run_steps() -> dict[str, str]:
 def train_networks(names: Iterable[str]) -> dict[str, str]:
     """Hashes of the weights of networks after two training steps."""
     import torch
-    from fdpbench.bench.train.step import set_up_torch
 
+    from fdpbench.bench.train.step import set_up_torch
     from tests.models import test_conformance as suite
 
     # not before: qemu 7.2 flushes the half-precision denormals of the face models, where processors do not

@@ -1,4 +1,4 @@
-"""A fresh clone in miniature: the tracked files in a folder of their own, with a very small profile."""
+"""A study with a very small profile, and code of its own."""
 
 from __future__ import annotations
 
@@ -19,20 +19,29 @@ GOLDEN = ROOT / "tests/golden/smoke.lock"
 
 
 class Project:
-    """A copy of the project in ``folder``, driven through its real command line."""
+    """A study of the smoke profile and a copy of the code that runs it, driven through the real command line."""
 
     def __init__(self, folder: Path, **sections: dict) -> None:
-        self.folder = folder
+        self.folder, self.code = folder / "study", folder / "code"
         files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
         for name in filter(None, files.split("\0")):
-            written = name.startswith(("tests/", "results/")) and name != "results/published.csv"
-            if (ROOT / name).is_file() and not written and name != "dvc.lock":
-                target = folder / name
+            other = name.startswith(("docs/", "tests/", "results/")) and name != "results/published.csv"
+            if (ROOT / name).is_file() and not other:
+                target = self.code / name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, target)
-        shutil.copy2(ROOT / "params.smoke.yaml", folder / "params.yaml")
+        folder.mkdir(exist_ok=True)
+        command = ["fdpbench", "new", str(self.folder), "--profile", "smoke", "--alone"]
+        subprocess.run(command, cwd=folder, env=self.environment(), check=True, capture_output=True)
         self.edit_params(**sections)
-        subprocess.run(["git", "init", "--quiet", "."], cwd=folder, check=True)
+
+    def environment(self) -> dict[str, str]:
+        """Variables with which commands find this project's own code."""
+        found = os.environ | {
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PYTHONPATH": str(self.code),
+        }
+        return found | {"DVC_NO_ANALYTICS": "1", "SHELL": "/bin/sh"}
 
     def edit_params(self, **sections: dict) -> None:
         """Update sections of params.yaml; a value of None in a section removes the key."""
@@ -48,9 +57,7 @@ class Project:
 
     def start(self, *arguments: str, jobs: int = 2) -> subprocess.Popen:
         """Start a command in a process group of its own; its output goes to ``log``."""
-        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-        environment |= {"FDPBENCH_JOBS": str(jobs), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-        environment |= {"DVC_NO_ANALYTICS": "1", "SHELL": "/bin/sh"}
+        environment = self.environment() | {"FDPBENCH_JOBS": str(jobs)}
         with (self.folder / "log").open("a") as log:
             return subprocess.Popen(
                 arguments, cwd=self.folder, env=environment, stdout=log, stderr=log, start_new_session=True

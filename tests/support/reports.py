@@ -11,7 +11,6 @@ from fdpbench.bench.train.artifacts import Artifacts
 from fdpbench.bench.train.provenance import write_provenance
 from fdpbench.prep.store import paths, shards
 from fdpbench.prep.store.schema import rejected_table
-
 from tests.support.builders import (
     CLASSES,
     PARAMS,

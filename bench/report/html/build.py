@@ -11,6 +11,9 @@ from typing import Any
 
 import pandas as pd
 import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
 from fdpbench.bench.evaluate.bootstrap import LEVEL
 from fdpbench.bench.evaluate.compare import SIGNIFICANCE
 from fdpbench.bench.evaluate.evaluation import ClipResult, Evaluation
@@ -25,10 +28,8 @@ from fdpbench.bench.report.tables import native_note, rendered_note
 from fdpbench.bench.train.artifacts import Artifacts
 from fdpbench.bench.train.data import TaskInfo
 from fdpbench.bench.train.provenance import read_provenance
-from fdpbench.prep.settings.params import TaskParams
+from fdpbench.prep.settings.task import TaskParams
 from fdpbench.prep.store import paths
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 __all__ = ["build_report"]
 
@@ -167,7 +168,6 @@ def _run_page(facts: RunFacts, clips: Sequence[ClipResult], out: Path) -> dict[s
         "predictions": artifacts.predictions.as_posix(),
         "curves": curves,
         "epochs": max((curve.epochs for curve in curves), key=len, default=[]),
-        "stage": "fit" if artifacts.features.as_posix() in provenance["data"] else "train",
         "curves_file": artifacts.curves.as_posix(),
         "gallery": gallery_of(facts, clips, paths.task(facts.score.task.task), out),
         "provenance": provenance,

@@ -10,7 +10,7 @@ from typing import Any
 
 from fdpbench.bench.train.data import TaskInfo, load_index, load_task_info
 from fdpbench.prep.runtime.scratch import hash_file
-from fdpbench.prep.settings.params import TaskParams
+from fdpbench.prep.settings.task import TaskParams
 from fdpbench.prep.store import paths, shards
 from fdpbench.prep.store.documents import read_object
 from fdpbench.prep.store.schema import REJECTED

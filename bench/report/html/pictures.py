@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
 from fdpbench.bench.evaluate.evaluation import ClipResult
 from fdpbench.bench.evaluate.perception import area_mean
 from fdpbench.bench.report.gallery import ERROR_SHOWN, GalleryClip, chosen_clips, frames_shown
@@ -15,8 +18,6 @@ from fdpbench.bench.report.html.charts import rank_curve
 from fdpbench.bench.report.html.facts import Number, RunFacts
 from fdpbench.bench.train.data import TaskInfo
 from fdpbench.prep.store import images
-from markupsafe import Markup
-from numpy.typing import NDArray
 
 __all__ = ["FOLDER", "Picture", "ShownClip", "gallery_of", "may_be_shown"]
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
+
 from fdpbench.prep.align.geometry import to_grey
 from fdpbench.prep.demo.simulate.layouts import samm, smic
 from fdpbench.prep.demo.simulate.layouts_casme import casme2
@@ -12,7 +14,6 @@ from fdpbench.prep.demo.simulate.sheets import Cell, write_csv
 from fdpbench.prep.demo.simulate.site import Clip, Simulated, SimulatedClip, Site
 from fdpbench.prep.flow.methods import flow_field, resize_flow, scale_per_image
 from fdpbench.prep.store import images
-from numpy.typing import NDArray
 
 __all__ = ["megc2019", "megc2019_flow"]
 

@@ -11,12 +11,13 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
+
 from fdpbench.prep.align.geometry import to_grey
 from fdpbench.prep.demo.synth.camera import SUPERSAMPLING, Camera, Pose, expose
 from fdpbench.prep.demo.synth.render import Light, Renderer
 from fdpbench.prep.demo.synth.subject import build_subject
 from fdpbench.prep.demo.synth.truth import landmark_motion
-from numpy.typing import NDArray
 
 __all__ = ["HEIGHT", "STEPS", "WIDTH", "People", "encode_jpeg", "render_people"]
 

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
+
 from fdpbench.prep.demo.simulate.people import encode_jpeg, render_people
 from fdpbench.prep.releases.folders import SIMULATED
 from fdpbench.prep.store.schema import Reason
-from numpy.typing import NDArray
 
 __all__ = ["Clip", "Simulated", "SimulatedClip", "Site", "depth_png"]
 

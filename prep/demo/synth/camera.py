@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from fdpbench.prep.demo.synth.subject import EYE_DISTANCE
 from numpy.typing import NDArray
+
+from fdpbench.prep.demo.synth.subject import EYE_DISTANCE
 
 __all__ = ["SUPERSAMPLING", "Camera", "Pose", "expose"]
 

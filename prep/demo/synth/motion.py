@@ -9,12 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+
 from fdpbench.prep.demo.synth.camera import Pose
 from fdpbench.prep.demo.synth.head import Head
 from fdpbench.prep.demo.synth.plan import BLINK_CLOSE, ClipPlan
 from fdpbench.prep.demo.synth.render import Light, Renderer
 from fdpbench.prep.demo.synth.truth import landmark_motion
-from numpy.typing import NDArray
 
 __all__ = ["FPS", "Motion", "envelope", "plan_motion"]
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+
 from fdpbench.prep.demo.synth.head import load_head
-from fdpbench.prep.settings.params import SynthParams
+from fdpbench.prep.settings.synth import SynthParams
 
 __all__ = ["EMOTIONS", "ClipPlan", "plan_release"]
 

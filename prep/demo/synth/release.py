@@ -21,14 +21,15 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
+
 from fdpbench.prep.demo.synth.camera import SUPERSAMPLING, Camera, expose
 from fdpbench.prep.demo.synth.motion import FPS, plan_motion
 from fdpbench.prep.demo.synth.plan import ClipPlan
 from fdpbench.prep.demo.synth.render import Renderer
 from fdpbench.prep.demo.synth.subject import build_subject
 from fdpbench.prep.demo.synth.truth import dense_flow, face_landmarks
-from fdpbench.prep.settings.params import SynthParams
-from numpy.typing import NDArray
+from fdpbench.prep.settings.synth import SynthParams
 
 __all__ = ["COLUMNS", "ClipRecord", "encode_png", "renderer_for", "write_clip", "write_sheet"]
 

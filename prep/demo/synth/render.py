@@ -11,12 +11,13 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
+
 from fdpbench.prep.demo.synth.camera import SUPERSAMPLING, Camera, Pose
 from fdpbench.prep.demo.synth.head import LEFT_EYE, RIGHT_EYE, SKIN, vertex_normals
 from fdpbench.prep.demo.synth.raster import Samples, gather_corners, rasterize
 from fdpbench.prep.demo.synth.skin import LEFT, TOP
 from fdpbench.prep.demo.synth.subject import Subject
-from numpy.typing import NDArray
 
 __all__ = ["Light", "Renderer"]
 

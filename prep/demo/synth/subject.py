@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+
 from fdpbench.prep.demo.synth.head import SKIN, Head, eye_centres, load_head, vertex_normals
 from fdpbench.prep.demo.synth.skin import Skin, paint_hair, paint_skin
-from numpy.typing import NDArray
 
 __all__ = ["EYE_DISTANCE", "Hairline", "Subject", "build_subject"]
 

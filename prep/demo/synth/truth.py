@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
+
 from fdpbench.prep.demo.synth.camera import Pose
 from fdpbench.prep.demo.synth.head import ACTION_UNITS, SKIN, Head, eye_centres, load_head, vertex_normals
 from fdpbench.prep.demo.synth.raster import gather_corners, rasterize
 from fdpbench.prep.demo.synth.render import Renderer
-from numpy.typing import NDArray
 
 __all__ = ["LANDMARKS", "Landmarks", "dense_flow", "face_landmarks", "landmark_motion"]
 

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from fdpbench.bench.evaluate.audit import fold_means
-from fdpbench.prep.store import images, paths
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 from typer.testing import CliRunner
 
+from fdpbench.bench.evaluate.audit import fold_means
 from fdpbench.commands import app
+from fdpbench.prep.store import images, paths
 from tests.support.builders import params, predictions, write_params, write_predictions, write_task
 
 RUNS: dict[str, dict[str, Any]] = {

@@ -8,6 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy import stats as scipy_stats
+from sklearn.metrics import accuracy_score, f1_score, recall_score
+
 from fdpbench.bench.evaluate.bootstrap import (
     COVERAGE,
     FIGURES,
@@ -20,11 +26,6 @@ from fdpbench.bench.evaluate.bootstrap import (
     permutation_test,
     subject_confusions,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from numpy.typing import NDArray
-from scipy import stats as scipy_stats
-from sklearn.metrics import accuracy_score, f1_score, recall_score
 
 
 def predictions(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+
 from fdpbench.bench.evaluate.bootstrap import (
     COVERAGE,
     FIGURES,
@@ -27,9 +28,8 @@ from fdpbench.bench.evaluate.compare import against_best, all_intervals, indisti
 from fdpbench.bench.evaluate.predictions import read_predictions
 from fdpbench.bench.evaluate.ranks import groups_of, rank_models, ranks_of
 from fdpbench.bench.evaluate.scores import Score, score_runs
-from fdpbench.bench.plan.params import RunEntry
 from fdpbench.bench.report.tables import write_tables
-
+from fdpbench.bench.train.settings import RunEntry
 from tests.support.builders import predictions, task_rows, write_predictions, write_task
 
 SUBJECTS = tuple(f"synthetic/s{k:02d}" for k in range(12))

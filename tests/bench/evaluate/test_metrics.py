@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fdpbench.bench.evaluate.metrics import MetricError, figures
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, f1_score
+
+from fdpbench.bench.evaluate.metrics import MetricError, figures
 
 THREE = ("negative", "positive", "surprise")
 

@@ -7,11 +7,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from fdpbench.bench.evaluate.perception import area_mean, mean_images, measure_drawing, order_accuracy
 from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from fdpbench.bench.evaluate.perception import area_mean, mean_images, measure_drawing, order_accuracy
 
 SCORES = arrays(np.float64, st.integers(2, 12), elements=st.sampled_from([-2.0, 0.0, 0.0, 1e-9, 0.5, 7.0]))
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+
 from fdpbench.bench.evaluate.predictions import (
     PREDICTIONS,
     Prediction,
@@ -19,7 +20,6 @@ from fdpbench.bench.evaluate.predictions import (
     read_predictions,
 )
 from fdpbench.prep.store import images, shards
-
 from tests.support.builders import predictions, task_rows
 
 CLIPS = [

@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
 from fdpbench.bench.external.read import Known, OutsideError, read_said
 from fdpbench.bench.external.score import compare_said, score_said
 from fdpbench.bench.external.text import MAX_BYTES, MAX_CLASSES, MAX_COLUMNS, MAX_FIELD, MAX_ROWS
-from typer.testing import CliRunner
-
 from fdpbench.commands import app
 
 CLASSES = ("negative", "positive", "surprise")

@@ -15,13 +15,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
 from fdpbench.bench.evaluate.predictions import PREDICTIONS, PredictionError, read_predictions
 from fdpbench.bench.external.read import Known, read_said
 from fdpbench.bench.external.score import score_said
 from fdpbench.prep.store import shards
-from hypothesis import example, given
-from hypothesis import strategies as st
-
 from tests.bench.external.test_csv_files import COLUMNS, KNOWN, PLAIN, UNNAMED
 from tests.bench.external.test_logs import BARE, LISTS, OFFICIAL
 from tests.support.builders import predictions, task_rows

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-from fdpbench.bench.external.read import Known, OutsideError, known_of_official_list, read_said, write_megc_log
-from fdpbench.bench.external.text import MAX_FIELD, MAX_SUBJECTS
 from typer.testing import CliRunner
 
+from fdpbench.bench.external.read import Known, OutsideError, known_of_official_list, read_said, write_megc_log
+from fdpbench.bench.external.text import MAX_FIELD, MAX_SUBJECTS
 from fdpbench.commands import app
 
 OFFICIAL = """casme2,sub61,EP71_01f,1

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fdpbench.bench.external.read import Known, OutsideError, known_of_official_list, read_said, write_megc_log
-from fdpbench.bench.external.score import compare_said, comparison_lines, score_lines, score_said
 from hypothesis import given
 from hypothesis import strategies as st
+
+from fdpbench.bench.external.read import Known, OutsideError, known_of_official_list, read_said, write_megc_log
+from fdpbench.bench.external.score import compare_said, comparison_lines, score_lines, score_said
 
 OFFICIAL = """casme2,sub01,EP02_01f,1
 casme2,sub01,EP19_05f,0

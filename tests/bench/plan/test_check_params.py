@@ -10,14 +10,15 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from fdpbench.bench.plan.check import TYPES, check_project, load_runs
-from fdpbench.prep.align import faces_dlib
-from fdpbench.prep.settings.params import SECTIONS, ParamsError, read_params
-from fdpbench.prep.store import paths, shards
-from fdpbench.prep.store.schema import MANIFEST
 from typer.testing import CliRunner
 
+from fdpbench.bench.plan.check import TYPES, check_project, load_runs
 from fdpbench.commands import app
+from fdpbench.prep.align import faces_dlib
+from fdpbench.prep.settings.params import SECTIONS, read_params
+from fdpbench.prep.settings.problems import ParamsError
+from fdpbench.prep.store import paths, shards
+from fdpbench.prep.store.schema import MANIFEST
 from tests.support.builders import checked_params, params, write_params
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -365,8 +366,9 @@ def test_a_file_lies_where_dvc_sees_it_replaced(place: str, project: Path) -> No
 
 def test_hashes_of_the_files_of_each_run(project: Path) -> None:
     """A run's training depends on those of its own: a file that is replaced changes one of these, and no other."""
-    from fdpbench.models.adapters import Encoder, Sizes
     from safetensors.torch import save_file
+
+    from fdpbench.models.adapters import Encoder, Sizes
 
     (project / "weights").mkdir()
     write_params(adapters(project, "weights/vit.safetensors"))

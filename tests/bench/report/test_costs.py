@@ -8,17 +8,17 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from torch import Tensor, nn
+from typer.testing import CliRunner
+
 from fdpbench.bench.evaluate.scores import changes_of
 from fdpbench.bench.plan.params import load_run
 from fdpbench.bench.report.costs import measure_costs
+from fdpbench.commands import app
 from fdpbench.models.common.blocks import Attention
 from fdpbench.models.common.registry import create_model
 from fdpbench.prep.settings.params import read_params
 from fdpbench.prep.store import paths
-from torch import Tensor, nn
-from typer.testing import CliRunner
-
-from fdpbench.commands import app
 from tests.support.builders import (
     params,
     predictions,

@@ -12,19 +12,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
 from fdpbench.bench.evaluate.audit import write_audit
 from fdpbench.bench.evaluate.compare import all_intervals
 from fdpbench.bench.evaluate.scores import score_runs
-from fdpbench.bench.plan.params import RunEntry
 from fdpbench.bench.report.costs import Cost, costs_table, write_costs
 from fdpbench.bench.report.escape import csv_name, csv_text, latex_text, markdown_text, write_csv
 from fdpbench.bench.report.model_docs import measured_rows
 from fdpbench.bench.report.published import Published, beside, published_text
 from fdpbench.bench.report.tables import write_tables
+from fdpbench.bench.train.settings import RunEntry
 from fdpbench.prep.store import paths
-from hypothesis import example, given
-from hypothesis import strategies as st
-
 from tests.support.builders import predictions, task_rows, write_predictions, write_task
 
 FORMULAS = [

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
 from fdpbench.models.common.layout import (
     ChannelsLastBatchNorm2d,
     ChannelsLastBatchNorm3d,
     channels_last,
     is_channels_last,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-from torch import Tensor, nn
 
 FORMATS = {2: torch.channels_last, 3: torch.channels_last_3d}
 NORMS = {2: (nn.BatchNorm2d, ChannelsLastBatchNorm2d), 3: (nn.BatchNorm3d, ChannelsLastBatchNorm3d)}

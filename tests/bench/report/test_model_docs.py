@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import fdpbench.bench.report.model_docs
 import pandas as pd
 import pytest
-from fdpbench.bench.report.layout import github
-from fdpbench.bench.report.model_docs import STATED, measured_rows, size_rows
-from fdpbench.models.common.registry import list_models
 from typer.testing import CliRunner
 
+import fdpbench.bench.report.model_docs
+from fdpbench.bench.report.layout import github
+from fdpbench.bench.report.model_docs import STATED, measured_rows, size_rows
 from fdpbench.commands import app
+from fdpbench.models.common.registry import list_models
 from tests.support.builders import torch_as_it_was
 
 ROOT = Path(__file__).resolve().parents[3]

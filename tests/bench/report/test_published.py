@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
+
 from fdpbench.bench.evaluate.compare import all_intervals
 from fdpbench.bench.evaluate.scores import Score, score_runs
-from fdpbench.bench.plan.params import RunEntry
 from fdpbench.bench.report.published import (
     Published,
     PublishedError,
@@ -19,15 +20,15 @@ from fdpbench.bench.report.published import (
     read_published,
 )
 from fdpbench.bench.report.tables import write_tables
+from fdpbench.bench.train.settings import RunEntry
+from fdpbench.commands import app
 from fdpbench.models.common.registry import list_models
 from fdpbench.prep.index.class_maps import CLASS_MAPS
 from fdpbench.prep.index.link import standard_task
 from fdpbench.prep.releases import release_info
-from fdpbench.prep.settings.params import TaskParams, section
+from fdpbench.prep.settings.section import section
+from fdpbench.prep.settings.task import TaskParams
 from fdpbench.prep.store import paths
-from typer.testing import CliRunner
-
-from fdpbench.commands import app
 from tests.support.builders import params, predictions, task_rows, write_params, write_predictions, write_task
 
 FILE = Path(__file__).resolve().parents[3] / "results/published.csv"

@@ -16,17 +16,17 @@ from urllib.parse import unquote
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import binom, kendalltau
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precision_recall_fscore_support, recall_score
+
 from fdpbench.bench.evaluate.scores import clear_unlisted
 from fdpbench.bench.external.read import read_said
 from fdpbench.bench.external.score import compare_said, score_said
 from fdpbench.bench.report.html.charts import curve, interval, ticks
 from fdpbench.bench.train.provenance import machine, read_provenance
-from fdpbench.prep.store import image_checks, images, paths
-from scipy.stats import binom, kendalltau
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
-from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precision_recall_fscore_support, recall_score
-
 from fdpbench.commands.results import report
+from fdpbench.prep.store import image_checks, images, paths
 from tests.support.builders import CLASSES
 from tests.support.reports import EVIL, RUNS, Page, pages, write_project
 

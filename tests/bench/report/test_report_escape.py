@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from fdpbench.bench.report.html import build
 
 TEMPLATES = Path(build.__file__).parent / "templates"

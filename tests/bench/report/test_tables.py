@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from fdpbench.bench.evaluate.predictions import PredictionError, read_predictions
-from fdpbench.bench.evaluate.scores import Score, clear_unlisted, score_runs
-from fdpbench.bench.plan.params import RunEntry
-from fdpbench.bench.plan.protocols import Faults
-from fdpbench.bench.report.tables import FIGURES, SIMULATED_NOTE, SYNTHETIC_NOTE, write_tables
-from fdpbench.prep.store import images
-from fdpbench.prep.store.shards import ShardError
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+from fdpbench.bench.evaluate.predictions import PredictionError, read_predictions
+from fdpbench.bench.evaluate.scores import Score, clear_unlisted, score_runs
+from fdpbench.bench.report.tables import FIGURES, SIMULATED_NOTE, SYNTHETIC_NOTE, write_tables
+from fdpbench.bench.train.protocols import Faults
+from fdpbench.bench.train.settings import RunEntry
+from fdpbench.prep.store import images
+from fdpbench.prep.store.shards import ShardError
 from tests.support.builders import CLASSES, perceived, predictions, task_rows, write_predictions, write_task
 
 pytestmark = pytest.mark.usefixtures("project")

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import yaml
-from fdpbench.bench.report.verify import VerifyError, compare_locks, outputs_of, verify
 from typer.testing import CliRunner
 
+from fdpbench.bench.report.verify import VerifyError, compare_locks, outputs_of, verify
 from fdpbench.commands import app
 
 

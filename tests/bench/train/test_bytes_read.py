@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import fdpbench.bench.train.run
 import pyarrow.parquet as pq
 import pytest
+
+import fdpbench.bench.train.run
 from fdpbench.bench.train.data import load_clips, load_features
 from fdpbench.prep.store import shards
 from fdpbench.prep.store.schema import TASK
-
 from tests.support.builders import run_of, task_rows, torch_as_it_was, train_fold, write_features, write_task
 
 SUBJECTS = ["synthetic/s01", "synthetic/s02", "synthetic/s03"]

@@ -7,23 +7,24 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import fdpbench.bench.train.features
 import numpy as np
 import pytest
 import safetensors.numpy
+
+import fdpbench.bench.train.features
 from fdpbench.bench.evaluate.predictions import read_predictions
-from fdpbench.bench.plan.params import Run, load_run
+from fdpbench.bench.plan.params import load_run
 from fdpbench.bench.train.artifacts import Artifacts
 from fdpbench.bench.train.data import FEATURES, load_clips, load_features
 from fdpbench.bench.train.features import features_of_run, features_of_subject
 from fdpbench.bench.train.run import train_run
+from fdpbench.bench.train.settings import Run
 from fdpbench.models.common.registry import create_model, list_models, model_info
 from fdpbench.models.flow_histogram import FlowHistogram
 from fdpbench.prep.runtime.scratch import Scratch
 from fdpbench.prep.runtime.workers import Unit, UnitError
 from fdpbench.prep.store import paths, shards
 from fdpbench.prep.store.shards import ShardError
-
 from tests.support.builders import params, run_of, task_rows, train_fold, write_features, write_task
 from tests.support.units import run_here
 

@@ -15,6 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 import safetensors.numpy
 import torch
+from safetensors import safe_open
+
 from fdpbench.bench.evaluate.predictions import read_predictions
 from fdpbench.bench.train import fit_module as module
 from fdpbench.bench.train.artifacts import Artifacts
@@ -27,8 +29,6 @@ from fdpbench.bench.train.seeds import seed_of
 from fdpbench.bench.train.step import Standardiser, resolve_device, resolve_precision
 from fdpbench.models.common.registry import create_model
 from fdpbench.prep.runtime.scratch import Scratch, hash_file
-from safetensors import safe_open
-
 from tests.support.builders import run_of, task_rows, torch_as_it_was, train_fold, write_features, write_task
 
 HELD_OUT = "synthetic/s02"

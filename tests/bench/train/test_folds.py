@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from fdpbench.bench.train.folds import leave_one_subject_out
-from fdpbench.bench.train.seeds import seed_of
 from hypothesis import example, given
 from hypothesis import strategies as st
+
+from fdpbench.bench.train.folds import leave_one_subject_out
+from fdpbench.bench.train.seeds import seed_of
 
 subject_maps = st.dictionaries(
     st.text("abc/01", min_size=1, max_size=6), st.sampled_from(["a/s01", "b/s01", "a/s02", "c/020"]), min_size=2

@@ -9,15 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+
 from fdpbench.bench.evaluate.scores import changes_of
-from fdpbench.bench.plan.params import ParamsError, load_run
+from fdpbench.bench.plan.params import load_run
 from fdpbench.bench.train.data import ClipSet, load_clips
 from fdpbench.bench.train.fit_module import fit_module
 from fdpbench.bench.train.objectives import GroupDRO
 from fdpbench.bench.train.step import TrainStep
 from fdpbench.models.common.registry import create_model
-from torch import Tensor
-
+from fdpbench.prep.settings.problems import ParamsError
 from tests.bench.train.test_step import NothingWaits
 from tests.support.builders import params, run_of, task_rows, torch_as_it_was, write_task
 

@@ -14,16 +14,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fdpbench.bench.plan.params import ModelSettings, Run, load_train
-from fdpbench.bench.train import step
-from fdpbench.bench.train.data import ClipSet, load_clips
-from fdpbench.bench.train.fit_module import fit_module
-from fdpbench.bench.train.step import Standardiser, TrainStep, set_up_torch, to_device
-from fdpbench.models.common.blocks import Classifier, ModelOutput
-from fdpbench.models.common.registry import create_model, list_models, model_info
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from fdpbench.bench.plan.params import load_train
+from fdpbench.bench.train import step
+from fdpbench.bench.train.data import ClipSet, load_clips
+from fdpbench.bench.train.fit_module import fit_module
+from fdpbench.bench.train.settings import ModelSettings, Run
+from fdpbench.bench.train.step import Standardiser, TrainStep, set_up_torch, to_device
+from fdpbench.models.common.blocks import Classifier, ModelOutput
+from fdpbench.models.common.registry import create_model, list_models, model_info
 from tests.support.builders import params, run_of, smallest_preset, task_rows, torch_as_it_was, write_task
 
 MODULES = [name for name in list_models() if model_info(name).kind == "module"]

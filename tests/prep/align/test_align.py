@@ -3,9 +3,10 @@
 import cv2
 import numpy as np
 import pytest
-from fdpbench.prep.align.geometry import eye_transform, invert, similarity, to_grey, transform_points, warp
 from hypothesis import assume, given
 from hypothesis import strategies as st
+
+from fdpbench.prep.align.geometry import eye_transform, invert, similarity, to_grey, transform_points, warp
 
 IDENTITY = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 

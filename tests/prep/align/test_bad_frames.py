@@ -10,13 +10,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
 from fdpbench.prep.align import stage as crops
 from fdpbench.prep.demo.simulate import simulate
 from fdpbench.prep.index.stage import index_release, load_manifest
-from fdpbench.prep.settings.params import AlignParams, section
+from fdpbench.prep.settings.align import AlignParams
+from fdpbench.prep.settings.section import section
 from fdpbench.prep.store import paths, shards
 from fdpbench.prep.store.schema import FRAMES, REJECTED, Reason
-
 from tests.prep.task.test_stages import run_here
 from tests.support.builders import PARAMS
 

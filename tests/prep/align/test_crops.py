@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
 from fdpbench.prep.align import geometry
 from fdpbench.prep.align import stage as crops
 from fdpbench.prep.align.drift import face_mask, follow
@@ -17,11 +19,10 @@ from fdpbench.prep.align.faces_dlib import MissingDlibError
 from fdpbench.prep.align.stage import RejectedClip, align_release, aligned_clip
 from fdpbench.prep.demo.synth import plan_release, write_clip
 from fdpbench.prep.demo.synth.truth import face_landmarks
-from fdpbench.prep.settings.params import AlignParams, SynthParams
+from fdpbench.prep.settings.align import AlignParams
+from fdpbench.prep.settings.synth import SynthParams
 from fdpbench.prep.store import images, shards
 from fdpbench.prep.store.schema import FRAMES, REJECTED, Reason
-from numpy.typing import NDArray
-
 from tests.support.builders import PARAMS, face_like, write_image
 
 needs_dlib = pytest.mark.skipif(importlib.util.find_spec("dlib") is None, reason="the extra dlib is not installed")

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 import cv2
 import numpy as np
 import pytest
-from fdpbench.prep.align.drift import DriftError, face_mask, follow, undrifted
-from fdpbench.prep.align.geometry import invert, similarity, transform_points
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+
+from fdpbench.prep.align.drift import DriftError, face_mask, follow, undrifted
+from fdpbench.prep.align.geometry import invert, similarity, transform_points
 
 SIDE = 120
 CENTRE = (60.0, 58.0)

@@ -6,6 +6,7 @@ import math
 import cv2
 import numpy as np
 import pytest
+
 from fdpbench.prep.align import faces
 from fdpbench.prep.align.faces import NO_FACE, Face, FaceError, FaceMesh
 from fdpbench.prep.align.geometry import eye_transform, invert, similarity, transform_points, warp

@@ -10,12 +10,13 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
 from fdpbench.prep.align import geometry
 from fdpbench.prep.align.faces import Face, FaceError, refuse_alike
 from fdpbench.prep.align.faces_dlib import DlibFaces, MissingDlibError
 from fdpbench.prep.align.placing import place
-from fdpbench.prep.settings.params import AlignParams
-from numpy.typing import NDArray
+from fdpbench.prep.settings.align import AlignParams
 
 SIDE = 120
 # Where a face with level eyes 24 px apart lies in the first frame: landmarks of the mesh.

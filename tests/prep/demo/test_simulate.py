@@ -12,11 +12,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import fdpbench.prep.demo.simulate.site
 import numpy as np
 import openpyxl
 import pytest
+from typer.testing import CliRunner
+
+import fdpbench.prep.demo.simulate.site
 from fdpbench.bench.train.data import load_task_info
+from fdpbench.commands import app
 from fdpbench.prep.align import stage as crops
 from fdpbench.prep.align.faces import FaceMesh
 from fdpbench.prep.demo.simulate import VERSIONS, Simulated, SimulateError, simulate
@@ -28,13 +31,14 @@ from fdpbench.prep.index.link import link_release
 from fdpbench.prep.index.stage import index_release, is_simulated, load_manifest
 from fdpbench.prep.releases import RELEASES, ReleaseError, read_annotations, read_release
 from fdpbench.prep.releases.folders import SIMULATED
-from fdpbench.prep.settings.params import AlignParams, FlowParams, TaskParams, read_params, section
+from fdpbench.prep.settings.align import AlignParams
+from fdpbench.prep.settings.flow import FlowParams
+from fdpbench.prep.settings.params import read_params
+from fdpbench.prep.settings.section import section
+from fdpbench.prep.settings.task import TaskParams
 from fdpbench.prep.store import images, paths, shards
 from fdpbench.prep.store.schema import FLOW, MANIFEST, REJECTED, TASK, Reason
 from fdpbench.prep.task.stage import gather_task
-from typer.testing import CliRunner
-
-from fdpbench.commands import app
 from tests.prep.task.test_stages import run_here
 from tests.support.builders import PARAMS
 

@@ -12,6 +12,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from fdpbench.prep.demo.synth import EMOTIONS, ClipRecord, plan_release, write_clip, write_sheet
 from fdpbench.prep.demo.synth.camera import SUPERSAMPLING, Camera, Pose, expose
 from fdpbench.prep.demo.synth.head import ACTION_UNITS, load_head
@@ -21,9 +24,7 @@ from fdpbench.prep.demo.synth.release import COLUMNS
 from fdpbench.prep.demo.synth.render import Light, Renderer
 from fdpbench.prep.demo.synth.subject import build_subject
 from fdpbench.prep.demo.synth.truth import dense_flow, face_landmarks
-from fdpbench.prep.settings.params import SynthParams
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from fdpbench.prep.settings.synth import SynthParams
 
 PARAMS = SynthParams(
     seed=3, subjects=2, clips_per_emotion=2, size=120, frames_min=24, frames_max=26, peak_min=0.4,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fdpbench.prep.demo.synth.raster import gather_corners, rasterize
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from fdpbench.prep.demo.synth.raster import gather_corners, rasterize
 
 
 def random_mesh(seed: int, count: int = 30) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

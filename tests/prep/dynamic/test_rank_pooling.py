@@ -14,6 +14,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+from numpy.typing import NDArray
+
 from fdpbench.prep.dynamic.rank_pooling import (
     Rule,
     clip_with_dynamic_image,
@@ -26,10 +31,6 @@ from fdpbench.prep.dynamic.rank_pooling import (
     scale_to_unit,
 )
 from fdpbench.prep.dynamic.stage import draw_dynamic_image
-from hypothesis import example, given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as npst
-from numpy.typing import NDArray
 
 RULES: tuple[Rule, ...] = ("harmonic", "linear")
 LENGTHS = range(1, 65)

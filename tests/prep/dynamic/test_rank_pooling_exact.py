@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fdpbench.prep.dynamic.rank_pooling import dynamic_image
-from fdpbench.prep.dynamic.rank_pooling_exact import NotConvergedError, critical_regularisation, fernando, rank_svm
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
 from scipy.optimize import lsq_linear
+
+from fdpbench.prep.dynamic.rank_pooling import dynamic_image
+from fdpbench.prep.dynamic.rank_pooling_exact import NotConvergedError, critical_regularisation, fernando, rank_svm
 
 GREY = st.integers(0, 255)
 FACTORS = st.floats(1, 1e6)

@@ -6,17 +6,18 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
 from fdpbench.bench.train.data import load_clips, load_task_info
 from fdpbench.prep.dynamic import tim
 from fdpbench.prep.dynamic.sampling import RULES, SamplingError, every, nearest, truncated, uniform
 from fdpbench.prep.dynamic.stage import draw_dynamic_image, dynamic_images
-from fdpbench.prep.settings.params import Sampling, TaskParams, section
+from fdpbench.prep.settings.section import section
+from fdpbench.prep.settings.task import Sampling, TaskParams
 from fdpbench.prep.store import images, paths, shards
 from fdpbench.prep.store.schema import DYNAMIC, FRAMES, REJECTED, TASK, Reason
 from fdpbench.prep.task.stage import gather_task
-from hypothesis import example, given
-from hypothesis import strategies as st
-
 from tests.support.builders import CLASSES, PARAMS, face_like, write_manifest
 
 

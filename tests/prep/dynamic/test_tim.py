@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fdpbench.prep.dynamic.sampling import SamplingError
-from fdpbench.prep.dynamic.tim import interpolate, weights
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
+
+from fdpbench.prep.dynamic.sampling import SamplingError
+from fdpbench.prep.dynamic.tim import interpolate, weights
 
 counts = st.integers(2, 24)
 lengths = st.integers(2, 40)

@@ -8,17 +8,19 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from fdpbench.prep.flow.apex import estimate_apex, face_region
-from fdpbench.prep.flow.methods import METHODS, flow_field, onset_apex_flow
-from fdpbench.prep.flow.stage import flow_of_release
-from fdpbench.prep.settings.params import FlowParams, TaskParams, section
-from fdpbench.prep.store import images, paths, shards
-from fdpbench.prep.store.schema import FLOW, FRAMES, REJECTED, Reason
-from fdpbench.prep.task.stage import gather_task
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from fdpbench.prep.flow.apex import estimate_apex, face_region
+from fdpbench.prep.flow.methods import METHODS, flow_field, onset_apex_flow
+from fdpbench.prep.flow.stage import flow_of_release
+from fdpbench.prep.settings.flow import FlowParams
+from fdpbench.prep.settings.section import section
+from fdpbench.prep.settings.task import TaskParams
+from fdpbench.prep.store import images, paths, shards
+from fdpbench.prep.store.schema import FLOW, FRAMES, REJECTED, Reason
+from fdpbench.prep.task.stage import gather_task
 from tests.prep.flow.test_flow import as_uint8, moved, texture
 from tests.support.builders import PARAMS, write_manifest
 

@@ -3,6 +3,10 @@
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
 from fdpbench.prep.flow.methods import (
     METHODS,
     flow_field,
@@ -12,9 +16,6 @@ from fdpbench.prep.flow.methods import (
     scale_fixed,
     scale_per_image,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
 
 def texture(size: int = 96, seed: int = 0) -> np.ndarray:

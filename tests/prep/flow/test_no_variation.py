@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from fdpbench.prep.align import stage as crops
 from fdpbench.prep.demo.simulate import Simulated, simulate
 from fdpbench.prep.dynamic.stage import dynamic_images
@@ -17,11 +18,13 @@ from fdpbench.prep.flow.stage import flow_of_release
 from fdpbench.prep.index.stage import index_release, load_manifest
 from fdpbench.prep.releases import read_annotations, read_release
 from fdpbench.prep.releases.megc2019_flow import official_labels
-from fdpbench.prep.settings.params import AlignParams, FlowParams, TaskParams, section
+from fdpbench.prep.settings.align import AlignParams
+from fdpbench.prep.settings.flow import FlowParams
+from fdpbench.prep.settings.section import section
+from fdpbench.prep.settings.task import TaskParams
 from fdpbench.prep.store import images, paths, shards
 from fdpbench.prep.store.schema import DYNAMIC, FLOW, REJECTED, TASK, Reason
 from fdpbench.prep.task.stage import gather_task
-
 from tests.prep.flow.test_apex import aligned, clip, manifest
 from tests.prep.task.test_stages import run_here
 from tests.support.builders import PARAMS, write_flow_whole, write_image

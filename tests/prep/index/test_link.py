@@ -11,15 +11,16 @@ from typing import Any
 
 import pytest
 import yaml
+
 from fdpbench.bench.plan.check import load_runs
 from fdpbench.prep.index.link import activated, link_release
 from fdpbench.prep.releases import ReleaseError, release_info
-from fdpbench.prep.settings.params import ParamsError, read_params
+from fdpbench.prep.settings.params import read_params
 from fdpbench.prep.settings.plain_yaml import parse_yaml, read_yaml
+from fdpbench.prep.settings.problems import ParamsError
 from fdpbench.prep.settings.profile import laid_over
 from fdpbench.prep.settings.yaml_edit import append_to_list, append_to_mapping, section_text
 from fdpbench.prep.store import paths
-
 from tests.support.builders import params, write_flow_whole, write_params
 
 ROOT = Path(__file__).resolve().parents[3]

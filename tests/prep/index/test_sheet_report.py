@@ -7,8 +7,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import fdpbench.prep.sheets.rows
 import pytest
+
+import fdpbench.prep.sheets.rows
 from fdpbench.prep.demo.simulate import Simulated
 from fdpbench.prep.index.class_maps import CLASS_MAPS, KNOWN_COUNTS, class_counts, compare_counts, maps_of
 from fdpbench.prep.index.sheet_report import report_lines, report_of_sheet
@@ -16,7 +17,6 @@ from fdpbench.prep.index.stage import index_release
 from fdpbench.prep.releases import RELEASES, read_annotations
 from fdpbench.prep.sheets.corrections import Correction, known_corrections
 from fdpbench.prep.store import paths
-
 from tests.support.grids import Grid, write_xlsx
 from tests.test_cli import invoke
 

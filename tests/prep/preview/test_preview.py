@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from typer.testing import CliRunner
+
+from fdpbench.commands import app
 from fdpbench.prep.preview.page import FOLDER
 from fdpbench.prep.preview.strip import CAPTION, GAP, TILE, Marks, clip_strip, frames_shown
 from fdpbench.prep.store import contents, images, paths, shards
 from fdpbench.prep.store.schema import DYNAMIC, FLOW, FRAMES, rejected_table
-from typer.testing import CliRunner
-
-from fdpbench.commands import app
 from tests.support.aligned import FIRST, LAST, frame_rows, manifest_row
 from tests.support.builders import params, write_manifest, write_params
 

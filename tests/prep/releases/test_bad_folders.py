@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from fdpbench.prep.demo.simulate import Simulated, simulate
 from fdpbench.prep.releases import read_release
 from fdpbench.prep.releases.base import Listing
 from fdpbench.prep.store.schema import Reason
-
 from tests.support.grids import Grid, write_xlsx
 
 Write = Callable[..., Simulated]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from fdpbench.bench.report.tables import rendered_note
 from fdpbench.bench.train.data import load_task_info
 from fdpbench.prep.align import stage as crops
@@ -19,19 +20,16 @@ from fdpbench.prep.index.link import link_release
 from fdpbench.prep.index.sheet_report import lost_frames
 from fdpbench.prep.index.stage import index_release, load_manifest
 from fdpbench.prep.releases import ReleaseError, read_release
-from fdpbench.prep.settings.params import (
-    AlignParams,
-    FlowParams,
-    IndexParams,
-    ParamsError,
-    TaskParams,
-    read_params,
-    section,
-)
+from fdpbench.prep.settings.align import AlignParams
+from fdpbench.prep.settings.flow import FlowParams
+from fdpbench.prep.settings.index import IndexParams
+from fdpbench.prep.settings.params import read_params
+from fdpbench.prep.settings.problems import ParamsError
+from fdpbench.prep.settings.section import section
+from fdpbench.prep.settings.task import TaskParams
 from fdpbench.prep.store import paths, shards
 from fdpbench.prep.store.schema import REJECTED, Reason
 from fdpbench.prep.task.stage import describe_task, gather_task
-
 from tests.prep.task.test_stages import run_here
 from tests.support.builders import PARAMS, params, write_params
 from tests.test_cli import error_of, invoke

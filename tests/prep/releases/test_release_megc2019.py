@@ -13,13 +13,13 @@ import cv2
 import numpy as np
 import openpyxl
 import pytest
+
 from fdpbench.prep.demo.simulate import Simulated
 from fdpbench.prep.flow.flow_images import flow_of_images
 from fdpbench.prep.releases import ReleaseError, megc2019_flow, read_release
 from fdpbench.prep.releases.base import Listing
 from fdpbench.prep.store import shards
 from fdpbench.prep.store.schema import FLOW, MANIFEST, REJECTED, Reason
-
 from tests.support.builders import (
     FLOW_CLIPS,
     face_like,

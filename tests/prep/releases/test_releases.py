@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+
 from fdpbench.prep.index.stage import index_release
 from fdpbench.prep.releases import RELEASES, ReleaseError, read_annotations, read_release
 from fdpbench.prep.releases.base import Listing
@@ -16,7 +17,6 @@ from fdpbench.prep.sheets.rows import COLUMNS
 from fdpbench.prep.sheets.tables import read_sheet, whole_number
 from fdpbench.prep.store import images, shards
 from fdpbench.prep.store.schema import MANIFEST, REJECTED, Reason
-
 from tests.support.builders import SHEET, write_casme2, write_synthetic
 
 

@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from fdpbench.prep.runtime.command import command
 from fdpbench.prep.runtime.disk import ADVICE, disk_fault
 from fdpbench.prep.runtime.scratch import open_scratch
 from fdpbench.prep.runtime.workers import Unit, UnitError, run_units
-
 from tests.support import units
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from fdpbench.prep.runtime import repair as module
 from fdpbench.prep.runtime.repair import repair
-
 from tests.support.project import ROOT
 
 pytestmark = pytest.mark.usefixtures("project")

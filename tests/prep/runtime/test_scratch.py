@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from fdpbench.prep.runtime import scratch as module
 from fdpbench.prep.runtime.durable import dvc_hash
 from fdpbench.prep.runtime.scratch import (

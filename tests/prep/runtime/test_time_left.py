@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import fdpbench.bench.train.progress
-import fdpbench.prep.runtime.progress
 import pytest
+from rich.console import Console
+
+import fdpbench.prep.runtime.progress
+import fdpbench.prep.runtime.training
 from fdpbench.prep.runtime.time_left import TimeLeft
 from fdpbench.prep.runtime.workers import Unit
-from rich.console import Console
 
 # Reports of real stages of this project on two cores that other programs used as well, with seconds since the start:
 # rendering (resumed), alignment, flow, features, training. Of long trainings every few reports.
@@ -124,7 +125,7 @@ class Clock:
         self.now = 1000.0
         monkeypatch.setattr("time.monotonic", lambda: self.now)
         self.said = io.StringIO()
-        for module in (fdpbench.prep.runtime.progress, fdpbench.bench.train.progress):
+        for module in (fdpbench.prep.runtime.progress, fdpbench.prep.runtime.training):
             monkeypatch.setattr(module, "console", Console(file=self.said, width=200))
 
     def units(self, seconds: list[float]) -> Iterator[int]:
@@ -144,7 +145,7 @@ def test_a_stage_prints_the_time_left_when_it_is_known(monkeypatch: pytest.Monke
 
 def test_a_training_prints_the_time_left_when_it_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
-    with fdpbench.bench.train.progress.TrainingProgress("it", 20, 0) as progress:
+    with fdpbench.prep.runtime.training.TrainingProgress("it", 20, 0) as progress:
         for fold in range(20):
             for epoch in range(1, 5):
                 clock.now += 60.0 if (fold, epoch) == (0, 1) else 15.0

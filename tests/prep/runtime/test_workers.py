@@ -11,9 +11,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from fdpbench.prep.runtime.scratch import Scratch, open_scratch
 from fdpbench.prep.runtime.workers import Unit, UnitError, run_units
-
 from tests.support import units
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -7,25 +7,20 @@ from typing import Any
 
 import pytest
 import yaml
+
 from fdpbench.bench.plan.check import load_runs
 from fdpbench.bench.plan.params import load_run, load_tasks, load_train, run_names
 from fdpbench.models.common.registry import ModelOptionError, UnknownModelError
 from fdpbench.prep.flow.methods import METHODS
 from fdpbench.prep.index.link import check_links
-from fdpbench.prep.settings.params import (
-    AlignParams,
-    FlowInput,
-    FlowParams,
-    ParamsError,
-    Sampling,
-    SynthParams,
-    TaskParams,
-    check_params,
-    read_params,
-    section,
-)
+from fdpbench.prep.settings.align import AlignParams
+from fdpbench.prep.settings.flow import FlowParams
+from fdpbench.prep.settings.params import check_params, read_params
+from fdpbench.prep.settings.problems import ParamsError
 from fdpbench.prep.settings.profile import laid_over
-
+from fdpbench.prep.settings.section import section
+from fdpbench.prep.settings.synth import SynthParams
+from fdpbench.prep.settings.task import FlowInput, Sampling, TaskParams
 from tests.support.builders import PARAMS, params, write_params
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -10,10 +10,15 @@ from typing import Any
 import pytest
 import yaml
 from dvc.utils.serialize import load_yaml
-from fdpbench.bench.plan.check import load_runs
-from fdpbench.prep.settings.params import AlignParams, FlowInput, ParamsError, SynthParams, read_params, section
-from fdpbench.prep.settings.plain_yaml import MOST_BYTES, MOST_LEVELS, MOST_VALUES, parse_yaml, read_yaml
 
+from fdpbench.bench.plan.check import load_runs
+from fdpbench.prep.settings.align import AlignParams
+from fdpbench.prep.settings.params import read_params
+from fdpbench.prep.settings.plain_yaml import MOST_BYTES, MOST_LEVELS, MOST_VALUES, parse_yaml, read_yaml
+from fdpbench.prep.settings.problems import ParamsError
+from fdpbench.prep.settings.section import section
+from fdpbench.prep.settings.synth import SynthParams
+from fdpbench.prep.settings.task import FlowInput
 from tests.support.builders import params
 
 FILE = Path("params.yaml")

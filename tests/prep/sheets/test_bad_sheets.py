@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from fdpbench.prep.demo.simulate import Simulated
 from fdpbench.prep.releases import ReleaseError, read_annotations, read_release
 from fdpbench.prep.store.schema import Reason
-
 from tests.support.grids import COLUMNS, Grid, found, read, reasons, write_text, write_xls, write_xlsx
 
 Write = Callable[..., Simulated]

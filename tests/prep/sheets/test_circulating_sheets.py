@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from fdpbench.prep.demo.simulate import VERSIONS, Simulated, SimulateError, simulate
 from fdpbench.prep.index.class_maps import CLASS_MAPS
 from fdpbench.prep.index.sheet_report import report_lines, report_of_sheet
@@ -18,7 +19,6 @@ from fdpbench.prep.sheets.columns import ALIASES, MORE
 from fdpbench.prep.sheets.doubts import too_long
 from fdpbench.prep.sheets.workbooks import decode
 from fdpbench.prep.store.schema import Reason
-
 from tests.support.grids import COLUMNS, Grid, found, read, reasons, write_xlsx
 from tests.test_cli import invoke
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from fdpbench.prep.demo.simulate import Simulated
 from fdpbench.prep.releases import ReleaseError, read_annotations, read_release
 from fdpbench.prep.releases.megc2019_flow import composite_key
 from fdpbench.prep.sheets.names import NAMES, release_of
 from fdpbench.prep.store.schema import Reason
-
 from tests.support.builders import write_synthetic
 from tests.support.grids import COLUMNS, Grid, found, read, reasons, write_text, write_xlsx
 from tests.test_cli import error_of

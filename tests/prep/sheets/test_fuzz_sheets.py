@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
+
 from fdpbench.prep.demo.simulate import Simulated
 from fdpbench.prep.releases import RELEASES, ReleaseError, read_annotations
 from fdpbench.prep.sheets.columns import place_columns
 from fdpbench.prep.sheets.rows import COLUMNS as NEEDED
 from fdpbench.prep.sheets.rows import OPTIONAL
 from fdpbench.prep.store.schema import Reason
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
-from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
-
 from tests.support.grids import COLUMNS, Grid, write_text, write_xls, write_xlsx
 
 HOSTILE = [

@@ -14,9 +14,9 @@ from pathlib import Path
 import openpyxl
 import pytest
 import xlwt
+
 from fdpbench.prep.releases import ReleaseError, read_annotations
 from fdpbench.prep.sheets import workbooks as limits
-
 from tests.support.grids import write_text, write_xlsx
 
 HEAD = ["Subject", "Filename", "OnsetFrame", "ApexFrame", "OffsetFrame", "Action Units", "Estimated Emotion"]

@@ -9,9 +9,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from fdpbench.prep.store import contents
 from fdpbench.prep.store.schema import FRAMES
-
 from tests.support.aligned import CLIPS, frame_rows
 
 A = CLIPS[0]

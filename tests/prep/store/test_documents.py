@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+
 from fdpbench.bench.report.html.data import releases_of
 from fdpbench.bench.train.data import TaskInfo, load_task_info
 from fdpbench.bench.train.provenance import KEYS, read_provenance

@@ -12,9 +12,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
 from fdpbench.prep.store import images
 from fdpbench.prep.store.images import ImageError, read_image
-
 from tests.support.pictures import GREY_PALETTE, PNG_SIGNATURE, chunk, encoded, picture, png, png_chunks
 
 LONG = os.environ.get("HYPOTHESIS_PROFILE") == "long"

@@ -13,9 +13,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
 from fdpbench.prep.store import image_checks, images
 from fdpbench.prep.store.images import ImageError, decode_png, read_image
-
 from tests.support.pictures import GREY_PALETTE, PNG_SIGNATURE, chunk, encoded, picture, png, png_chunks
 
 

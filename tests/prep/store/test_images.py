@@ -9,11 +9,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from fdpbench.prep.store import images
-from fdpbench.prep.store.images import ImageError, decode_png, encode_png, read_image
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
+
+from fdpbench.prep.store import images
+from fdpbench.prep.store.images import ImageError, decode_png, encode_png, read_image
 
 
 def _picture(height: int = 48, width: int = 60) -> np.ndarray:

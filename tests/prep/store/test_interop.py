@@ -15,9 +15,9 @@ import PIL.Image
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
-from fdpbench.prep.store import images, paths
 from numpy.typing import NDArray
 
+from fdpbench.prep.store import images, paths
 from tests.support.aligned import CLIPS, FIRST, LAST, LEFT_OUT, RELEASE, frame_rows, write_aligned
 
 A = CLIPS[0]

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
+
 from fdpbench.bench.train.data import load_task_info
+from fdpbench.commands import app
 from fdpbench.models.common.registry import ModelOptionError, check_options
 from fdpbench.prep.settings.plain_yaml import read_yaml
 from fdpbench.prep.settings.problems import ParamsError
 from fdpbench.prep.store.documents import DocumentError
-from typer.testing import CliRunner
-
-from fdpbench.commands import app
 from tests.support.builders import checked_params, write_task
 
 

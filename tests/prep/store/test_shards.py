@@ -8,10 +8,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from fdpbench.bench.train.data import load_clips, load_index, load_task_info
 from fdpbench.prep.store import shards
 from fdpbench.prep.store.schema import MANIFEST, TASK, SchemaError, check_manifest
-
 from tests.support.builders import task_rows, write_task
 
 SUBJECTS = ["synthetic/s01", "synthetic/s02", "synthetic/s03"]

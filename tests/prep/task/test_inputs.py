@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
+
 from fdpbench.bench.plan.check import load_runs
 from fdpbench.bench.plan.params import load_run
 from fdpbench.bench.train.data import load_clips, load_task_info
@@ -18,12 +20,13 @@ from fdpbench.prep.align.faces import Face, FaceError
 from fdpbench.prep.dynamic.stage import dynamic_images
 from fdpbench.prep.flow.stage import flow_of_release
 from fdpbench.prep.index.stage import index_release, load_manifest
-from fdpbench.prep.settings.params import ParamsError, TaskParams, load_task, section
+from fdpbench.prep.settings.params import load_task
+from fdpbench.prep.settings.problems import ParamsError
+from fdpbench.prep.settings.section import section
+from fdpbench.prep.settings.task import TaskParams
 from fdpbench.prep.store import images, paths, shards
 from fdpbench.prep.store.schema import DYNAMIC, FRAMES, REJECTED, TASK, Reason
 from fdpbench.prep.task.stage import gather_task
-from numpy.typing import NDArray
-
 from tests.prep.task.test_stages import ALIGN, ALL, FLOW_PARAMS, FakeMesh, clip, frame, kept, rejected, run_here
 from tests.prep.task.test_stages import CLIPS as MARKED
 from tests.support.builders import PARAMS, face_like, params, write_image, write_synthetic

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from fdpbench.bench.train.data import load_index, load_task_info
 from fdpbench.prep.align import geometry
 from fdpbench.prep.align import stage as crops
@@ -19,11 +20,13 @@ from fdpbench.prep.flow.methods import flow_field, scale_fixed
 from fdpbench.prep.flow.stage import flow_of_release
 from fdpbench.prep.index.stage import index_release, load_manifest
 from fdpbench.prep.runtime.workers import Context, Unit
-from fdpbench.prep.settings.params import AlignParams, FlowInput, FlowParams, TaskParams, section
+from fdpbench.prep.settings.align import AlignParams
+from fdpbench.prep.settings.flow import FlowParams
+from fdpbench.prep.settings.section import section
+from fdpbench.prep.settings.task import FlowInput, TaskParams
 from fdpbench.prep.store import images, paths, shards
 from fdpbench.prep.store.schema import CONTENTS, DYNAMIC, FLOW, FRAMES, REJECTED, TASK, Reason
 from fdpbench.prep.task.stage import gather_task
-
 from tests.support.builders import PARAMS, face_like, write_flow_whole, write_image, write_synthetic
 from tests.support.units import run_here
 

@@ -9,27 +9,27 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import fdpbench.bench.train.progress
-import fdpbench.bench.train.run
 import numpy as np
 import pandas as pd
 import pytest
 import safetensors.numpy
 import torch
-from fdpbench.bench.evaluate.predictions import PredictionError, read_predictions
-from fdpbench.bench.plan.params import Run
-from fdpbench.bench.plan.protocols import INNER_SHARE, Faults, best_epoch, inner_subjects, protocol_text
-from fdpbench.bench.train import fit_module as module
-from fdpbench.bench.train.artifacts import Artifacts
-from fdpbench.bench.train.data import ClipSet, load_clips
-from fdpbench.bench.train.fit import Fitted, fit
-from fdpbench.bench.train.run import train_run
-from fdpbench.models.common.registry import create_model
-from fdpbench.prep.runtime.workers import Unit
 from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.console import Console
 
+import fdpbench.bench.train.run
+import fdpbench.prep.runtime.training
+from fdpbench.bench.evaluate.predictions import PredictionError, read_predictions
+from fdpbench.bench.train import fit_module as module
+from fdpbench.bench.train.artifacts import Artifacts
+from fdpbench.bench.train.data import ClipSet, load_clips
+from fdpbench.bench.train.fit import Fitted, fit
+from fdpbench.bench.train.protocols import INNER_SHARE, Faults, best_epoch, inner_subjects, protocol_text
+from fdpbench.bench.train.run import train_run
+from fdpbench.bench.train.settings import Run
+from fdpbench.models.common.registry import create_model
+from fdpbench.prep.runtime.workers import Unit
 from tests.support.builders import run_of, task_rows, torch_as_it_was, train_fold, write_task
 
 SUBJECTS = tuple(f"synthetic/s0{k}" for k in range(1, 6))
@@ -357,12 +357,12 @@ def test_progress_of_two_trainings_never_goes_back(
     clips: ClipSet, inner: tuple[int, Fitted], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second training is shorter; on a terminal its bar must go on from the middle all the same."""
-    monkeypatch.setattr(fdpbench.bench.train.progress, "console", Console(file=io.StringIO(), force_terminal=True))
+    monkeypatch.setattr(fdpbench.prep.runtime.training, "console", Console(file=io.StringIO(), force_terminal=True))
     messages: list[dict[str, Any]] = []
     fit(noisy_run("inner"), clips, 3, inner[0], "cpu", messages.append)
     assert len(messages) == len(inner[1].curve)
     shares, unit = [], Unit("0/fold", None)
-    with fdpbench.bench.train.progress.TrainingProgress("it", total=1, done=0) as progress:
+    with fdpbench.prep.runtime.training.TrainingProgress("it", total=1, done=0) as progress:
         for message in messages:
             progress.report(unit, message)
             shares.append(progress._bar.tasks[-1].percentage)

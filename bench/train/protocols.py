@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from fdpbench.prep.settings.params import Section
 from pydantic import Field
+
+from fdpbench.prep.settings.section import Section
 
 __all__ = ["INNER_SHARE", "Faults", "Protocol", "best_epoch", "inner_subjects", "protocol_text"]
 

@@ -6,10 +6,11 @@ import time
 from types import TracebackType
 from typing import Any
 
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
 from fdpbench.prep.runtime.progress import LINE_EVERY, LeftColumn, console, duration, left_text
 from fdpbench.prep.runtime.time_left import TimeLeft
 from fdpbench.prep.runtime.workers import Unit
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 __all__ = ["TrainingProgress"]
 

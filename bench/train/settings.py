@@ -1,0 +1,112 @@
+"""The settings of a run, as training reads them: its entry, its model's recipe, what all runs share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from fdpbench.bench.train.protocols import Faults, Protocol
+from fdpbench.models.common.registry import ModelInfo, file_options, model_info
+from fdpbench.prep.settings.planned import Planned
+from fdpbench.prep.settings.problems import NAME
+from fdpbench.prep.settings.section import Section, section
+from fdpbench.prep.settings.task import TaskParams
+
+__all__ = ["ModelSettings", "Run", "RunEntry", "TrainParams", "run_of"]
+
+
+class TrainParams(Section):
+    """What all runs share."""
+
+    seed: int = Field(ge=0, description="base seed; each fold's own is a hash of it, task, model, fold, repetition")
+    repetitions: int = Field(ge=1, description="how often each run is trained, each time with other seeds")
+    device: Literal["auto", "cpu", "cuda"] = Field(description="auto: cuda if there is one")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        description="auto: bfloat16 autocast on cuda, float32 on the CPU"
+    )
+    deterministic: bool = Field(
+        description="true: the same bytes each time; false: on cuda the quickest algorithms, whose sums vary"
+    )
+
+
+class ModelSettings(Section):
+    """How one model is trained. All but ``model`` is for models trained by gradient descent alone."""
+
+    epochs: int | None = Field(default=None, ge=1, description="passes over the training set, fixed")
+    batch_size: int | None = Field(default=None, ge=2, description="clips in a batch")
+    lr: float | None = Field(default=None, gt=0, description="Adam's learning rate")
+    weight_decay: float | None = Field(default=None, ge=0, description="Adam's L2 penalty")
+    objective: Literal["erm", "group_dro"] = Field(
+        default="erm",
+        description="erm: the mean loss of the clips; group_dro: the loss of the training subjects that do worst",
+    )
+    dro_step: float | None = Field(
+        default=None, ge=0, allow_inf_nan=False, description="with group_dro alone: step size of the subjects' weights"
+    )
+    model: dict[str, Any] = Field(default_factory=dict, description="the model's own options")
+
+
+class RunEntry(Section):
+    """A line of the run list: a task, a model, and settings of this run alone."""
+
+    task: str
+    model: str
+    protocol: Protocol = Field(
+        default="honest",
+        description="honest: fixed epochs; inner: epochs chosen on held-out training subjects; test_selected: "
+        "the epoch that does best on the test subject",
+    )
+    faults: Faults = Field(default=Faults(), description="faults of the released code to rebuild")
+    table: str | None = Field(
+        default=None,
+        pattern=NAME,
+        description="prints the run in a table of this name beside the task's own; absent: in the task's own",
+    )
+    set: dict[str, Any] = Field(default_factory=dict, description="overrides of options.<model>")
+
+    @model_validator(mode="after")
+    def _named(self) -> RunEntry:
+        if not self.task or not self.model:
+            raise ValueError("a run needs a task and a model")
+        return self
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run with everything it needs, checked."""
+
+    name: str
+    task: str
+    task_params: TaskParams
+    entry: RunEntry
+    model: ModelInfo
+    settings: ModelSettings
+    train: TrainParams
+
+    @property
+    def files(self) -> list[Path]:
+        """Files that the run's options name, such as weights."""
+        named = (self.settings.model.get(option) for option in file_options(self.model.name))
+        return [Path(name) for name in named if name]
+
+    @property
+    def model_options(self) -> dict[str, Any]:
+        """All options of the model: those that are set, and the others' defaults."""
+        return {**self.model.options, **self.settings.model}
+
+
+def run_of(planned: Planned) -> Run:
+    """The run that stage `plan` resolved (`bench.plan.stage`)."""
+    entry = section(RunEntry, planned.settings["entry"], "entry")
+    return Run(
+        name=planned.item,
+        task=entry.task,
+        task_params=section(TaskParams, planned.settings["task"], "task"),
+        entry=entry,
+        model=model_info(entry.model),
+        settings=section(ModelSettings, planned.settings["settings"], "settings"),
+        train=section(TrainParams, planned.settings["train"], "train"),
+    )

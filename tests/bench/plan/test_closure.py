@@ -1,0 +1,127 @@
+"""The code that a stage depends on: edits of real lines change the stages whose results they can change, no others."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import fdpbench
+from fdpbench.bench.plan import closure as module
+from fdpbench.bench.plan.closure import Code, closure, version_of
+from fdpbench.bench.plan.stages import STAGES
+
+ROOT = Path(__file__).resolve().parents[3]
+EVALUATION = {
+    stage for stage in STAGES if STAGES[stage].startswith(("fdpbench.bench.evaluate", "fdpbench.bench.report"))
+}
+PREPARED = {"synthesize", "index", "align", "flow", "dynamic", "task"}
+ALL = PREPARED | {"train", "other model"} | EVALUATION
+
+
+def clear() -> None:
+    for cached in (module.file_of, module.imported, module._holds_code, module._data_files):
+        cached.cache_clear()
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A copy of the packages, which closures are then found in."""
+    for name in ("bench", "fdpbench", "models", "prep"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(fdpbench, "__path__", [str(tmp_path / "fdpbench"), str(tmp_path)])
+    clear()
+    yield tmp_path
+    clear()
+
+
+def codes() -> dict[str, dict[str, str]]:
+    """What each stage depends on, the training of two models among them."""
+    clear()
+    modules = {stage: (STAGES[stage],) for stage in STAGES}
+    modules["index"] += ("fdpbench.prep.releases.casme2",)
+    modules["other model"] = (*modules["train"], "fdpbench.models.adapters")
+    modules["train"] += ("fdpbench.models.ststnet",)
+    without = ("fdpbench.prep.align.faces_dlib",)
+    return {name: closure("fdpbench.arithmetic", *starts, without=without).hashes() for name, starts in modules.items()}
+
+
+EDITS = [
+    ("prep/index/manifest.py", "def load_manifest", {"align", "flow", "task", "gallery", "report"}),
+    ("prep/settings/align.py", "def tracks", {"align"}),
+    ("prep/settings/task.py", "def inputs", {"dynamic", "task", "train", "other model"}),
+    ("fdpbench/arithmetic.py", "ONE_THREAD = {", ALL),
+    ("prep/dynamic/rank_pooling.py", "def coefficients", {"flow", "dynamic", "train", "other model"}),
+    ("prep/align/face_models/LICENSE.mediapipe", "", set()),
+    ("prep/sheets/corrections.csv", "", {"index"}),
+    ("prep/demo/synth/raster.py", "def ", {"synthesize"}),
+    ("prep/releases/casme2.py", "def read", {"index"}),
+    ("prep/releases/samm.py", "def read", set()),
+    ("bench/train/seeds.py", "def seed_of", {"train", "other model"}),
+    ("bench/train/objectives.py", "def ", {"train", "other model"}),
+    ("bench/train/settings.py", 'default="erm"', {"train", "other model"}),
+    ("models/ststnet.py", "class ", {"train"}),
+    ("models/adapters.py", "class ", {"other model"}),
+    ("models/common/blocks.py", "class ", {"train", "other model"}),
+    ("bench/evaluate/bootstrap.py", "def ", EVALUATION),
+    ("bench/report/gallery.py", "def drawing_run", {"gallery", "report"}),
+    ("bench/report/html/templates/base.html.j2", "", {"report"}),
+    ("fdpbench/commands/runs.py", "def train", set()),
+    ("prep/runtime/progress.py", "def ", set()),
+    ("prep/runtime/workers.py", "def ", set()),
+    ("bench/external/logs.py", "def ", set()),
+    ("prep/preview/page.py", "def ", set()),
+]
+
+
+@pytest.mark.parametrize(("file", "line", "changed"), EDITS, ids=[f"{edit[0]}: {edit[1]}" for edit in EDITS])
+def test_an_edit_reaches_the_stages_whose_results_it_can_change(
+    tree: Path, file: str, line: str, changed: set[str]
+) -> None:
+    before = codes()
+    path = tree / file
+    text = path.read_text(encoding="utf-8")
+    assert line in text
+    path.write_text(
+        text.replace(line, f"{line} " if not line else line.replace(" ", "  ", 1), 1) + "\n", encoding="utf-8"
+    )
+    after = codes()
+    found = {stage for stage in before if before[stage] != after[stage]}
+    # the report and its like may look at more than the least; what must not happen is that one is missed
+    assert found >= changed & found and changed <= found | (changed - set(before))
+    assert not {"align", "dynamic", "flow", "index", "synthesize", "task", "train", "other model"} & (found - changed)
+
+
+def test_data_files_and_packages(tree: Path) -> None:
+    found = closure(STAGES["align"])
+    assert {"prep/align/face_models/face_landmark.tflite", "prep/align/stage.py"} <= set(found.files)
+    assert {"cv2", "numpy", "pyarrow"} <= set(found.packages) and "pathlib" not in found.packages
+    assert "rich" not in found.packages and "typer" not in found.packages  # of the plumbing
+    assert "dlib" not in closure(STAGES["align"], without=("fdpbench.prep.align.faces_dlib",)).packages
+    assert all(version for version in found.versions().values())
+
+
+def test_imports_for_type_checkers_and_within_functions(tree: Path) -> None:
+    (tree / "prep/a.py").write_text(
+        '"""A."""\nfrom typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import fdpbench.prep.b\n'
+        "def f():\n    from fdpbench.prep import c\n    import scipy.stats\n"
+    )
+    for name in "bc":
+        (tree / f"prep/{name}.py").write_text("x = 1\n")
+    clear()
+    found: Code = closure("fdpbench.prep.a")
+    assert set(found.files) == {"fdpbench/__init__.py", "prep/a.py", "prep/c.py"} and found.packages == ("scipy",)
+    with pytest.raises(ModuleNotFoundError, match="no module fdpbench.prep.d"):
+        closure("fdpbench.prep.d")
+    (tree / "prep/a.py").write_text("from . import b\n")
+    clear()
+    with pytest.raises(ValueError, match="relative import"):
+        closure("fdpbench.prep.a")
+
+
+def test_versions_by_the_name_of_the_import() -> None:
+    assert version_of("cv2") and version_of("sklearn") and version_of("yaml")
+    assert version_of("torch") == (version_of("torch") or "").partition("+")[0]
+    assert version_of("no_such_package") is None
