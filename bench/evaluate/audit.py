@@ -6,41 +6,18 @@ A run that departs from the honest protocol is compared with an honest run of th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fdpbench.bench.evaluate.bootstrap import Comparison, compare
+from fdpbench.bench.evaluate.bootstrap import compare
 from fdpbench.bench.evaluate.metrics import metric_of
 from fdpbench.bench.evaluate.prediction_set import PredictionSet
+from fdpbench.bench.evaluate.records import Effect
 from fdpbench.bench.evaluate.scores import FoldMeans, Score
 
-__all__ = ["Effect", "audit_effects", "fold_means", "mean_fold_means"]
-
-
-@dataclass(frozen=True)
-class Effect:
-    """A run beside the honest run of the same model.
-
-    Attributes
-    ----------
-    run, honest
-        Names of the two runs.
-    uf1
-        Of the run, mean over repetitions.
-    inflation
-        Run minus honest run, UF1.
-    comparison
-        The same with its interval and test; None where they do not test the same clips, as with untested subjects.
-    """
-
-    run: str
-    honest: str
-    uf1: float
-    inflation: float
-    comparison: Comparison | None
+__all__ = ["audit_effects", "fold_means", "mean_fold_means"]
 
 
 def audit_effects(scores: Sequence[Score], predictions: Mapping[str, PredictionSet]) -> list[Effect]:

@@ -12,86 +12,21 @@ percentile and BCa intervals; the permutation test swaps two models' predictions
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr, ndtri
 
 from fdpbench.bench.evaluate.metrics import METRICS, MetricError, metric_of, metric_of_sums, sums_of
+from fdpbench.bench.evaluate.records import LEVEL, RESAMPLES, Comparison, Interval
 
-__all__ = [
-    "COVERAGE",
-    "LEVEL",
-    "RESAMPLES",
-    "Comparison",
-    "Interval",
-    "compare",
-    "critical_difference",
-    "holm",
-    "intervals",
-    "permutation_test",
-]
-
-LEVEL = 0.95
-RESAMPLES = 2000
+__all__ = ["compare", "critical_difference", "holm", "intervals", "permutation_test"]
 
 ALL = tuple(METRICS)
 
-# Share of simulated releases whose true UF1 a 95% interval of `intervals` holds, by method and number of subjects:
-# 3 classes, 6 clips a subject, subjects that differ in how well they are recognised, 600 releases each. Measured by
-# `HYPOTHESIS_PROFILE=long pytest -s tests/bench/evaluate/test_bootstrap.py -k coverage`, which fails where it finds
-# something else.
-COVERAGE: dict[str, dict[int, float]] = {
-    "percentile": {10: 0.920, 16: 0.932, 26: 0.928, 40: 0.932, 68: 0.963},
-    "bca": {10: 0.927, 16: 0.935, 26: 0.930, 40: 0.935, 68: 0.960},
-}
-
 # A resample may lack a class, for which UF1 and UAR are not defined; it is sampled anew, so often at most.
 MOST_REDRAWN = 100
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A metric with its interval.
-
-    Attributes
-    ----------
-    value
-        The metric, mean over repetitions.
-    low, high
-        Ends of the interval.
-    level
-        Its nominal coverage, such as 0.95.
-    method
-        ``percentile`` or ``bca``.
-    subjects, clips, repetitions
-        What stands behind it.
-    redrawn
-        Resamples that lacked a class and were sampled anew.
-    """
-
-    value: float
-    low: float
-    high: float
-    level: float
-    method: str
-    subjects: int
-    clips: int
-    repetitions: int
-    redrawn: int
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Two models on the same clips: the difference first minus second, its interval, and a test.
-
-    ``p_value`` is that of the paired permutation test; see `compare`.
-    """
-
-    difference: Interval
-    p_value: float
-    permutations: int
 
 
 def intervals(
@@ -332,8 +267,6 @@ def _ends(
 ) -> tuple[float, float]:
     tails = np.array([(1 - level) / 2, (1 + level) / 2])
     if left_out is not None:
-        from scipy.special import ndtr, ndtri  # what only shows intervals does not wait for scipy
-
         # the share of resamples below the metric, ties counted by half, gives the bias
         below = ((sampled < value).mean() + (sampled <= value).mean()) / 2
         bias = ndtri(np.clip(below, 1 / (len(sampled) + 1), len(sampled) / (len(sampled) + 1)))

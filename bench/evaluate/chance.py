@@ -9,13 +9,7 @@ from numpy.typing import ArrayLike
 
 from fdpbench.bench.evaluate.metrics import METRICS, metric_of, subject_confusions
 
-__all__ = ["CHANCE", "chance_levels"]
-
-# Name of a way to guess -> how a table names it.
-CHANCE = {
-    "majority": "the most frequent class for every clip",
-    "stratified": "classes drawn at random by their shares of the clips (expected figure)",
-}
+__all__ = ["chance_levels"]
 
 
 def chance_levels(labels: ArrayLike, classes: Sequence[str]) -> dict[str, dict[str, float | None]]:

@@ -4,88 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from fdpbench.bench.evaluate.bootstrap import critical_difference, holm, permutation_test
 from fdpbench.bench.evaluate.metrics import METRICS
-from fdpbench.bench.evaluate.prediction_set import POOLED, PredictionSet
-from fdpbench.bench.evaluate.scores import Score
+from fdpbench.bench.evaluate.prediction_set import PredictionSet
+from fdpbench.bench.evaluate.records import POOLED, SIGNIFICANCE, AgainstBest, Table
+from fdpbench.bench.evaluate.scores import Score, ranked
 
-__all__ = [
-    "SIGNIFICANCE",
-    "AgainstBest",
-    "Table",
-    "against_best",
-    "best_runs",
-    "compared",
-    "members_of",
-    "power_note",
-    "ranked",
-]
-
-# A run whose adjusted p-value is above this is not significantly different from the best.
-SIGNIFICANCE = 0.05
-
-
-@dataclass(frozen=True)
-class AgainstBest:
-    """A run beside the best run of its table.
-
-    Attributes
-    ----------
-    metric
-        By which metric.
-    best, run
-        Names of the two runs.
-    difference
-        Best minus run, means over repetitions.
-    p_value, p_value_holm
-        Of the paired permutation test over subjects, as it is and adjusted for the runs of the table.
-    """
-
-    metric: str
-    best: str
-    run: str
-    difference: float
-    p_value: float
-    p_value_holm: float
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of runs of one task.
-
-    Attributes
-    ----------
-    task
-        The task.
-    name
-        Empty for the task's own table; else what runs call it (``table:`` of a run).
-    runs
-        Best UF1 first; those that do not compete after all others.
-    best
-        For each part (`bench.evaluate.prediction_set.PredictionSet.parts`) and metric the best of its runs.
-    tests
-        Every competing run against the best of each metric.
-    power
-        What the tests could have found, where they found nothing in UF1; see `power_note`.
-    """
-
-    task: str
-    name: str
-    runs: tuple[str, ...]
-    best: dict[str, dict[str, tuple[str, ...]]]
-    tests: tuple[AgainstBest, ...]
-    power: str | None
-
-    def alike(self, metric: str) -> frozenset[str]:
-        """Names of the runs that are not significantly different from the best in a metric."""
-        return frozenset(one.run for one in self.tests if one.metric == metric and one.p_value_holm > SIGNIFICANCE)
-
-
-def ranked(group: Sequence[Score]) -> list[Score]:
-    """Best UF1 first; runs that looked at the test subject, or have a fault, after all others."""
-    return sorted(group, key=lambda score: (not score.competes, -score.mean("uf1"), score.run))
+__all__ = ["against_best", "best_runs", "compared", "members_of", "power_note"]
 
 
 def members_of(group: Sequence[Score]) -> dict[str, list[Score]]:

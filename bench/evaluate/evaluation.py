@@ -15,12 +15,9 @@ from typing import Any
 import pyarrow as pa
 from pydantic import TypeAdapter, ValidationError
 
-from fdpbench.bench.evaluate.audit import Effect
-from fdpbench.bench.evaluate.compare import Table, ranked
 from fdpbench.bench.evaluate.metrics import METRICS
-from fdpbench.bench.evaluate.perception import PERCEPTION
-from fdpbench.bench.evaluate.ranks import Ranks
-from fdpbench.bench.evaluate.scores import Score
+from fdpbench.bench.evaluate.records import PERCEPTION, Effect, Ranks, Table
+from fdpbench.bench.evaluate.scores import Score, ranked
 from fdpbench.prep.store import shards
 from fdpbench.prep.store.documents import DocumentError, read_object
 
@@ -59,7 +56,7 @@ class ClipResult:
     @classmethod
     def of(cls, row: Mapping[str, Any], perception: dict[str, float]) -> ClipResult:
         """That of a row with the other names."""
-        return cls(*(row[name] for name in NAMED), perception)
+        return cls(**{name: row[name] for name in NAMED}, perception=perception)
 
 
 NAMED = [field.name for field in fields(ClipResult) if field.name != "perception"]

@@ -147,7 +147,7 @@ def subject_confusions(
             raise MetricError(f"{name} holds labels outside 0..{len(classes) - 1} (classes {', '.join(classes)})")
     absent = [name for k, name in enumerate(classes) if not (truth == k).any()]
     if absent:
-        raise MetricError(f"no clip of class {', '.join(absent)}: UF1 and UAR are not defined over these clips")
+        raise MetricError(f"no clip is labelled {', '.join(absent)}: UF1 and UAR are not defined over these clips")
     names, place = np.unique(np.asarray(subjects), return_inverse=True)
     result = np.zeros((len(predicted), len(names), len(classes), len(classes)), np.int64)
     for repetition, one in enumerate(predicted):

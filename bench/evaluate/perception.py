@@ -19,7 +19,6 @@ from fdpbench.bench.train.data import load_clips
 from fdpbench.prep.store import images
 
 __all__ = [
-    "PERCEPTION",
     "Similarity",
     "TrueImages",
     "area_mean",
@@ -28,15 +27,6 @@ __all__ = [
     "order_accuracy",
     "similarity",
 ]
-
-# What is measured of each clip, as far as a model ranks frames and generates images -> how tables name it, decimals.
-PERCEPTION = {
-    "order_accuracy": ("pairs in order", 3),
-    "psnr": ("PSNR, dB", 2),
-    "ssim": ("SSIM", 3),
-    "psnr_of_mean": ("PSNR of mean image", 2),
-    "ssim_of_mean": ("SSIM of mean image", 3),
-}
 
 # Squared error of rounding to 8 bits: an image and its truth that agree to the bit are not closer than that.
 ROUNDING_ERROR = (1 / 255) ** 2 / 12

@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fdpbench.bench.evaluate.bootstrap import LEVEL, RESAMPLES, Interval, intervals
+from fdpbench.bench.evaluate.bootstrap import intervals
 from fdpbench.bench.evaluate.metrics import Measures, MetricError, measures, subject_confusions
+from fdpbench.bench.evaluate.records import LEVEL, POOLED, RESAMPLES, Part
 
-__all__ = ["POOLED", "Part", "PredictionSet", "evaluate_part", "prediction_set"]
-
-POOLED = "all"  # the part that holds all clips
+__all__ = ["PredictionSet", "evaluate_part", "prediction_set"]
 
 
 @dataclass(frozen=True)
@@ -79,29 +78,6 @@ def prediction_set(rows: Sequence[dict[str, Any]], classes: tuple[str, ...]) -> 
         y_true=np.array([row["y_true"] for row in once], dtype=np.int64),
         y_pred=predicted.reshape(-1, len(once)),
     )
-
-
-@dataclass(frozen=True)
-class Part:
-    """What predictions are worth over some clips: all of them, or those of one data set.
-
-    Attributes
-    ----------
-    clips, subjects
-        How many there are.
-    repetitions
-        Measures of each repetition; empty where a class has no clip.
-    intervals
-        By metric; empty where they are not defined.
-    why_not
-        Why there are no measures or no intervals; None where there are both.
-    """
-
-    clips: int
-    subjects: int
-    repetitions: tuple[Measures, ...]
-    intervals: dict[str, Interval]
-    why_not: str | None
 
 
 def evaluate_part(

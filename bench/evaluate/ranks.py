@@ -7,46 +7,18 @@ Demsar, "Statistical Comparisons of Classifiers over Multiple Data Sets", Journa
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 
-from fdpbench.bench.evaluate.compare import SIGNIFICANCE
+from fdpbench.bench.evaluate.records import SIGNIFICANCE, Ranks
 from fdpbench.bench.evaluate.scores import Score
 
-__all__ = ["Ranks", "rank_models", "ranks_of"]
+__all__ = ["rank_models", "ranks_of"]
 
 # Friedman's test needs three models; one task has no spread of ranks.
 LEAST_TASKS, LEAST_MODELS = 2, 3
-
-
-@dataclass(frozen=True)
-class Ranks:
-    """Models ranked over tasks.
-
-    Attributes
-    ----------
-    models
-        Best mean rank first.
-    tasks
-        The tasks.
-    mean_ranks
-        Of each model over the tasks; 1 is the best, equal values share the mean of their ranks.
-    p_value
-        Of Friedman's test that all models are alike; 1 where all values are equal.
-    critical_difference
-        Mean ranks that differ by less are not significantly different at 0.05 (Nemenyi).
-    groups
-        Longest stretches of models, first and last index, of which no two differ significantly.
-    """
-
-    models: tuple[str, ...]
-    tasks: tuple[str, ...]
-    mean_ranks: tuple[float, ...]
-    p_value: float
-    critical_difference: float
-    groups: tuple[tuple[int, int], ...]
 
 
 def rank_models(scores: Sequence[Score]) -> Ranks | None:
@@ -81,8 +53,6 @@ def ranks_of(values: ArrayLike, models: Sequence[str], tasks: Sequence[str]) -> 
     models, tasks
         Their names.
     """
-    from scipy import stats  # what only shows ranks does not wait for scipy
-
     table = np.asarray(values, dtype=np.float64)
     ranks: NDArray[np.float64] = stats.rankdata(-table, axis=1).mean(axis=0)
     count, number = len(models), len(tasks)

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from fdpbench.bench.evaluate.prediction_set import POOLED, Part
+from fdpbench.bench.evaluate.records import POOLED, Part
 from fdpbench.bench.train.data import TaskInfo
 from fdpbench.bench.train.protocols import protocol_text
 from fdpbench.bench.train.settings import RunEntry
 
-__all__ = ["FoldMeans", "Score", "SubjectScore", "changes_of", "largest", "with_spread"]
+__all__ = ["FoldMeans", "Score", "SubjectScore", "changes_of", "largest", "ranked", "with_spread"]
 
 
 @dataclass(frozen=True)
@@ -134,6 +134,11 @@ class Score:
         """A metric with three decimals, and its standard deviation over repetitions if there are several."""
         values = self.values(metric, part)
         return with_spread(values, 3) if values else "not defined"
+
+
+def ranked(group: Sequence[Score]) -> list[Score]:
+    """Best UF1 first; runs that looked at the test subject, or have a fault, after all others."""
+    return sorted(group, key=lambda score: (not score.competes, -score.mean("uf1"), score.run))
 
 
 def largest(scores: Sequence[Score]) -> Score:

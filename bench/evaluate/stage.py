@@ -15,10 +15,11 @@ from fdpbench.bench.evaluate.chance import chance_levels
 from fdpbench.bench.evaluate.compare import compared, members_of
 from fdpbench.bench.evaluate.evaluation import FOLDER, ClipResult, Evaluation, write_evaluation
 from fdpbench.bench.evaluate.metrics import METRICS, MetricError
-from fdpbench.bench.evaluate.perception import PERCEPTION, TrueImages, measure_clip
-from fdpbench.bench.evaluate.prediction_set import POOLED, PredictionSet, evaluate_part, prediction_set
+from fdpbench.bench.evaluate.perception import TrueImages, measure_clip
+from fdpbench.bench.evaluate.prediction_set import PredictionSet, evaluate_part, prediction_set
 from fdpbench.bench.evaluate.predictions import check_predictions, expected_clips, read_predictions
 from fdpbench.bench.evaluate.ranks import rank_models
+from fdpbench.bench.evaluate.records import PERCEPTION, POOLED
 from fdpbench.bench.evaluate.scores import Score, SubjectScore, largest
 from fdpbench.bench.train.artifacts import Artifacts
 from fdpbench.bench.train.data import TaskInfo, load_index, load_task_info
@@ -30,7 +31,7 @@ from fdpbench.prep.store import paths, shards
 __all__ = ["evaluate_runs"]
 
 
-def evaluate_runs(runs: Mapping[str, RunEntry], repetitions: int, out: Path = FOLDER) -> Evaluation:
+def evaluate_runs(runs: Mapping[str, RunEntry], repetitions: int, out: Path = FOLDER) -> None:
     """Read, check and evaluate the predictions of every listed run.
 
     Parameters
@@ -81,7 +82,6 @@ def evaluate_runs(runs: Mapping[str, RunEntry], repetitions: int, out: Path = FO
         ranks=rank_models(scores),
     )
     write_evaluation(evaluation, clips, out, [Artifacts(run).predictions for run in predictions])
-    return evaluation
 
 
 class _Task:

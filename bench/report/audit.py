@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fdpbench.bench.evaluate.audit import Effect
 from fdpbench.bench.evaluate.evaluation import Evaluation
+from fdpbench.bench.evaluate.records import Effect
 from fdpbench.bench.evaluate.scores import Score
 from fdpbench.bench.report.escape import markdown_text, write_csv
 from fdpbench.bench.report.layout import github

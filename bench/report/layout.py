@@ -7,10 +7,8 @@ from dataclasses import dataclass
 
 from tabulate import tabulate
 
-from fdpbench.bench.evaluate.compare import Table
 from fdpbench.bench.evaluate.metrics import METRICS
-from fdpbench.bench.evaluate.perception import PERCEPTION
-from fdpbench.bench.evaluate.prediction_set import POOLED
+from fdpbench.bench.evaluate.records import PERCEPTION, POOLED, Table
 from fdpbench.bench.evaluate.scores import Score, with_spread
 from fdpbench.bench.report.escape import latex_text, markdown_text
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from fdpbench.bench.evaluate.metrics import METRICS
-from fdpbench.bench.evaluate.prediction_set import POOLED
+from fdpbench.bench.evaluate.records import POOLED
 from fdpbench.bench.evaluate.scores import Score
 from fdpbench.bench.report.escape import markdown_text
 from fdpbench.bench.report.layout import github

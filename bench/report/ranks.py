@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from fdpbench.bench.evaluate.ranks import Ranks
+from fdpbench.bench.evaluate.records import Ranks
 from fdpbench.bench.report.escape import markdown_text
 from fdpbench.bench.report.layout import github
 

@@ -12,13 +12,9 @@ from typing import Any
 
 import pandas as pd
 
-from fdpbench.bench.evaluate.bootstrap import COVERAGE, LEVEL, RESAMPLES
-from fdpbench.bench.evaluate.chance import CHANCE
-from fdpbench.bench.evaluate.compare import AgainstBest, Table
 from fdpbench.bench.evaluate.evaluation import ClipResult, Evaluation
 from fdpbench.bench.evaluate.metrics import METRICS
-from fdpbench.bench.evaluate.perception import PERCEPTION
-from fdpbench.bench.evaluate.prediction_set import POOLED
+from fdpbench.bench.evaluate.records import CHANCE, COVERAGE, LEVEL, PERCEPTION, POOLED, RESAMPLES, AgainstBest, Table
 from fdpbench.bench.evaluate.scores import Score, largest
 from fdpbench.bench.report.escape import latex_text, markdown_text, write_csv
 from fdpbench.bench.report.layout import LATEX, MARKDOWN, github, latex, perception_cells, table_cells

@@ -14,11 +14,9 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from fdpbench.bench.evaluate.bootstrap import LEVEL
-from fdpbench.bench.evaluate.compare import SIGNIFICANCE
 from fdpbench.bench.evaluate.evaluation import ClipResult, Evaluation
 from fdpbench.bench.evaluate.metrics import METRICS
-from fdpbench.bench.evaluate.prediction_set import POOLED
+from fdpbench.bench.evaluate.records import LEVEL, POOLED, SIGNIFICANCE
 from fdpbench.bench.report.html import charts
 from fdpbench.bench.report.html.data import Release, Task, releases_of, tasks_of
 from fdpbench.bench.report.html.facts import NAMES, Estimate, RunFacts, chance, leaderboards

@@ -12,12 +12,9 @@ from functools import cached_property
 from statistics import fmean, stdev
 from types import MappingProxyType
 
-from fdpbench.bench.evaluate.chance import CHANCE
-from fdpbench.bench.evaluate.compare import SIGNIFICANCE, Table
 from fdpbench.bench.evaluate.evaluation import Evaluation
 from fdpbench.bench.evaluate.metrics import METRICS
-from fdpbench.bench.evaluate.perception import PERCEPTION
-from fdpbench.bench.evaluate.prediction_set import POOLED
+from fdpbench.bench.evaluate.records import CHANCE, PERCEPTION, POOLED, SIGNIFICANCE, Table
 from fdpbench.bench.evaluate.scores import Score, largest
 
 __all__ = [
@@ -218,12 +215,12 @@ def leaderboards(facts: Mapping[str, RunFacts], tables: Sequence[Table]) -> list
 
 
 def chance(facts: Mapping[str, RunFacts], task: str, evaluation: Evaluation) -> list[Row]:
-    """Chance level of a task, each way to guess with its main metrics; from the labels of its largest run."""
-    most = facts[largest(evaluation.by_task[task]).run]
-    return [
-        Row(text, [most.number(evaluation.chance[task][way][name], name, {"guess": way}) for name in ("uf1", "uar")])
-        for way, text in CHANCE.items()
-    ]
+    """Chance level of a task, each way to guess with its UF1 and UAR; from the labels of its largest run."""
+    most, rows = facts[largest(evaluation.by_task[task]).run], []
+    for way, text in CHANCE.items():
+        levels = ((name, evaluation.chance[task][way][name]) for name in ("uf1", "uar"))
+        rows.append(Row(text, [most.number(one, name, {"guess": way}) for name, one in levels if one is not None]))
+    return rows
 
 
 def _standing(facts: RunFacts, table: Table) -> Standing:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fdpbench.bench.evaluate.audit import Effect
-from fdpbench.bench.evaluate.prediction_set import POOLED
+from fdpbench.bench.evaluate.records import POOLED, Effect
 from fdpbench.bench.report.html.charts import ticks
 from fdpbench.bench.report.html.facts import MEAN, Estimate, Number, Row, RunFacts
 
