@@ -46,11 +46,10 @@ def _figures(part: Part, level: float) -> dict[str, dict[str, Any]] | str | None
         return {metric: asdict(part.intervals[metric]) for metric in METRICS}
     if not part.repetitions:
         return part.why_not
+    values = {metric: float(np.mean([one.values[metric] for one in part.repetitions])) for metric in METRICS}
     counts = {"subjects": part.subjects, "clips": part.clips, "repetitions": len(part.repetitions), "redrawn": 0}
     ends = {"low": None, "high": None, "level": level, "method": None} | counts | {"no_interval": part.why_not}
-    return {
-        metric: {"value": float(np.mean([one.values[metric] for one in part.repetitions]))} | ends for metric in METRICS
-    }
+    return {metric: {"value": value} | ends for metric, value in values.items()}
 
 
 def score_lines(report: dict[str, Any]) -> list[str]:
