@@ -132,8 +132,8 @@ def run_steps() -> dict[str, str]:
     note("tim", tim.interpolate(clip, 7))
     note("dynamic image", dynamic_image(clip))
     note("exact rank pooling", rank_svm(clip[:, ::16, ::16], 5.0), fernando(clip[:, ::16, ::16]))
-    drawing = similarity(grey[0] / 255, grey[-1] / 255)
-    note("drawing", drawing.psnr, drawing.ssim)
+    alike = similarity(grey[0] / 255, grey[-1] / 255)
+    note("similarity of images", alike.psnr, alike.ssim)
 
     confusions = np.random.default_rng(3).integers(1, 5, size=(2, 9, 3, 3))  # (R, S, C, C)
     for figure, one in intervals(confusions, resamples=200).items():

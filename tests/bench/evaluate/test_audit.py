@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from click.testing import Result
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
@@ -50,7 +49,7 @@ def ready(project: Path) -> Path:
     return project
 
 
-def audit() -> Result:
+def audit() -> Any:
     evaluated = CliRunner().invoke(app, ["evaluate"])
     assert evaluated.exit_code == 0, evaluated.output
     return CliRunner().invoke(app, ["audit"])
