@@ -135,7 +135,7 @@ def test_without_params(arguments: tuple[str, ...], tmp_path: Path, monkeypatch:
         (("features", "tiny-ststnet"), "ststnet computes no features; fdpbench train tiny-ststnet"),
         (("check",), "fdpbench link megc2019_flow"),
         (("tables",), "dvc repro"),
-        (("gallery", "nowhere"), "data/task/nowhere/task.json not found"),
+        (("gallery", "tiny"), "dvc repro"),
     ],
 )
 def test_errors_are_one_line(project: Path, arguments: tuple[str, ...], expected: str) -> None:
@@ -184,17 +184,14 @@ def test_releases_are_listed(project: Path) -> None:
     assert re.search(r"casme2 \(frames, not linked\)", listing)
 
 
-NETWORK = {"epochs": 1, "batch_size": 4, "lr": 1e-3, "weight_decay": 0.0}
-
-
 def test_check_says_what_each_run_will_do(project: Path) -> None:
     write_params(checked_params())
-    result = invoke("check", "--out", "artifacts")
+    result = invoke("check")
     assert result.exit_code == 0
-    for run in (*PARAMS["runs"], *PARAMS["feature_runs"]):
+    for run in PARAMS["runs"]:
         assert f"{run}: " in result.stdout
     assert "tiny-ststnet: ststnet on tiny, inputs flow" in result.stdout
-    assert Path("artifacts/checked.txt").read_text()
+    assert "protocol honest, epochs 2, batch_size 4, lr 0.001, weight_decay 0.0" in result.stdout
 
 
 def test_check_says_by_which_protocol(project: Path) -> None:
@@ -221,26 +218,24 @@ def test_check_says_by_which_protocol(project: Path) -> None:
 )
 def test_check_refuses_a_protocol_that_cannot_be(project: Path, entry: dict[str, Any], expected: str) -> None:
     write_params(checked_params(runs={"bad": {"task": "tiny"} | entry}))
-    assert expected in error_of("check", "--out", "artifacts")
-    assert not Path("artifacts/checked.txt").exists()
+    assert expected in error_of("check")
 
 
-def test_check_writes_nothing_when_a_run_is_wrong(project: Path) -> None:
-    write_params(checked_params(runs={"bad": {"task": "tiny", "model": "stgcn"}}, options={"stgcn": NETWORK}))
-    assert "'stgcn' needs landmarks" in error_of("check", "--out", "artifacts")
-    assert not Path("artifacts/checked.txt").exists()
+def test_check_refuses_a_run_whose_task_lacks_its_input(project: Path) -> None:
+    write_params(checked_params(runs={"bad": {"task": "tiny", "model": "stgcn"}}))
+    assert "'stgcn' needs landmarks" in error_of("check")
 
 
 # --- prep link
 
-COMMENTED = "# first\nreleases: [synthetic] # the embedded one\nflow_releases: []\n"
+COMMENTED = "# first\nreleases: [synthetic] # the embedded one\n"
 
 
 def commented_params(project: Path) -> None:
     """params.yaml with comments, before any release is linked."""
-    content = {key: value for key, value in PARAMS.items() if key not in {"releases", "flow_releases", "tasks", "runs"}}
+    content = {key: value for key, value in PARAMS.items() if key not in {"releases", "tasks", "runs"}}
     content["tasks"] = {"tiny": PARAMS["tasks"]["tiny"]}
-    content |= {"runs": {"tiny-majority": PARAMS["runs"]["tiny-majority"]}, "feature_runs": {}}
+    content["runs"] = {"tiny-majority": PARAMS["runs"]["tiny-majority"]}
     (project / "params.yaml").write_text(COMMENTED + "\n# the rest\n" + yaml.safe_dump(content, sort_keys=False))
 
 
@@ -256,11 +251,13 @@ def test_link(project: Path) -> None:
     for comment in ("# first", "# the embedded one", "# the rest"):
         assert comment in text
     content = read_params()
-    assert content["flow_releases"] == ["megc2019_flow"] and content["releases"] == ["synthetic"]
-    assert content["tasks"]["megc2019"]["classes"] == {name: [name] for name in ("negative", "positive", "surprise")}
+    assert content["releases"] == ["synthetic", "megc2019_flow"]
+    assert content["tasks"]["megc2019"]["classes"] == "megc2019"
     # one line in the run list away from being scored
     content["runs"] |= {"megc2019-ststnet": {"task": "megc2019", "model": "ststnet"}}
-    assert [run.name for run in load_runs(content)] == ["tiny-majority", "megc2019-ststnet"]
+    runs = {run.name: run.task_params.classes for run in load_runs(content)}
+    assert list(runs) == ["tiny-majority", "megc2019-ststnet"]
+    assert runs["megc2019-ststnet"] == {name: [name] for name in ("negative", "positive", "surprise")}
 
 
 def test_link_again_changes_nothing(project: Path) -> None:
@@ -301,17 +298,17 @@ def test_link_replaces_a_broken_link(project: Path) -> None:
 
 
 def test_link_with_an_empty_list(project: Path) -> None:
-    """``flow_releases:`` with nothing behind it is an empty list to a person."""
+    """``releases:`` with nothing behind it is an empty list to a person."""
     commented_params(project)
     path = project / "params.yaml"
-    path.write_text(path.read_text().replace("flow_releases: []", "flow_releases:"))
+    path.write_text(path.read_text().replace("releases: [synthetic]", "releases:"))
     write_flow_whole(project / "elsewhere")
     result = invoke("link", "megc2019_flow", "elsewhere")
     assert result.exit_code in (0, 1) and not isinstance(result.exception, TypeError), result.exception
     if result.exit_code == 0:
-        assert read_params()["flow_releases"] == ["megc2019_flow"]
+        assert read_params()["releases"] == ["megc2019_flow"]
     else:
-        assert "flow_releases" in result.stderr
+        assert "releases" in result.stderr
 
 
 # --- commands end to end, on data that is there
@@ -323,7 +320,7 @@ def test_index_and_tables_print_where_their_output_lies(project: Path) -> None:
     assert result.exit_code == 0
     assert "1 clips of 1 subjects (happiness 1)" in result.stderr and "bad_row 1" in result.stderr
 
-    write_params(params() | {"runs": {"tiny-majority": PARAMS["runs"]["tiny-majority"]}, "feature_runs": {}})
+    write_params(params() | {"runs": {"tiny-majority": PARAMS["runs"]["tiny-majority"]}})
     rows = write_task(paths.task("tiny"))
     write_predictions("tiny-majority", predictions("tiny-majority", rows, [0] * len(rows)))
     result = invoke("evaluate")
@@ -349,10 +346,10 @@ def write_run(run: str, rows: list[dict[str, Any]], seed: int = 0, **options: An
     write_predictions(run, perceived(predictions(run, rows, [0] * len(rows)), seed=seed, **options))
 
 
-def list_runs(**runs: dict[str, Any]) -> None:
+def list_runs(repetitions: int = 1, /, **runs: dict[str, Any]) -> None:
     """Write params.yaml with these runs alone, of ststnet on the task ``tiny`` if they do not say otherwise."""
     listed = {name: {"task": "tiny", "model": "ststnet"} | entry for name, entry in runs.items()}
-    write_params(params() | {"runs": listed, "feature_runs": {}})
+    write_params(params(train={"repetitions": repetitions}) | {"runs": listed})
 
 
 @pytest.fixture
@@ -378,6 +375,16 @@ def test_gallery_of_runs_without_images(generated: list[dict[str, Any]]) -> None
 def test_gallery_of_a_task_without_frames(generated: list[dict[str, Any]]) -> None:
     gallery()
     assert "no frames to draw" in error_of("gallery", "tiny_flow")
+
+
+def test_gallery_of_the_first_task_that_may_be_shown(generated: list[dict[str, Any]]) -> None:
+    """No name is demanded of a task; where none may be shown, the stage's output says so."""
+    shown = gallery()
+    assert invoke("gallery").exit_code == 0 and PICTURE.read_bytes() == shown
+    write_task(paths.task("tiny"), published=False)
+    result = invoke("gallery")
+    assert result.exit_code == 0 and "no task has frames of faces that may be published" in result.stderr
+    assert PICTURE.read_bytes() != shown
 
 
 def test_gallery_of_a_run_that_generates_images(generated: list[dict[str, Any]]) -> None:
@@ -413,7 +420,9 @@ def test_gallery_follows_its_images_scores_and_marks(generated: list[dict[str, A
 
 
 def test_gallery_shows_held_out_predictions_of_the_first_repetition(generated: list[dict[str, Any]]) -> None:
+    list_runs(images={})
     picture = gallery()
+    list_runs(2, images={})
     first, second = (
         perceived(predictions("images", generated, [0] * len(generated), repetition=k), seed=k) for k in range(2)
     )
@@ -473,6 +482,7 @@ def test_gallery_of_a_run_with_untested_subjects(generated: list[dict[str, Any]]
 
 def test_gallery_of_a_clip_without_an_annotated_apex(generated: list[dict[str, Any]]) -> None:
     """`write_perception_data` leaves the first clip's out; a data set without any marks is drawn too."""
+    list_runs(images={})
     picture = gallery()
     write_perception_data([row | {"clip_id": row["clip_id"] + "x"} for row in generated])
     rows = [row | {"clip_id": row["clip_id"] + "x"} for row in generated]
@@ -491,11 +501,6 @@ def test_gallery_of_a_run_with_faces_that_may_not_be_published(generated: list[d
 
 def test_tables_refuse_a_run_whose_name_hides_test_selected(generated: list[dict[str, Any]]) -> None:
     """Else its figures would be printed under a name without that word."""
-    content = params()
-    content |= {
-        "runs": {"images": {"task": "tiny", "model": "ststnet", "protocol": "test_selected"}},
-        "feature_runs": {},
-    }
-    write_params(content)
+    list_runs(images={"protocol": "test_selected"})
     assert "images-test_selected" in error_of("tables")
     assert not Path("results").exists()

@@ -81,7 +81,9 @@ def tables() -> None:
 
 @app.command(rich_help_panel="Results")
 def gallery(
-    task: Annotated[str, typer.Argument(help="A task whose faces may be published.")] = "synthetic",
+    task: Annotated[
+        str | None, typer.Argument(help="A task whose faces may be published; by default the first of params.yaml.")
+    ] = None,
     run: Annotated[
         str | None,
         typer.Option(help="The run whose generated images are shown; by default the task's first that has any."),
@@ -89,14 +91,20 @@ def gallery(
 ) -> None:
     """Draw frames, true and generated dynamic images and rank scores of clips: results/dynamic_images.png."""
     from fdpbench.bench.evaluate.evaluation import read_clips
-    from fdpbench.bench.plan.params import run_names
-    from fdpbench.bench.report.gallery import draw_gallery
+    from fdpbench.bench.plan.params import load_tasks, run_names
+    from fdpbench.bench.report.gallery import draw_gallery, draw_note, shown_task
     from fdpbench.bench.train.protocols import Faults
     from fdpbench.prep.runtime.scratch import open_scratch
     from fdpbench.prep.settings.problems import ParamsError
 
     with command("gallery"):
         out = RESULTS / "dynamic_images.png"
+        task = task or shown_task(load_tasks())
+        if task is None:
+            with open_scratch("gallery", "whole") as scratch:
+                scratch.publish({out: draw_note})
+            console.print(f"gallery: {out}: no task has frames of faces that may be published")
+            return
         runs = run_names()
         mine = [name for name, entry in runs.items() if entry.task == task]
         mine.sort(key=lambda name: (runs[name].protocol != "honest", runs[name].faults != Faults()))  # as listed else
@@ -128,9 +136,8 @@ def report() -> None:
     with command("report"):
         params = read_params()
         runs = run_names(params)
-        releases = [*params["releases"], *params["flow_releases"]]
         out = RESULTS / "report"
-        build = partial(build_report, _evaluated(runs), read_clips(), load_tasks(params), releases)
+        build = partial(build_report, _evaluated(runs), read_clips(), load_tasks(params), params["releases"])
         with open_scratch("report", "whole") as scratch:
             scratch.publish({out: build})
         console.print(f"report: {len(runs)} runs in {out / 'index.html'}")

@@ -1,8 +1,8 @@
 """The class maps of the literature and the counts that releases are known to have.
 
-A class map gathers annotated emotions into the classes of a task; `fdpbench link` writes it into params.yaml
-with the release. The counts are what sheets of a release hold (not what papers say in passing); a release
-that holds something else is not refused, but the difference is shown class by class.
+A class map gathers annotated emotions into the classes of a task, which may name it (`classes: casme2_5`). The
+counts are what sheets of a release hold (not what papers say in passing); a release that holds something else is not
+refused, but the difference is shown class by class.
 """
 
 from __future__ import annotations
@@ -12,13 +12,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fdpbench.prep.settings.problems import near
+
 __all__ = [
     "CLASS_MAPS",
     "COMPOSITE",
+    "EMBEDDED_MAP",
     "KNOWN_COUNTS",
     "ClassMap",
     "KnownCounts",
     "class_counts",
+    "classes_named",
     "compare_counts",
     "known_emotions",
     "maps_of",
@@ -93,6 +97,9 @@ CLASS_MAPS = {
     )
 }
 
+# That of the embedded release, which is none of the literature.
+EMBEDDED_MAP = ClassMap("synthetic", ("synthetic",), _same("disgust", "happiness", "repression", "surprise"))
+
 # Clips of each data set of the MEGC2019 composite when complete (See et al., MEGC 2019).
 COMPOSITE = {"casme2": 145, "samm": 133, "smic": 164}
 
@@ -151,6 +158,23 @@ KNOWN_COUNTS: dict[str, tuple[KnownCounts, ...]] = {
 def maps_of(release: str) -> list[ClassMap]:
     """Class maps that the literature uses for a release."""
     return [class_map for class_map in CLASS_MAPS.values() if release in class_map.releases]
+
+
+def classes_named(name: str) -> dict[str, list[str]]:
+    """Classes of the class map of a name, in order of class index.
+
+    Raises
+    ------
+    ValueError
+        Naming the class maps there are.
+    """
+    known = CLASS_MAPS | {EMBEDDED_MAP.name: EMBEDDED_MAP}
+    if name not in known:
+        raise ValueError(
+            f"unknown class map{near(name, known)}; class maps: {', '.join(known)}; or write out each class with the "
+            "emotions it gathers"
+        )
+    return {label: list(emotions) for label, emotions in known[name].classes.items()}
 
 
 def known_emotions(release: str) -> set[str] | None:

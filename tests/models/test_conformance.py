@@ -24,21 +24,17 @@ import fdpbench.models
 from fdpbench.models import create_model, list_models, model_info
 from fdpbench.models.common.blocks import ModelOutput
 from fdpbench.models.common.registry import (
-    INPUT_NAMES,
     ModelOptionError,
+    Recipe,
     UnknownModelError,
     check_options,
     register_model,
 )
+from fdpbench.prep.task.inputs import INPUTS, LANDMARKS
 from tests.support.builders import smallest_preset
 
-SHAPES = {
-    "frames": (8, 1, 48, 48),
-    "dynamic_image": (1, 48, 48),
-    "flow": (3, 28, 28),
-    "apex": (1, 48, 48),
-    "landmarks": (8, 68, 2),
-}
+LENGTHS = {"T": 8, "H": 48, "W": 48, "h": 28, "w": 28, "K": LANDMARKS["dlib"]}
+SHAPES = {name: entry.shape(LENGTHS) for name, entry in INPUTS.items()}
 ALL = list_models()
 MODULES = [name for name in ALL if model_info(name).kind == "module"]
 ESTIMATORS = [name for name in ALL if model_info(name).kind == "estimator"]
@@ -122,8 +118,10 @@ def test_declaration(name: str) -> None:
     info = model_info(name)
     assert info.name == name
     assert info.paper
-    assert set(info.inputs) | set(info.targets) <= set(INPUT_NAMES)
+    assert set(info.inputs) | set(info.targets) <= set(INPUTS)
     check_options(name, dict(info.options))  # the defaults pass the model's own checks
+    assert (info.recipe is None) == (info.kind == "estimator")
+    check_options(name, info.recipe.options if info.recipe else {})
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -147,7 +145,7 @@ def test_unknown_model_is_refused_with_those_known() -> None:
 
 
 def test_the_majority_needs_no_torch() -> None:
-    code = "import sys, models; fdpbench.models.create_model('majority', 3); sys.exit('torch' in sys.modules)"
+    code = "import sys, fdpbench.models; fdpbench.models.create_model('majority', 3); sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(fdpbench.models.__file__).parents[1])
 
 
@@ -168,6 +166,29 @@ def test_a_wrong_declaration_is_refused() -> None:
         register_model(inputs=("sound",), paper="-")(object)
     with pytest.raises(TypeError, match="derive it"):
         register_model(inputs=(), paper="-")(object)
+
+
+def test_a_network_has_a_recipe_and_an_estimator_none() -> None:
+    class Net:
+        kind = "module"
+
+        def __init__(self, num_classes: int, *, width: int = 3) -> None: ...
+
+    class Fitted(Net):
+        kind = "estimator"
+        hand_crafted = False
+
+    recipe: dict[str, Any] = {"epochs": 3, "batch_size": 4, "lr": 1e-3, "weight_decay": 0.0}
+    with pytest.raises(TypeError, match="Net: give a module's recipe"):
+        register_model(inputs=(), paper="-")(Net)
+    with pytest.raises(TypeError, match="Fitted: an estimator takes no recipe"):
+        register_model(inputs=(), paper="-", recipe=Recipe(**recipe))(Fitted)
+    with pytest.raises(TypeError, match="Net: its recipe sets widht; its options: width"):
+        register_model(inputs=(), paper="-", recipe=Recipe(**recipe, options={"widht": 3}))(Net)
+    register_model(inputs=(), paper="-", recipe=Recipe(**recipe, options={"width": 4}))(Net)
+    for wrong in ({"epochs": 0}, {"batch_size": 1}, {"lr": 0.0}, {"lr": "1e-3"}, {"weight_decay": -1.0}, {"epoch": 3}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            Recipe(**recipe | wrong)
 
 
 # Modules

@@ -178,7 +178,7 @@ def test_coverage_of_a_95_percent_interval(subjects: int, least: float, method: 
     held = [
         found.low <= truth <= found.high
         for seed in range(1, 601)
-        for found in [interval(release(seed, subjects), resamples=1000, method=method)]  # type: ignore[arg-type]
+        for found in [interval(release(seed, subjects), resamples=1000, method=method)]
     ]
     print(f"{subjects} subjects, {method}: coverage {np.mean(held):.3f}")
     assert np.mean(held) >= least

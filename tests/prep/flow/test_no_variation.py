@@ -23,8 +23,9 @@ from fdpbench.prep.settings.flow import FlowParams
 from fdpbench.prep.settings.section import section
 from fdpbench.prep.settings.task import TaskParams
 from fdpbench.prep.store import images, paths, shards
-from fdpbench.prep.store.schema import DYNAMIC, FLOW, REJECTED, TASK, Reason
+from fdpbench.prep.store.schema import DYNAMIC, FLOW, REJECTED, Reason
 from fdpbench.prep.task.stage import gather_task
+from fdpbench.prep.task.table import TASK
 from tests.prep.flow.test_apex import aligned, clip, manifest
 from tests.prep.task.test_stages import run_here
 from tests.support.builders import PARAMS, write_flow_whole, write_image
@@ -123,7 +124,7 @@ def test_every_reader_says_that_an_apex_is_the_onset(tmp_path: Path, release_nam
     write_xlsx(written.sheet, grid.book())
     listing = read_release(release_name, tmp_path / "release")
     assert sum(row["apex"] == row["onset"] for row in listing.clips) == 1 and len(listing.clips) == 6
-    shown = invoke("prep", "annotations", release_name, str(written.sheet))
+    shown = invoke("annotations", release_name, str(written.sheet))
     assert "1 clips have their onset as apex: no flow and no apex frame" in " ".join(shown.stdout.split())
 
 

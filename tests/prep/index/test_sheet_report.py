@@ -163,7 +163,7 @@ def test_annotations_for_machines(simulated: Write, tmp_path: Path) -> None:
     grid.rows[2][grid.place("onset")] = "first"
     grid.rows[3][grid.place("apex")] = "/"
     path = write_xlsx(tmp_path / "CASME2-coding-20140508.xlsx", grid.book())
-    result = invoke("prep", "annotations", "casme2", str(path), "--json")
+    result = invoke("annotations", "casme2", str(path), "--json")
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
     assert (report["release"], report["sheet"], report["simulated"]) == ("casme2", path.name, False)
@@ -182,7 +182,7 @@ def test_annotations_for_people(simulated: Write, tmp_path: Path) -> None:
     grid = Grid.of("casme2", simulated("casme2"))
     grid.rows += [grid.row(2, clip=f"[bold]{k}", emotion=7) for k in range(30)]
     path = write_xlsx(tmp_path / "sheet.xlsx", grid.book())
-    result = invoke("prep", "annotations", "casme2", str(path))
+    result = invoke("annotations", "casme2", str(path))
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
     assert lines[0].startswith("6 clips of 3 subjects (") and lines[0].endswith("; 1 without an apex")

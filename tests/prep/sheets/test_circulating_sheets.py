@@ -196,7 +196,7 @@ def test_words_to_simulate(tmp_path: Path) -> None:
         simulate("megc2019", tmp_path / "a", emotions=("joy",))
     with pytest.raises(SimulateError, match="expected words"):
         simulate("samm", tmp_path / "a", emotions=("joy", ""))
-    result = invoke("prep", "simulate", "mmew", str(tmp_path / "a"), "--emotions", "joy,awe", "--clips", "1")
+    result = invoke("simulate", "mmew", str(tmp_path / "a"), "--emotions", "joy,awe", "--clips", "1")
     assert result.exit_code == 0, result.output
     assert {row["emotion"] for row in read_release("mmew", tmp_path / "a").clips} == {"joy", "awe"}
 
@@ -321,7 +321,7 @@ def test_clips_that_last_too_long_are_noted_and_kept(tmp_path: Path) -> None:
     lines = report_lines(report, most=None)
     assert any("c_0: frames 0 to 3000 at 30 fps are 100.0 s" in line for line in lines)
     assert any(line.startswith("1 clips have their onset as apex") for line in lines)
-    shown = invoke("prep", "annotations", "casme3_a", str(path), "--json")
+    shown = invoke("annotations", "casme3_a", str(path), "--json")
     assert json.loads(shown.stdout)["too_long"] == report["too_long"]
 
 

@@ -268,7 +268,7 @@ def test_bombs_stay_within_a_limit_of_memory(tmp_path):
     code = """
 import resource, sys
 from pathlib import Path
-from prep.store.images import ImageError, read_image
+from fdpbench.prep.store.images import ImageError, read_image
 import numpy
 resource.setrlimit(resource.RLIMIT_DATA, (1_500_000_000, 1_500_000_000))
 for path in sorted(Path(sys.argv[1]).iterdir()):
