@@ -20,7 +20,6 @@ from scipy.stats import binom, kendalltau
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precision_recall_fscore_support, recall_score
 
-from fdpbench.bench.evaluate.scores import clear_unlisted
 from fdpbench.bench.external.read import read_said
 from fdpbench.bench.external.score import compare_said, score_said
 from fdpbench.bench.report.html.charts import curve, interval, ticks
@@ -440,14 +439,6 @@ def test_damaged_provenance_is_named(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(ValueError, match=r"run\.json"):
         read_provenance(path)
-
-
-def test_provenance_of_an_unlisted_run_is_removed(tmp_path: Path) -> None:
-    with chdir(tmp_path):
-        write_project()
-        clear_unlisted([run for run in RUNS if run != "majority"])
-        assert not Path("artifacts/provenance/majority.json").exists()
-        assert Path("artifacts/provenance/net.json").exists()
 
 
 def test_a_task_without_rejections_file_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
