@@ -12,8 +12,7 @@ import pandas as pd
 import pytest
 
 from fdpbench.bench.evaluate.bootstrap import compare, critical_difference, holm, intervals, permutation_test
-from fdpbench.bench.evaluate.chance import chance_levels
-from fdpbench.bench.evaluate.metrics import METRICS, MetricError, metric_of, subject_confusions
+from fdpbench.bench.evaluate.metrics import METRICS, MetricError, chance_levels, metric_of, subject_confusions
 from fdpbench.bench.evaluate.predictions import read_predictions
 from fdpbench.bench.evaluate.ranks import ranks_of
 from fdpbench.bench.evaluate.records import COVERAGE, POOLED, Table
