@@ -20,6 +20,7 @@ from scipy.stats import binom, kendalltau
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precision_recall_fscore_support, recall_score
 
+from fdpbench.bench.evaluate.metrics import metric_of
 from fdpbench.bench.external.read import read_said
 from fdpbench.bench.external.score import compare_said, score_said
 from fdpbench.bench.report.html.charts import curve, interval, ticks
@@ -154,12 +155,14 @@ class Again:
                 there = [k for k in LABELS if (fold["y_true"] == k).any()]
                 values.append(f1[there].sum() / (len(LABELS) if figure.endswith("zeros") else len(there)))
             return float(np.mean(values))
-        return {
+        known = {
             "uf1": lambda: f1_score(truth, said, average="macro", labels=LABELS, zero_division=0.0),
             "uar": lambda: recall_score(truth, said, average="macro"),
             "accuracy": lambda: accuracy_score(truth, said),
             "weighted_f1": lambda: f1_score(truth, said, average="weighted", labels=LABELS, zero_division=0.0),
-        }[figure]()
+        }
+        counts = confusion_matrix(truth, said, labels=LABELS)
+        return known[figure]() if figure in known else float(metric_of(counts, figure))
 
     def of_class(self, table: pd.DataFrame, figure: str, label: int) -> float:
         if figure == "clips":
