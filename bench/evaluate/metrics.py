@@ -94,12 +94,6 @@ def _guessed_f1s(counts: NDArray[np.int64]) -> NDArray[np.float64]:
     return np.array([_guessed_f1(int(count), int(counts.sum())) for count in counts])
 
 
-def _kappa(right: Sums, true: Sums, predicted: Sums) -> NDArray[np.float64]:
-    total = true.sum(axis=0)
-    expected = (true * predicted).sum(axis=0) / total**2
-    return (right.sum(axis=0) / total - expected) / (1 - expected)
-
-
 METRICS = {
     "uf1": Metric("UF1", _uf1, lambda counts: float(_guessed_f1s(counts).mean()), main=True),
     # guessed: the recall of each class is expected to be its share, and the shares sum to 1
@@ -114,7 +108,6 @@ METRICS = {
         _weighted_f1,
         lambda counts: float((_guessed_f1s(counts) * (counts / counts.sum())).sum()),
     ),
-    "kappa": Metric("Cohen's kappa", _kappa, least=-1.0),
 }
 
 
