@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 
 from fdpbench.bench.evaluate.audit import audit_effects, mean_fold_means
-from fdpbench.bench.evaluate.chance import chance_levels
 from fdpbench.bench.evaluate.compare import compared, members_of
 from fdpbench.bench.evaluate.evaluation import FOLDER, ClipResult, Evaluation, write_evaluation
 from fdpbench.bench.evaluate.listed import listed
-from fdpbench.bench.evaluate.metrics import METRICS, MetricError
+from fdpbench.bench.evaluate.metrics import METRICS, MetricError, chance_levels
 from fdpbench.bench.evaluate.perception import TrueImages, measure_clip
 from fdpbench.bench.evaluate.prediction_set import PredictionSet, evaluate_part, prediction_set
 from fdpbench.bench.evaluate.predictions import check_predictions, expected_clips, read_predictions

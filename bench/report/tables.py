@@ -1,4 +1,4 @@
-"""Stage `tables`: every figure of every listed run, from predictions alone, as Markdown, CSV and LaTeX."""
+"""Stage `tables`: an evaluation as Markdown, CSV, LaTeX, metrics and plots for DVC."""
 
 from __future__ import annotations
 
