@@ -20,9 +20,10 @@ from typing import Any
 import fdpbench
 from fdpbench.arithmetic import arithmetic
 from fdpbench.bench.plan.check import check_project
-from fdpbench.bench.plan.closure import closure, file_of, hash_of, version_of
+from fdpbench.bench.plan.closure import closure, hash_of, version_of
 from fdpbench.bench.plan.stages import STAGES
 from fdpbench.bench.train.settings import Run
+from fdpbench.prep.releases import RELEASES, reader_module
 from fdpbench.prep.runtime.durable import write_durably
 from fdpbench.prep.runtime.progress import console
 from fdpbench.prep.runtime.scratch import hash_file
@@ -102,7 +103,7 @@ def make_plan(runs: list[Run], params: Mapping[str, Any]) -> Iterator[Planned]:
 
     yield planned("synthesize", "", {"listed": "synthetic" in params["releases"], "synth": params["synth"]})
     for release in (*params["releases"], *params["flow_releases"]):
-        yield planned("index", release, params["index"], *_reader(release))
+        yield planned("index", release, params["index"], *_readers(release))
         yield planned("align", release, params["align"])
         yield planned("flow", release, params["flow"])
     tasks = {run.task: run.task_params for run in runs}
@@ -111,7 +112,7 @@ def make_plan(runs: list[Run], params: Mapping[str, Any]) -> Iterator[Planned]:
     tasks = load_tasks(dict(params)) | tasks
     for name, task in tasks.items():
         for stage in ("dynamic", "task"):
-            yield planned(stage, name, task.model_dump())
+            yield planned(stage, name, task.model_dump(), *(_readers(*task.releases) if stage == "task" else ()))
     for run in runs:
         settings = {
             "entry": run.entry.model_dump(exclude={"set", "table"}),
@@ -125,6 +126,7 @@ def make_plan(runs: list[Run], params: Mapping[str, Any]) -> Iterator[Planned]:
         "runs": {run.name: run.entry.model_dump() for run in runs},
         "tasks": {name: task.model_dump() for name, task in tasks.items()},
         "repetitions": runs[0].train.repetitions,
+        "class_maps": {release: RELEASES[release].class_maps for release in RELEASES},
     }
     for stage in ("evaluate", "tables", "gallery", "report"):
         if stage in STAGES:
@@ -164,9 +166,10 @@ def _unused(stage: str, settings: Mapping[str, Any]) -> tuple[str, ...]:
     return ("fdpbench.prep.align.faces_dlib",)
 
 
-def _reader(release: str) -> tuple[str, ...]:
-    """Modules that read a release."""
-    return (f"fdpbench.prep.releases.{release}",) if file_of(f"fdpbench.prep.releases.{release}") else ()
+def _readers(*releases: str) -> tuple[str, ...]:
+    """Modules that read releases and say what is known of them, as far as they are ours."""
+    modules = map(reader_module, releases)
+    return tuple(module for module in modules if module.startswith(f"{fdpbench.__name__}."))
 
 
 def _stamp(runs: list[Run] | None = None) -> dict[str, Any]:

@@ -33,10 +33,6 @@ STUDY_HEAD = """\
 _FRAMES = {"sampling": {"rule": "uniform", "frames": 8}, "rank_pooling": "harmonic"}
 _FLOW = {"flow": {"size": 28, "scaling": "per_image"}}
 
-# Releases whose sheets give no apex for some or all clips: their task has no flow, which needs one, until
-# params.yaml says `flow: {missing_apex: estimate}` and the task asks for flow.
-_WITHOUT_APEX = {"smic_hs", "smic_vis", "smic_nir", "casme3_c", "megc2019"}
-
 
 def standard_task(release: Release) -> tuple[str, dict[str, Any]] | None:
     """Name and definition of the task that goes with a release: the first class map of the literature.
@@ -51,7 +47,7 @@ def standard_task(release: Release) -> tuple[str, dict[str, Any]] | None:
     classes = {name: list(emotions) for name, emotions in maps[0].classes.items()}
     name = "megc2019_frames" if release.name == "megc2019" else maps[0].name  # its flow images were here first
     frames = _FRAMES if release.kind == "frames" else {}
-    flow = {} if release.name in _WITHOUT_APEX else _FLOW
+    flow = {} if release.without_apex else _FLOW
     return name, {"releases": [release.name], "classes": classes, **frames, **flow}
 
 

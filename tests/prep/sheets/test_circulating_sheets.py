@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from fdpbench.prep.demo.simulate import VERSIONS, Simulated, SimulateError, simulate
-from fdpbench.prep.index.class_maps import CLASS_MAPS
+from fdpbench.prep.index.class_maps import all_class_maps
+from fdpbench.prep.index.doubts import too_long
 from fdpbench.prep.index.sheet_report import report_lines, report_of_sheet
-from fdpbench.prep.releases import ReleaseError, read_annotations, read_release
-from fdpbench.prep.releases.megc2019_flow import official_labels
+from fdpbench.prep.releases import ReleaseError, read_annotations, read_release, release_info
+from fdpbench.prep.releases.common.composite import official_labels
 from fdpbench.prep.sheets.columns import ALIASES, MORE
-from fdpbench.prep.sheets.doubts import too_long
 from fdpbench.prep.sheets.workbooks import decode
 from fdpbench.prep.store.schema import Reason
 from tests.support.grids import COLUMNS, Grid, found, read, reasons, write_xlsx
@@ -187,7 +187,7 @@ def test_emotions_of_part_c(tmp_path: Path) -> None:
         "casme3_c", sheet(tmp_path / "part_C.csv", "sub,count,onset,offset,au,emotion", *rows)
     )
     report = report_of_sheet(annotations)
-    assert report["class_maps"]["casme3_c_4"]["classes"] == dict.fromkeys(CLASS_MAPS["casme3_c_4"].classes, 1)
+    assert report["class_maps"]["casme3_c_4"]["classes"] == dict.fromkeys(all_class_maps()["casme3_c_4"].classes, 1)
     assert annotations.rejected == [] and annotations.notes == []
 
 
@@ -196,7 +196,7 @@ def test_words_to_simulate(tmp_path: Path) -> None:
         simulate("megc2019", tmp_path / "a", emotions=("joy",))
     with pytest.raises(SimulateError, match="expected words"):
         simulate("samm", tmp_path / "a", emotions=("joy", ""))
-    result = invoke("prep", "simulate", "mmew", str(tmp_path / "a"), "--emotions", "joy,awe", "--clips", "1")
+    result = invoke("simulate", "mmew", str(tmp_path / "a"), "--emotions", "joy,awe", "--clips", "1")
     assert result.exit_code == 0, result.output
     assert {row["emotion"] for row in read_release("mmew", tmp_path / "a").clips} == {"joy", "awe"}
 
@@ -321,7 +321,7 @@ def test_clips_that_last_too_long_are_noted_and_kept(tmp_path: Path) -> None:
     lines = report_lines(report, most=None)
     assert any("c_0: frames 0 to 3000 at 30 fps are 100.0 s" in line for line in lines)
     assert any(line.startswith("1 clips have their onset as apex") for line in lines)
-    shown = invoke("prep", "annotations", "casme3_a", str(path), "--json")
+    shown = invoke("annotations", "casme3_a", str(path), "--json")
     assert json.loads(shown.stdout)["too_long"] == report["too_long"]
 
 
@@ -332,7 +332,7 @@ def test_clips_that_last_too_long_are_noted_and_kept(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_how_long_is_too_long(release: str, fps: float | None, frames: int, noted: int) -> None:
     clip = {"clip_id": "a", "fps": fps, "onset": 7, "offset": 7 + frames}
-    assert len(too_long(release, [clip])) == noted
+    assert len(too_long([clip], release_info(release).longest)) == noted
 
 
 def test_the_known_fault_of_samm(tmp_path: Path) -> None:
@@ -352,7 +352,7 @@ def test_the_known_fault_of_samm(tmp_path: Path) -> None:
 
 
 def test_doubts_about_real_sheets(shared_data: Path) -> None:
-    """As many as `prep.sheets.doubts` says."""
+    """As many as `prep.index.doubts` says."""
     counts = {}
     for release, pattern in (("casme2", "casme2/*.xlsx"), ("samm", "samm/*.xlsx"), ("casme3_a", "casme3/*.xlsx")):
         (path,) = (shared_data / "annotations").glob(pattern)

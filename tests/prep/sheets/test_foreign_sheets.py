@@ -11,7 +11,7 @@ import pytest
 
 from fdpbench.prep.demo.simulate import Simulated
 from fdpbench.prep.releases import ReleaseError, read_annotations, read_release
-from fdpbench.prep.releases.megc2019_flow import composite_key
+from fdpbench.prep.releases.common.composite import composite_key
 from fdpbench.prep.sheets.names import NAMES, release_of
 from fdpbench.prep.store.schema import Reason
 from tests.support.builders import write_synthetic
@@ -78,7 +78,7 @@ def test_other_sheets_that_are_none_of_casme_sq(simulated: Write) -> None:
 
 
 def test_the_command_names_the_other_release(simulated: Write) -> None:
-    message = error_of("prep", "annotations", "samm", str(simulated("casme2").sheet))
+    message = error_of("annotations", "samm", str(simulated("casme2").sheet))
     assert "looks like a sheet of casme2, not of samm" in message and "EP02_01f" in message
 
 

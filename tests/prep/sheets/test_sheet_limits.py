@@ -28,7 +28,7 @@ MEMORY, SECONDS = 1200 * 2**20, 30
 READ = """
 import resource, sys, time
 from pathlib import Path
-from prep.releases import ReleaseError, casme2, read_annotations
+from fdpbench.prep.releases import ReleaseError, casme2, read_annotations
 resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[2]),) * 2)
 start = time.monotonic()
 try:
