@@ -61,7 +61,7 @@ define study
 	@test -f "params.$(1).yaml" || { echo "params.$(1).yaml not found. make study NAME=mine reads params.mine.yaml, with" \
 		"those sections of params.yaml that differ: at least runs"; exit 1; }
 	fdpbench new build/$(1) --profile params.$(1).yaml --again
-	cd build/$(1) && fdpbench repair && dvc repro
+	cd build/$(1) && fdpbench check && fdpbench repair && dvc repro
 endef
 define keep
 	@rm -rf results/$(1) && cp -r build/$(1)/results results/$(1) && cp build/$(1)/dvc.lock results/$(1)/dvc.lock

@@ -227,6 +227,9 @@ def test_the_build_backend_is_pinned() -> None:
 @pytest.mark.timeout(900)
 def test_a_run_on_a_licensed_release_leaves_no_image_for_build_or_git(tmp_path: Path) -> None:
     project = Project(tmp_path / "project")
+    (project.code / "params.yaml").write_bytes((project.folder / "params.yaml").read_bytes())
+    project.folder = project.code  # the repository is a study itself
+    subprocess.run(["git", "init", "--quiet", "."], cwd=project.folder, check=True)
     root = tmp_path / "CASME2"
     simulate("casme2", root, subjects=3, clips=1)
     (root / SIMULATED).unlink()  # so that it counts as a real one

@@ -46,7 +46,7 @@ def project(folder: Path) -> Path:
 def run(what: str, folder: Path, processor: str | None = None) -> dict[str, str]:
     """Hashes that `tests.support.portable` gives on this machine, or on an emulated processor."""
     environment = {name: value for name, value in os.environ.items() if name not in (EMULATED, EMULATOR)}
-    command = [sys.executable, "-m", "tests.portable", what, str(project(folder))]
+    command = [sys.executable, "-m", "tests.support.portable", what, str(project(folder))]
     if processor is not None:
         environment |= {EMULATED: processor.split("-")[0], EMULATOR: f"{QEMU} -cpu {processor}"}
         command = [QEMU, "-cpu", processor, *command]
@@ -60,7 +60,7 @@ def run(what: str, folder: Path, processor: str | None = None) -> dict[str, str]
 def test_the_emulated_processor_is_seen(tmp_path: Path) -> None:
     """A process that runs on the machine itself, where another processor is asked for, ends at once."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.portable", "steps", str(tmp_path)],
+        [sys.executable, "-m", "tests.support.portable", "steps", str(tmp_path)],
         cwd=ROOT,
         env=os.environ | {EMULATED: "No Such Processor"},
         capture_output=True,

@@ -84,8 +84,8 @@ def closure(*modules: str, without: Iterable[str] = ()) -> Code:
             raise ModuleNotFoundError(f"no module {module}")
         if path.name != "__init__.py" or _holds_code(path):
             files[_name(path)] = path
-        for data in _data_files(path.parent):
-            files[_name(data)] = data
+        if path.parent not in _roots():
+            files |= {_name(data): data for data in _data_files(path.parent)}
         for found in (*_ancestors(module), *imported(path)):
             if found.partition(".")[0] != PACKAGE:
                 packages.add(found.partition(".")[0])
@@ -136,17 +136,21 @@ def _ancestors(module: str) -> Iterator[str]:
 def file_of(module: str) -> Path | None:
     """File of one of our modules or packages; None if there is none of this name."""
     parts = module.split(".")[1:]
-    for root in fdpbench.__path__:
-        base = Path(root, *parts)
+    for root in _roots():
+        base = root.joinpath(*parts)
         for path in (base.with_suffix(".py"), base / "__init__.py") if parts else (base / "__init__.py",):
             if path.is_file():
                 return path
     return None
 
 
+def _roots() -> list[Path]:
+    return [Path(root) for root in fdpbench.__path__]
+
+
 def _name(path: Path) -> str:
     """A file's name in the package; ``fdpbench/`` stands before those that lie in no sub-package."""
-    for root in sorted(map(Path, fdpbench.__path__), key=lambda root: -len(root.parts)):
+    for root in sorted(_roots(), key=lambda root: -len(root.parts)):
         if path.is_relative_to(root):
             name = path.relative_to(root).as_posix()
             return name if name.partition("/")[0] in ("bench", "models", "prep") else f"{PACKAGE}/{name}"

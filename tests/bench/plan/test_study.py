@@ -1,4 +1,4 @@
-"""`make study`: a user's own runs in a folder of their own; `make repro` checks before DVC is started."""
+"""`fdpbench new`, and `make study`: a user's own runs in a folder of their own."""
 
 from __future__ import annotations
 
@@ -8,112 +8,123 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
+from typer.testing import CliRunner
 
+from fdpbench.bench.plan.study import PROFILES, lay_out, packaged
+from fdpbench.commands import app
 from fdpbench.prep.settings.params import read_params
+from fdpbench.prep.settings.problems import ParamsError
+from fdpbench.prep.settings.profile import laid_over
 from tests.support.project import ROOT
-
-FILES = ("bench", "models", "prep", "weights", "Makefile", "params.yaml", "results/published.csv", ".gitignore")
-
-# Stands in for dvc: what it is called with, and a results table where there is none.
-DVC = """#!/bin/sh
-echo "dvc $* in $PWD" >> "$CALLS"
-if [ "$1" = repro ]; then mkdir -p results && echo "| table |" > results/tables.md; fi
-"""
-
-
-class Copy:
-    """The project's code and params.yaml in a folder of their own, with a stand-in for dvc."""
-
-    def __init__(self, folder: Path) -> None:
-        self.root = folder / "project"
-        self.calls = folder / "calls"
-        listed = subprocess.run(["git", "ls-files", "-z", "--", *FILES], cwd=ROOT, capture_output=True, text=True)
-        for name in filter(None, listed.stdout.split("\0")):
-            (self.root / name).parent.mkdir(parents=True, exist_ok=True)
-            (self.root / name).write_bytes((ROOT / name).read_bytes())
-        (folder / "bin").mkdir()
-        (folder / "bin/dvc").write_text(DVC, encoding="utf-8")
-        (folder / "bin/dvc").chmod(0o755)
-        self.environment = os.environ | {
-            "PATH": f"{folder / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "CALLS": str(self.calls),
-        }
-        self.environment.pop("PYTHONPATH", None)
-        for command in (["git", "init", "--quiet", "."], ["git", "add", "."]):
-            subprocess.run(command, cwd=self.root, check=True)
-
-    def make(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run make, with the set-up taken as done."""
-        command = ["make", "--old-file=install", *arguments]
-        return subprocess.run(command, cwd=self.root, env=self.environment, capture_output=True, text=True)
-
-    def called(self) -> list[str]:
-        return self.calls.read_text(encoding="utf-8").splitlines() if self.calls.exists() else []
 
 
 @pytest.fixture
-def copy(tmp_path: Path) -> Copy:
-    return Copy(tmp_path)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory that is no study."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
 
 
-def test_a_study_leaves_the_project_as_it_is(copy: Copy, tmp_path: Path) -> None:
-    committed = copy.root / "results/tables.md"
-    committed.write_text("| committed |\n", encoding="utf-8")
-    before = (copy.root / "params.yaml").read_bytes()
-    (copy.root / "params.mine.yaml").write_text("runs:\n  my-run: {task: synthetic, model: majority}\n")
-    (tmp_path / "release").mkdir()
-    (copy.root / "data/raw").mkdir(parents=True)
-    (copy.root / "data/raw/casme2").symlink_to(tmp_path / "release")
-    (copy.root / "weights/vit.safetensors").write_bytes(b"weights")
-    for _ in range(2):  # again: it goes on in the same folder
-        result = copy.make("study", "NAME=mine")
-        assert result.returncode == 0, result.stdout + result.stderr
-        study = copy.root / "build/mine"
-        assert "my-run: majority on synthetic" in result.stdout and "| table |" in result.stdout
+def test_a_study_is_whole(here: Path) -> None:
+    result = CliRunner().invoke(app, ["new", "mine"])
+    assert result.exit_code == 0 and "Next: cd mine && dvc repro" in result.output
+    study = here / "mine"
+    for name in ("dvc.yaml", ".dvcignore", ".gitignore", "params.yaml", "results/published.csv"):
+        assert (study / name).read_bytes() == (ROOT / name).read_bytes()
+    assert (study / ".git").is_dir() and "analytics = false" in (study / ".dvc/config").read_text()
+    subprocess.run(["git", "add", "-A"], cwd=study, check=True)
+    assert subprocess.run(["dvc", "status"], cwd=study, capture_output=True, text=True).returncode == 0
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_profile_stands_in_place_of_its_sections(here: Path, profile: str) -> None:
+    lay_out(Path("mine"), profile)
+    expected = yaml.safe_load(laid_over(ROOT / f"params.{profile}.yaml", ROOT / "params.yaml"))
+    assert read_params(Path("mine/params.yaml")) == expected
+
+
+def test_from_within_a_study_all_is_shared(here: Path, tmp_path: Path) -> None:
+    lay_out(Path("first"))
+    os.chdir("first")
+    for folder in (tmp_path / "release", Path(".dvc/cache")):
+        folder.mkdir()
+    Path("data/raw/casme2").symlink_to(tmp_path / "release")
+    Path("weights/vit.safetensors").write_bytes(b"weights")
+    Path("mine.yaml").write_text("runs:\n  my-run: {task: synthetic, model: majority}\n", encoding="utf-8")
+    params = Path("params.yaml").read_text(encoding="utf-8")
+    Path("params.yaml").write_text(params.replace("size: 96", "size: 64"), encoding="utf-8")
+    for again in (False, True):
+        shared = lay_out(Path("build/mine"), "mine.yaml", again=again)
+        assert shared == ["release casme2", "weights vit.safetensors", "DVC's cache"]
+        study = Path("build/mine")
         assert list(read_params(study / "params.yaml")["runs"]) == ["my-run"]
+        assert read_params(study / "params.yaml")["align"]["size"] == 64  # of this study's own params.yaml
         assert (study / "data/raw/casme2").resolve() == tmp_path / "release"
         assert (study / "weights/vit.safetensors").read_bytes() == b"weights"
-        assert copy.called()[-1] == f"dvc repro in {study}"
-        copy.root.joinpath("data/raw/casme2").unlink(missing_ok=True)
-        (copy.root / "data/raw/casme2").symlink_to(tmp_path / "release")
-    assert committed.read_text(encoding="utf-8") == "| committed |\n"
-    assert (copy.root / "params.yaml").read_bytes() == before
-    status = subprocess.run(["git", "status", "--short"], cwd=copy.root, capture_output=True, text=True).stdout
-    assert [line for line in status.splitlines() if line.startswith("??")] == ["?? results/tables.md"]
+        place = subprocess.run(["dvc", "cache", "dir"], cwd=study, capture_output=True, text=True, check=True).stdout
+        assert (study / place.strip()).resolve() == Path(".dvc/cache").resolve()
+    Path("data/raw/casme2").unlink()
+    lay_out(Path("build/mine"), "mine.yaml", again=True)
+    assert not Path("build/mine/data/raw/casme2").is_symlink()
+    assert lay_out(Path("build/alone"), alone=True) == [] and not list(Path("build/alone/weights").iterdir())
 
 
-def test_a_link_that_was_taken_away_is_taken_away_from_the_study(copy: Copy, tmp_path: Path) -> None:
-    (copy.root / "params.mine.yaml").write_text("train: {seed: 1}\n", encoding="utf-8")
-    stale = copy.root / "build/mine/data/raw/casme2"
-    stale.parent.mkdir(parents=True)
-    stale.symlink_to(tmp_path)
-    copy.make("study", "NAME=mine")
-    assert not stale.is_symlink()
+def test_what_is_there_is_not_written_over(here: Path) -> None:
+    Path("mine").mkdir()
+    Path("mine/notes.txt").write_text("mine")
+    Path("file").write_text("")
+    lay_out(Path("study"))
+    for name, said in (("mine", "not empty"), ("file", "is a file"), ("study", "--again writes its params.yaml")):
+        with pytest.raises(ParamsError, match=said):
+            lay_out(Path(name))
+    with pytest.raises(ParamsError, match="not empty"):
+        lay_out(Path("mine"), again=True)
+    with pytest.raises(ParamsError, match=r"no profile 'smokee' \(did you mean 'smoke'\?\)"):
+        lay_out(Path("other"), "smokee")
+    assert sorted(path.name for path in here.iterdir()) == ["file", "mine", "study"]
 
 
-def test_a_study_that_is_wrong_is_refused_before_dvc(copy: Copy) -> None:
-    (copy.root / "params.mine.yaml").write_text("align: {size: ninety}\nflow: {method: raft}\n", encoding="utf-8")
-    result = copy.make("study", "NAME=mine")
-    assert result.returncode != 0
-    assert "align.size: Input should be a valid integer" in result.stderr and "(found 'raft')" in result.stderr
-    assert not [call for call in copy.called() if call.startswith("dvc repro")]
+def test_the_wheel_is_told_of_every_file(here: Path) -> None:
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    for name in ("dvc.yaml", ".dvcignore", ".gitignore", "results/published.csv", "params.yaml"):
+        assert packaged(name).is_file() and f'"{name}" = "fdpbench/study/{name}"' in text
+    for profile in PROFILES:
+        assert f'"params.{profile}.yaml" = "fdpbench/study/params.{profile}.yaml"' in text
 
 
-@pytest.mark.parametrize("arguments", [(), ("NAME=none",)])
-def test_a_study_without_a_file(arguments: tuple[str, ...], copy: Copy) -> None:
-    result = copy.make("study", *arguments)
-    assert result.returncode != 0 and "make study NAME=mine reads params.mine.yaml" in result.stdout
-    assert not (copy.root / "build").exists()
+# Stands in for dvc: what it is called with.
+DVC = '#!/bin/sh\necho "dvc $* in $PWD" >> "$CALLS"\n[ "$1" != init ] || mkdir -p .dvc\n'
 
 
-@pytest.mark.parametrize("change", [("\nruns:", "\nrunz:"), ("size: 96", "size: ninety"), ("\nruns:", "\nruns: [")])
-def test_repro_says_what_is_wrong_before_dvc_does(change: tuple[str, str], copy: Copy) -> None:
+def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run make in a folder with the project's Makefile, the set-up taken as done and dvc stood in for."""
+    (folder / "bin").mkdir(exist_ok=True)
+    (folder / "bin/dvc").write_text(DVC, encoding="utf-8")
+    (folder / "bin/dvc").chmod(0o755)
+    (folder / "Makefile").write_bytes((ROOT / "Makefile").read_bytes())
+    path = f"{folder / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    variables = os.environ | {"PATH": path, "CALLS": str(folder / "calls"), "PYTHONPATH": str(ROOT)}
+    command = ["make", "--old-file=install", *arguments]
+    return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True)
+
+
+def test_make_study_checks_before_dvc_is_started(here: Path) -> None:
+    (here / "params.mine.yaml").write_text("align: {size: ninety}\nflow: {method: raft}\n", encoding="utf-8")
+    result = make(here, "study", "NAME=mine")
+    assert result.returncode != 0 and "align.size: Input should be a valid integer" in result.stderr, result.stderr
+    assert "(found 'raft')" in result.stderr and "dvc repro" not in (here / "calls").read_text()
+    none = make(here, "study")
+    assert none.returncode != 0 and "make study NAME=mine reads params.mine.yaml" in none.stdout
+
+
+@pytest.mark.parametrize("change", [("\nruns:", "\nrunz:"), ("\nruns:", "\nruns: [")])
+def test_make_repro_says_what_is_wrong_before_dvc_does(change: tuple[str, str], here: Path) -> None:
     """Of a missing section DVC says "Could not find 'runs'", of bad YAML that the structure is corrupted."""
-    path = copy.root / "params.yaml"
-    path.write_text(path.read_text(encoding="utf-8").replace(*change, 1), encoding="utf-8")
-    for target in ("repro", "check"):
-        result = copy.make(target)
-        assert result.returncode != 0
-        assert result.stderr.startswith("error check: params.yaml"), result.stderr
-        assert "Traceback" not in result.stderr
-    assert copy.called() == []
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8").replace(*change, 1)
+    (here / "params.yaml").write_text(text, encoding="utf-8")
+    result = make(here, "repro")
+    assert result.returncode != 0 and result.stderr.startswith("error check: params.yaml"), result.stderr
+    assert "Traceback" not in result.stderr and not (here / "calls").exists()
