@@ -50,7 +50,7 @@ from fdpbench.models.lbp_top import BINS, PLANES, lbp_codes, uniform_labels  # n
 from fdpbench.prep.flow import methods  # noqa: E402
 from fdpbench.prep.settings.params import read_params  # noqa: E402
 from fdpbench.prep.store import images, shards  # noqa: E402
-from fdpbench.prep.store.schema import TASK  # noqa: E402
+from fdpbench.prep.task.table import TASK  # noqa: E402
 
 CLASSES, LENGTH, GRID, FLOW_SIDE, FLOW_BINS = 3, 8, 5, 28, 8
 MODELS = ("lbp_top", "bi_woof", "flow_histogram", "mdmo")
@@ -164,9 +164,9 @@ def write_task(folder: Path, options: argparse.Namespace) -> None:
 
 
 def run_of(model: str) -> Run:
-    """A run of a model with its options of params.yaml, on a task of frames and flow."""
+    """A run of a model on a task of frames and flow."""
     content = read_params(Path(__file__).resolve().parents[1] / "params.yaml")
-    return load_run("made", content | {"feature_runs": {"made": {"task": "synthetic", "model": model}}})
+    return load_run("made", content | {"runs": {"made": {"task": "synthetic", "model": model}}})
 
 
 def fold_by_fold(model: str, task: Path) -> NDArray[np.float64]:

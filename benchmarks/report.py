@@ -32,7 +32,7 @@ from fdpbench.prep.store import shards  # noqa: E402
 def write_runs(folder: Path, count: int) -> None:
     """Write a project of ``count`` runs: those of this one, again and again."""
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    known = list((params["runs"] | params["feature_runs"]).items())
+    known = list(params["runs"].items())
     runs = {}
     for kind in ("predictions", "curves", "provenance"):
         (folder / "artifacts" / kind).mkdir(parents=True)
@@ -46,8 +46,7 @@ def write_runs(folder: Path, count: int) -> None:
         for kind, suffix in (("curves", "csv"), ("provenance", "json")):
             source = ROOT / f"artifacts/{kind}/{name}.{suffix}"
             shutil.copyfile(source, folder / f"artifacts/{kind}/{run}.{suffix}")
-    content = params | {"runs": runs, "feature_runs": {}}  # a report asks for no features
-    (folder / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    (folder / "params.yaml").write_text(yaml.safe_dump(params | {"runs": runs}, sort_keys=False), encoding="utf-8")
     (folder / "data").symlink_to(ROOT / "data")
 
 

@@ -38,7 +38,7 @@ from torch import Tensor, nn
 
 from fdpbench.models.common.blocks import Classifier, ModelOutput, input_shape
 from fdpbench.models.common.checkpoints import CheckpointError, read_tensors, tensor_shapes
-from fdpbench.models.common.registry import ModelOptionError, Positive, Share, WeightsFile, register_model
+from fdpbench.models.common.registry import ModelOptionError, Positive, Recipe, Share, WeightsFile, register_model
 
 __all__ = ["Adapters", "Encoder", "Sizes", "read_weights"]
 
@@ -136,7 +136,11 @@ class BlockAdapters(nn.Module):
         self.time, self.space, self.mlp = (Adapter(width, narrow) for _ in range(3))
 
 
-@register_model(inputs=("frames",), paper="Chen et al., ACM MM 2024 (FineCLIPER), adapters of Yang et al., ICLR 2023")
+@register_model(
+    inputs=("frames",),
+    paper="Chen et al., ACM MM 2024 (FineCLIPER), adapters of Yang et al., ICLR 2023",
+    recipe=Recipe(epochs=30, batch_size=16, lr=1e-3, weight_decay=1e-4),
+)
 class Adapters(Classifier):
     """A frozen vision transformer, adapters in each of its blocks, and a linear layer.
 

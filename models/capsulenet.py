@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from fdpbench.models.common.blocks import Classifier, ModelOutput, input_shape, residual_stages
 from fdpbench.models.common.layout import channels_last
-from fdpbench.models.common.registry import Count, register_model
+from fdpbench.models.common.registry import Count, Recipe, register_model
 
 __all__ = ["PRESETS", "CapsuleNet", "CapsuleOutput", "Preset", "route", "squash"]
 
@@ -112,7 +112,11 @@ def route(votes: Tensor, rounds: int) -> Tensor:
     return squash((agreement.softmax(dim=2).unsqueeze(3) * votes).sum(dim=1))
 
 
-@register_model(inputs=("apex",), paper="Van Quang et al., FG 2019 (CapsuleNet)")
+@register_model(
+    inputs=("apex",),
+    paper="Van Quang et al., FG 2019 (CapsuleNet)",
+    recipe=Recipe(epochs=30, batch_size=16, lr=1e-3, weight_decay=1e-4, options={"preset": "tiny"}),
+)
 class CapsuleNet(Classifier):
     """Trunk, primary capsules, and a capsule for each class.
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from fdpbench.models.common.blocks import Classifier, ModelOutput, input_shape
 from fdpbench.models.common.layout import channels_last
-from fdpbench.models.common.registry import Count, Share, register_model
+from fdpbench.models.common.registry import Count, Recipe, Share, register_model
 
 __all__ = ["CNN3D"]
 
@@ -26,7 +26,11 @@ STATIC = 1e-3  # keeps a clip without change from being divided by 0
 DOWN = 12  # height and width shrink by 2 (stride), 2 and 3 (pooling)
 
 
-@register_model(inputs=("frames",), paper="Reddy et al., IJCNN 2019 (MicroExpSTCNN)")
+@register_model(
+    inputs=("frames",),
+    paper="Reddy et al., IJCNN 2019 (MicroExpSTCNN)",
+    recipe=Recipe(epochs=20, batch_size=16, lr=1e-3, weight_decay=1e-4),
+)
 class CNN3D(Classifier):
     """Two 3D convolutions, each with pooling, and two dense layers.
 

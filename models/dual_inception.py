@@ -17,12 +17,16 @@ import torch
 from torch import Tensor, nn
 
 from fdpbench.models.common.blocks import INCEPTION_FEATURES, Classifier, ModelOutput, inception_stream, input_shape
-from fdpbench.models.common.registry import Count, Share, register_model
+from fdpbench.models.common.registry import Count, Recipe, Share, register_model
 
 __all__ = ["DualInception"]
 
 
-@register_model(inputs=("flow",), paper="Zhou et al., FG 2019")
+@register_model(
+    inputs=("flow",),
+    paper="Zhou et al., FG 2019",
+    recipe=Recipe(epochs=40, batch_size=64, lr=3e-4, weight_decay=0.0),
+)
 class DualInception(Classifier):
     """Two streams of the same form with weights of their own, on u and v; the strain is not read [paper].
 

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from fdpbench.models.common.blocks import Classifier, ModelOutput, conv_bn_relu, input_shape
 from fdpbench.models.common.layout import channels_last
-from fdpbench.models.common.registry import Count, Share, register_model
+from fdpbench.models.common.registry import Count, Recipe, Share, register_model
 
 __all__ = ["ELRCN", "enrich"]
 
@@ -47,7 +47,11 @@ def enrich(frames: Tensor, grey: bool) -> Tensor:
     return torch.cat(parts, dim=2)
 
 
-@register_model(inputs=("frames",), paper="Khor et al., FG 2018 (ELRCN, spatial enrichment)")
+@register_model(
+    inputs=("frames",),
+    paper="Khor et al., FG 2018 (ELRCN, spatial enrichment)",
+    recipe=Recipe(epochs=20, batch_size=16, lr=1e-3, weight_decay=1e-4),
+)
 class ELRCN(Classifier):
     """A small VGG on each enriched frame, an LSTM, and two dense layers.
 

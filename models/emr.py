@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from fdpbench.models.common.blocks import Classifier, ModelOutput, conv_bn_relu, input_shape, residual_stages
 from fdpbench.models.common.layout import channels_last
-from fdpbench.models.common.registry import Count, Share, register_model
+from fdpbench.models.common.registry import Count, Recipe, Share, register_model
 
 __all__ = ["EMR", "EMROutput"]
 
@@ -52,7 +52,11 @@ def _part(inputs: int, features: int, dropout: float) -> nn.Sequential:
     return nn.Sequential(nn.Linear(inputs, features), nn.Tanh(), nn.Dropout(dropout))  # [code]
 
 
-@register_model(inputs=("flow",), paper="Liu et al., FG 2019, the part on flow alone")
+@register_model(
+    inputs=("flow",),
+    paper="Liu et al., FG 2019, the part on flow alone",
+    recipe=Recipe(epochs=20, batch_size=32, lr=3e-4, weight_decay=1e-6),
+)
 class EMR(Classifier):
     """ResNet18's stages on flow, features of two parts of the face, and a class from both.
 

@@ -42,7 +42,7 @@ from fdpbench.models.common.blocks import (
     conv_bn_relu,
     input_shape,
 )
-from fdpbench.models.common.registry import ModelOptionError, Weight, register_model
+from fdpbench.models.common.registry import ModelOptionError, Recipe, Weight, register_model
 from fdpbench.prep.dynamic.rank_pooling import coefficients
 
 __all__ = ["FDP", "PRESETS", "Preset", "RankScorer", "Stage", "Without"]
@@ -273,6 +273,7 @@ class RankScorer(nn.Module):
     inputs=("frames",),
     targets=("dynamic_image",),
     paper="Shao et al., ACM TOMM 2025, arXiv 2509.06015",
+    recipe=Recipe(epochs=12, batch_size=16, lr=1e-3, weight_decay=1e-3, options={"preset": "tiny"}),
     scales_itself=True,
 )
 class FDP(Classifier):

@@ -41,7 +41,7 @@ from torch import Tensor, nn
 
 from fdpbench.models.common.blocks import LOCAL_MLP_RATIO, Classifier, DropPath, ModelOutput, input_shape
 from fdpbench.models.common.checkpoints import released_tensors
-from fdpbench.models.common.registry import Share, Weight, register_model
+from fdpbench.models.common.registry import Recipe, Share, Weight, register_model
 
 __all__ = ["PRESETS", "FDPReleased", "Preset", "as_released_volume", "load_released_state_dict"]
 
@@ -237,7 +237,10 @@ class SegNet(nn.Module):
 
 
 @register_model(
-    inputs=("frames",), targets=("dynamic_image",), paper="Shao et al., ACM TOMM 2025, arXiv 2509.06015: released code"
+    inputs=("frames",),
+    targets=("dynamic_image",),
+    paper="Shao et al., ACM TOMM 2025, arXiv 2509.06015: released code",
+    recipe=Recipe(epochs=12, batch_size=16, lr=1e-4, weight_decay=1e-3, options={"preset": "tiny"}),
 )
 class FDPReleased(Classifier):
     """Local blocks over single frames, a convolution over a mixed-up volume, and two heads.

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fdpbench.models.common.blocks import INCEPTION_FEATURES, Classifier, ModelOutput, inception_stream, input_shape
-from fdpbench.models.common.registry import Count, Share, Weight, register_model
+from fdpbench.models.common.registry import Count, Recipe, Share, Weight, register_model
 
 __all__ = ["FeatRef", "FeatRefOutput"]
 
@@ -59,7 +59,11 @@ class Proposal(nn.Module):
         return x, self.judge(x)
 
 
-@register_model(inputs=("flow",), paper="Zhou et al., Pattern Recognition 122, 2022")
+@register_model(
+    inputs=("flow",),
+    paper="Zhou et al., Pattern Recognition 122, 2022",
+    recipe=Recipe(epochs=40, batch_size=64, lr=3e-4, weight_decay=0.0),
+)
 class FeatRef(Classifier):
     """Shared features of u and v, one proposal for each class, and a class from their features together.
 

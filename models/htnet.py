@@ -29,7 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fdpbench.models.common.blocks import Classifier, ModelOutput, input_shape
-from fdpbench.models.common.registry import Share, register_model
+from fdpbench.models.common.registry import Recipe, Share, register_model
 
 __all__ = ["AREAS", "PRESETS", "HTNet", "Preset", "four_areas"]
 
@@ -146,7 +146,11 @@ class Aggregation(nn.Module):
         return F.max_pool2d(x.permute(0, 3, 1, 2), 3, stride=2, padding=1).permute(0, 2, 3, 1)
 
 
-@register_model(inputs=("flow",), paper="Wang et al., Neurocomputing 602, 2024")
+@register_model(
+    inputs=("flow",),
+    paper="Wang et al., Neurocomputing 602, 2024",
+    recipe=Recipe(epochs=60, batch_size=64, lr=1e-3, weight_decay=0.0, options={"preset": "tiny"}),
+)
 class HTNet(Classifier):
     """Four areas in patches of 7 x 7, levels of transformers with aggregations between them, and a linear layer.
 

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from fdpbench.models.common.blocks import Classifier, ModelOutput, input_shape
 from fdpbench.models.common.layout import channels_last
-from fdpbench.models.common.registry import Share, register_model
+from fdpbench.models.common.registry import Recipe, Share, register_model
 
 __all__ = ["LEARNet"]
 
@@ -69,7 +69,11 @@ class ColumnPair(nn.Module):
         return torch.cat([plain, hybrid], dim=1)
 
 
-@register_model(inputs=("dynamic_image",), paper="Verma et al., IEEE TIP 29, 2020 (LEARNet)")
+@register_model(
+    inputs=("dynamic_image",),
+    paper="Verma et al., IEEE TIP 29, 2020 (LEARNet)",
+    recipe=Recipe(epochs=30, batch_size=16, lr=1e-3, weight_decay=1e-4),
+)
 class LEARNet(Classifier):
     """Two pairs of a plain and a hybrid column on one stem, a joining convolution, and two dense layers.
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from fdpbench.models.common.blocks import Classifier, ModelOutput, input_shape
 from fdpbench.models.common.layout import channels_last
-from fdpbench.models.common.registry import Count, Share, register_model
+from fdpbench.models.common.registry import Count, Recipe, Share, register_model
 
 __all__ = ["MicroExpSTCNN"]
 
@@ -35,7 +35,11 @@ SIZE = 64  # of the frames
 STD = 0.05  # of the dense layers' first weights
 
 
-@register_model(inputs=("frames",), paper="Reddy et al., IJCNN 2019 (MicroExpSTCNN)")
+@register_model(
+    inputs=("frames",),
+    paper="Reddy et al., IJCNN 2019 (MicroExpSTCNN)",
+    recipe=Recipe(epochs=20, batch_size=16, lr=1e-3, weight_decay=1e-4),
+)
 class MicroExpSTCNN(Classifier):
     """One 3D convolution, max-pooling, and two dense layers.
 

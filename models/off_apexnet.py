@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from fdpbench.models.common.blocks import Classifier, ModelOutput, input_shape
 from fdpbench.models.common.layout import channels_last
-from fdpbench.models.common.registry import Count, Share, register_model
+from fdpbench.models.common.registry import Count, Recipe, Share, register_model
 
 __all__ = ["OFFApexNet"]
 
@@ -38,7 +38,11 @@ def _stream() -> nn.Sequential:
     )
 
 
-@register_model(inputs=("flow",), paper="Gan et al., Signal Processing: Image Communication 74, 2019")
+@register_model(
+    inputs=("flow",),
+    paper="Gan et al., Signal Processing: Image Communication 74, 2019",
+    recipe=Recipe(epochs=40, batch_size=64, lr=3e-4, weight_decay=0.0),
+)
 class OFFApexNet(Classifier):
     """Two streams of the same form with weights of their own, on u and v; the strain is not read [paper].
 

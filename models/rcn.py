@@ -37,7 +37,7 @@ from torch import Tensor, nn
 
 from fdpbench.models.common.blocks import Classifier, ModelOutput, input_shape
 from fdpbench.models.common.layout import channels_last
-from fdpbench.models.common.registry import Count, ModelOptionError, Share, register_model
+from fdpbench.models.common.registry import Count, ModelOptionError, Recipe, Share, register_model
 
 __all__ = ["RCN", "Shrink", "class_attention"]
 
@@ -147,7 +147,11 @@ class Recurrence(nn.Module):
         return self.shrink(y)
 
 
-@register_model(inputs=("flow",), paper="Xia et al., IEEE TIP 29, 2020")
+@register_model(
+    inputs=("flow",),
+    paper="Xia et al., IEEE TIP 29, 2020",
+    recipe=Recipe(epochs=100, batch_size=64, lr=1e-3, weight_decay=0.0),
+)
 class RCN(Classifier):
     """A stem, a recurrent convolution, average pooling and one linear layer, first weights as in the code.
 

@@ -15,14 +15,18 @@ from torch import Tensor, nn
 
 from fdpbench.models.common.blocks import Classifier, ModelOutput, conv_bn_relu, input_shape, residual_stages
 from fdpbench.models.common.layout import channels_last
-from fdpbench.models.common.registry import Count, Share, register_model
+from fdpbench.models.common.registry import Count, Recipe, Share, register_model
 
 __all__ = ["ResNetDynamic"]
 
 STRIDES = (1, 2, 2, 2)  # of the stages
 
 
-@register_model(inputs=("dynamic_image",), paper="He et al., CVPR 2016, on Bilen et al., CVPR 2016")
+@register_model(
+    inputs=("dynamic_image",),
+    paper="He et al., CVPR 2016, on Bilen et al., CVPR 2016",
+    recipe=Recipe(epochs=30, batch_size=16, lr=1e-3, weight_decay=1e-4),
+)
 class ResNetDynamic(Classifier):
     """ResNet18 with ``width`` channels in the first stage, twice as many in each that follows.
 

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fdpbench.models.common.blocks import Classifier, ModelOutput, input_shape
-from fdpbench.models.common.registry import ModelOptionError, Share, register_model
+from fdpbench.models.common.registry import ModelOptionError, Recipe, Share, register_model
 
 __all__ = ["CENTRE", "CONTOURS", "MESH_POINTS", "PRESETS", "STGCN", "Preset", "edges", "partitions"]
 
@@ -161,7 +161,11 @@ class Unit(nn.Module):
         return (y if self.shortcut is None else y + self.shortcut(x)).relu()
 
 
-@register_model(inputs=("landmarks",), paper="Yan et al., AAAI 2018 (ST-GCN), brought to facial landmarks")
+@register_model(
+    inputs=("landmarks",),
+    paper="Yan et al., AAAI 2018 (ST-GCN), brought to facial landmarks",
+    recipe=Recipe(epochs=40, batch_size=16, lr=1e-3, weight_decay=1e-4, options={"preset": "tiny"}),
+)
 class STGCN(Classifier):
     """Units of graph and temporal convolutions over 51 points of the face.
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from fdpbench.models.common.blocks import Classifier, ModelOutput, input_shape
 from fdpbench.models.common.checkpoints import released_tensors
 from fdpbench.models.common.layout import channels_last
-from fdpbench.models.common.registry import Share, register_model
+from fdpbench.models.common.registry import Recipe, Share, register_model
 
 __all__ = ["STSTNet", "load_released_state_dict"]
 
@@ -25,7 +25,11 @@ STREAMS = (3, 5, 8)  # filters of each stream
 COUNTER = "num_batches_tracked"
 
 
-@register_model(inputs=("flow",), paper="Liong et al., FG 2019")
+@register_model(
+    inputs=("flow",),
+    paper="Liong et al., FG 2019",
+    recipe=Recipe(epochs=150, batch_size=64, lr=1e-3, weight_decay=0.0),
+)
 class STSTNet(Classifier):
     """Three 3x3 convolutions of 3, 5 and 8 filters beside each other, pooled and classified linearly.
 

@@ -16,7 +16,7 @@ from fdpbench.bench.plan.check import load_runs
 from fdpbench.bench.plan.closure import closure
 from fdpbench.bench.plan.stages import STAGES
 from fdpbench.models.common.registry import list_models
-from fdpbench.prep.settings.profile import laid_over
+from fdpbench.prep.settings.profile import overlay
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("prep", "models", "bench", "fdpbench")
@@ -48,7 +48,7 @@ def imported(path: Path) -> Iterator[str]:
 
 
 def profile(name: str) -> dict[str, Any]:
-    return yaml.safe_load(laid_over(ROOT / f"params.{name}.yaml", ROOT / "params.yaml"))
+    return yaml.safe_load(overlay(ROOT / f"params.{name}.yaml", ROOT / "params.yaml"))
 
 
 def expansions(stage: dict[str, Any]) -> list[dict[str, Any]]:
@@ -82,7 +82,8 @@ def test_imports_go_one_way(path: Path) -> None:
         if first == "fdpbench" and room != "arithmetic" and rest:
             assert room in ALLOWED[package], f"{name_of(path)} imports {dotted}"
         if package == "models" and room == "prep":
-            assert rest.startswith("prep.dynamic.rank_pooling"), f"{name_of(path)} imports {dotted}"
+            light = ("prep.dynamic.rank_pooling", "prep.task.inputs")  # mathematics, and what inputs are called
+            assert rest.startswith(light), f"{name_of(path)} imports {dotted}"
         if package == "prep":
             assert first not in {"torch", "safetensors"}, f"{name_of(path)} imports {dotted}"
 
@@ -180,9 +181,16 @@ def test_a_models_file_imports_no_other_model(model: str) -> None:
     assert not set(closure(f"fdpbench.models.{model}").files) & others
 
 
+def test_the_smoke_profile_differs_in_size_alone() -> None:
+    smoke = yaml.safe_load((ROOT / "params.smoke.yaml").read_text(encoding="utf-8"))
+    assert smoke["synth"].keys() == PARAMS["synth"].keys() and smoke["tasks"] == PARAMS["tasks"]
+    assert smoke["runs"].items() <= PARAMS["runs"].items()
+    assert {key for recipe in smoke["options"].values() for key in recipe} == {"epochs"}
+
+
 def test_the_full_profile_has_every_protocol_and_ablation_of_fdp() -> None:
     full = profile("full")
-    for section in ("tasks", "runs", "feature_runs"):
+    for section in ("tasks", "runs"):
         assert full[section] == full[section] | PARAMS[section], f"{section}: what both have is the same"
     loaded = {run.name: run for run in load_runs(full)}
     assert {run.entry.protocol for run in loaded.values()} == {"honest", "inner", "test_selected"}

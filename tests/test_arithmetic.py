@@ -13,7 +13,7 @@ import pytest
 from fdpbench import arithmetic
 
 ROOT = Path(__file__).resolve().parents[1]
-ENTRIES = [ROOT / "prep/__main__.py", ROOT / "bench/__main__.py", ROOT / "tests/conftest.py"]
+ENTRIES = [ROOT / "fdpbench/__main__.py", ROOT / "tests/conftest.py", ROOT / "tests/support/portable.py"]
 
 # An AVX2 processor without AVX-512, one with it, and one with neither.
 AVX2 = "model name : Some\nflags\t: fpu sse2 avx avx2 fma\n"
@@ -64,14 +64,13 @@ def test_pinning_imports_no_library() -> None:
     assert done.stdout == "[]\n", done.stderr
 
 
-@pytest.mark.parametrize("package", ["prep", "bench"])
-def test_commands_compute_pinned(package: str) -> None:
+def test_commands_compute_pinned() -> None:
     """Each library, asked after the whole command line was imported, has taken what was pinned."""
-    code = f"""
+    code = """
 import runpy, sys
-sys.argv = ["{package}", "--help"]
+sys.argv = ["fdpbench", "--help"]
 try:
-    runpy.run_module("{package}", run_name="__main__")
+    runpy.run_module("fdpbench", run_name="__main__")
 except SystemExit:
     pass
 import numpy, torch

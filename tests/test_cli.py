@@ -182,17 +182,14 @@ def test_releases_are_listed(project: Path) -> None:
     assert re.search(r"casme2 \(frames, not linked\)", listing)
 
 
-NETWORK = {"epochs": 1, "batch_size": 4, "lr": 1e-3, "weight_decay": 0.0}
-
-
 def test_check_says_what_each_run_will_do(project: Path) -> None:
     write_params(checked_params())
-    result = invoke("check", "--out", "artifacts")
+    result = invoke("check")
     assert result.exit_code == 0
-    for run in (*PARAMS["runs"], *PARAMS["feature_runs"]):
+    for run in PARAMS["runs"]:
         assert f"{run}: " in result.stdout
     assert "tiny-ststnet: ststnet on tiny, inputs flow" in result.stdout
-    assert Path("artifacts/checked.txt").read_text()
+    assert "protocol honest, epochs 2, batch_size 4, lr 0.001, weight_decay 0.0" in result.stdout
 
 
 def test_check_says_by_which_protocol(project: Path) -> None:
@@ -219,26 +216,24 @@ def test_check_says_by_which_protocol(project: Path) -> None:
 )
 def test_check_refuses_a_protocol_that_cannot_be(project: Path, entry: dict[str, Any], expected: str) -> None:
     write_params(checked_params(runs={"bad": {"task": "tiny"} | entry}))
-    assert expected in error_of("check", "--out", "artifacts")
-    assert not Path("artifacts/checked.txt").exists()
+    assert expected in error_of("check")
 
 
-def test_check_writes_nothing_when_a_run_is_wrong(project: Path) -> None:
-    write_params(checked_params(runs={"bad": {"task": "tiny", "model": "stgcn"}}, options={"stgcn": NETWORK}))
-    assert "'stgcn' needs landmarks" in error_of("check", "--out", "artifacts")
-    assert not Path("artifacts/checked.txt").exists()
+def test_check_refuses_a_run_whose_task_lacks_its_input(project: Path) -> None:
+    write_params(checked_params(runs={"bad": {"task": "tiny", "model": "stgcn"}}))
+    assert "'stgcn' needs landmarks" in error_of("check")
 
 
 # --- prep link
 
-COMMENTED = "# first\nreleases: [synthetic] # the embedded one\nflow_releases: []\n"
+COMMENTED = "# first\nreleases: [synthetic] # the embedded one\n"
 
 
 def commented_params(project: Path) -> None:
     """params.yaml with comments, before any release is linked."""
-    content = {key: value for key, value in PARAMS.items() if key not in {"releases", "flow_releases", "tasks", "runs"}}
+    content = {key: value for key, value in PARAMS.items() if key not in {"releases", "tasks", "runs"}}
     content["tasks"] = {"tiny": PARAMS["tasks"]["tiny"]}
-    content |= {"runs": {"tiny-majority": PARAMS["runs"]["tiny-majority"]}, "feature_runs": {}}
+    content["runs"] = {"tiny-majority": PARAMS["runs"]["tiny-majority"]}
     (project / "params.yaml").write_text(COMMENTED + "\n# the rest\n" + yaml.safe_dump(content, sort_keys=False))
 
 
@@ -254,11 +249,13 @@ def test_link(project: Path) -> None:
     for comment in ("# first", "# the embedded one", "# the rest"):
         assert comment in text
     content = read_params()
-    assert content["flow_releases"] == ["megc2019_flow"] and content["releases"] == ["synthetic"]
-    assert content["tasks"]["megc2019"]["classes"] == {name: [name] for name in ("negative", "positive", "surprise")}
+    assert content["releases"] == ["synthetic", "megc2019_flow"]
+    assert content["tasks"]["megc2019"]["classes"] == "megc2019"
     # one line in the run list away from being scored
     content["runs"] |= {"megc2019-ststnet": {"task": "megc2019", "model": "ststnet"}}
-    assert [run.name for run in load_runs(content)] == ["tiny-majority", "megc2019-ststnet"]
+    runs = {run.name: run.task_params.classes for run in load_runs(content)}
+    assert list(runs) == ["tiny-majority", "megc2019-ststnet"]
+    assert runs["megc2019-ststnet"] == {name: [name] for name in ("negative", "positive", "surprise")}
 
 
 def test_link_again_changes_nothing(project: Path) -> None:
@@ -299,17 +296,17 @@ def test_link_replaces_a_broken_link(project: Path) -> None:
 
 
 def test_link_with_an_empty_list(project: Path) -> None:
-    """``flow_releases:`` with nothing behind it is an empty list to a person."""
+    """``releases:`` with nothing behind it is an empty list to a person."""
     commented_params(project)
     path = project / "params.yaml"
-    path.write_text(path.read_text().replace("flow_releases: []", "flow_releases:"))
+    path.write_text(path.read_text().replace("releases: [synthetic]", "releases:"))
     write_flow_whole(project / "elsewhere")
     result = invoke("link", "megc2019_flow", "elsewhere")
     assert result.exit_code in (0, 1) and not isinstance(result.exception, TypeError), result.exception
     if result.exit_code == 0:
-        assert read_params()["flow_releases"] == ["megc2019_flow"]
+        assert read_params()["releases"] == ["megc2019_flow"]
     else:
-        assert "flow_releases" in result.stderr
+        assert "releases" in result.stderr
 
 
 # --- commands end to end, on data that is there
@@ -321,7 +318,7 @@ def test_index_and_tables_print_where_their_output_lies(project: Path) -> None:
     assert result.exit_code == 0
     assert "1 clips of 1 subjects (happiness 1)" in result.stderr and "bad_row 1" in result.stderr
 
-    write_params(params() | {"runs": {"tiny-majority": PARAMS["runs"]["tiny-majority"]}, "feature_runs": {}})
+    write_params(params() | {"runs": {"tiny-majority": PARAMS["runs"]["tiny-majority"]}})
     rows = write_task(paths.task("tiny"))
     write_predictions("tiny-majority", predictions("tiny-majority", rows, [0] * len(rows)))
     result = invoke("tables")
@@ -347,6 +344,18 @@ def test_gallery_of_faces_that_may_not_be_published(project: Path) -> None:
 def test_gallery_of_a_task_without_frames(project: Path) -> None:
     write_task(paths.task("tiny"), inputs=("flow",))
     assert "no frames to draw" in error_of("gallery", "tiny")
+
+
+def test_gallery_of_the_first_task_that_may_be_shown(project: Path) -> None:
+    """No name is demanded of a task; where none may be shown, the stage's output says so."""
+    write_task(paths.task("tiny"), published=False)
+    write_task(paths.task("tiny_flow"), inputs=("flow",), name="tiny_flow")
+    result = invoke("gallery")
+    assert result.exit_code == 0 and "no task has frames of faces that may be published" in result.stderr
+    note = PICTURE.read_bytes()
+    write_task(paths.task("tiny"))
+    assert invoke("gallery").exit_code == 0
+    assert PICTURE.read_bytes() != note and PICTURE.read_bytes() == gallery()
 
 
 PICTURE = Path("results/dynamic_images.png")
@@ -422,7 +431,7 @@ def test_gallery_shows_held_out_predictions_of_the_first_repetition(drawn: list[
     [
         (
             ("tiny", "--run", "nowhere"),
-            "no run 'nowhere' of task tiny; its runs: tiny-majority, tiny-ststnet, ranks, draws",
+            "no run 'nowhere' of task tiny; its runs: tiny-majority, tiny-ststnet, tiny-histogram, ranks, draws",
         ),
         (("tiny", "--run", "elsewhere"), "no run 'elsewhere' of task tiny"),
         (("tiny", "--run", "ranks"), "the model of run 'ranks' draws no dynamic images; leave --run out"),
@@ -482,11 +491,6 @@ def test_gallery_of_a_run_with_faces_that_may_not_be_published(drawn: list[dict[
 
 def test_tables_refuse_a_run_whose_name_hides_test_selected(drawn: list[dict[str, Any]]) -> None:
     """Else its figures would be printed under a name without that word."""
-    content = params()
-    content |= {
-        "runs": {"draws": {"task": "tiny", "model": "ststnet", "protocol": "test_selected"}},
-        "feature_runs": {},
-    }
-    write_params(content)
+    write_params(params() | {"runs": {"draws": {"task": "tiny", "model": "ststnet", "protocol": "test_selected"}}})
     assert "draws-test_selected" in error_of("tables")
     assert not Path("results").exists()

@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from fdpbench.arithmetic import arithmetic
+from fdpbench.prep.settings.profile import overlay
 from tests.support.portable import EMULATED, EMULATOR
 from tests.support.project import ROOT
 
@@ -32,11 +33,12 @@ pytestmark = [
 
 def project(folder: Path) -> Path:
     """A folder with params.yaml: eight small clips of two subjects, a feature run and two networks, a few epochs."""
-    params = yaml.safe_load((ROOT / "params.smoke.yaml").read_text(encoding="utf-8"))
+    params = yaml.safe_load(overlay(ROOT / "params.smoke.yaml", ROOT / "params.yaml"))
     params["synth"] |= {"subjects": 2, "size": 120, "frames_min": 24, "frames_max": 24}
-    params["runs"] = {f"synthetic-{name}": {"task": "synthetic", "model": name} for name in ("ststnet", "fdp")}
-    params["options"]["ststnet"]["epochs"] = 2
-    params["options"]["fdp"]["epochs"] = 1
+    params["runs"] = {
+        f"synthetic-{name}": {"task": "synthetic", "model": name} for name in ("ststnet", "fdp", "lbp_top")
+    }
+    params["options"] = {"ststnet": {"epochs": 2}, "fdp": {"epochs": 1}}
     (folder / "results").mkdir(parents=True)
     (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
     shutil.copyfile(ROOT / "results/published.csv", folder / "results/published.csv")

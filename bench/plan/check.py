@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from fdpbench.bench.plan.link import check_links
 from fdpbench.bench.plan.params import check_model_options, errors_of_run, make_run, parse_task, run_names
 from fdpbench.bench.train.settings import ModelSettings, Run, RunEntry, TrainParams
 from fdpbench.models.common.registry import create_model, list_models
-from fdpbench.prep.align import faces, faces_dlib
+from fdpbench.prep.align import faces_dlib
 from fdpbench.prep.demo import synth
 from fdpbench.prep.index.class_maps import known_emotions
-from fdpbench.prep.index.link import check_links
 from fdpbench.prep.releases import RELEASES
 from fdpbench.prep.settings.align import AlignParams
 from fdpbench.prep.settings.flow import FlowParams
@@ -27,10 +27,11 @@ from fdpbench.prep.settings.params import NAMED, PARAMS_FILE, SECTION_TYPES, che
 from fdpbench.prep.settings.plain_yaml import read_yaml
 from fdpbench.prep.settings.problems import ParamsError, Problems, near
 from fdpbench.prep.settings.section import Section, section
-from fdpbench.prep.settings.synth import SynthParams
+from fdpbench.prep.settings.synth import EMBEDDED, SynthParams
 from fdpbench.prep.settings.task import TaskParams
 from fdpbench.prep.store import paths, shards
 from fdpbench.prep.store.schema import MANIFEST
+from fdpbench.prep.task.inputs import INPUTS, lengths_of
 
 __all__ = ["TYPES", "check_project", "load_runs"]
 
@@ -43,12 +44,14 @@ TYPES: dict[str, type[Section]] = {
     "train": TrainParams,
 }
 
-LANDMARKS = {"mesh": faces.LANDMARKS, "dlib": faces_dlib.LANDMARKS}
-GALLERY = "synthetic"  # the task that the stage `gallery` of dvc.yaml draws, and the release it is made of
-
 
 def load_runs(params: dict[str, Any]) -> list[Run]:
     """All listed runs, checked with all sections, as far as params.yaml alone tells.
+
+    Parameters
+    ----------
+    params
+        What `read_params` gave.
 
     Raises
     ------
@@ -89,7 +92,6 @@ def check_project(path: Path = PARAMS_FILE) -> list[Run]:
         with problems.gather():
             faces_dlib.require_dlib()
     if not problems.found:
-        _check_gallery(params, problems)
         _check_models(runs, params, problems)
     problems.refuse()
     return runs
@@ -109,27 +111,24 @@ def _sound(content: dict[str, Any]) -> dict[str, Any]:
 def _runs_of(params: dict[str, Any], problems: Problems, whole: bool = True) -> list[Run]:
     """Check all sections; the runs if nothing is wrong with them, else as good as none."""
     for key, kind in TYPES.items():
-        if params[key] or whole:  # of a section that is missing, this has been said
+        needed = key != "synth" or EMBEDDED in params["releases"]
+        if params[key] or (whole and needed):  # of a section that is missing, this has been said
             with problems.gather():
                 section(kind, params[key], key)
     tasks = _tasks(params, problems)
     _check_options(params, problems)
     if not params["releases"] and whole:
-        problems.add(
-            "params.yaml: releases: none is named, and DVC's stages need one with image frames; `synthetic`, the "
-            "embedded one, needs no licence, and the stage `gallery` draws it"
-        )
-    if params["runs"] or params["feature_runs"] or whole:
+        problems.add(f"params.yaml: releases: none is named; {EMBEDDED!r}, the embedded one, needs no licence")
+    if params["runs"] or whole:
         with problems.gather():
             run_names(params)
     entries: dict[str, RunEntry] = {}
-    for key in ("runs", "feature_runs"):
-        for name, content in params[key].items():  # each by itself: one that cannot be read hides no other
-            try:
-                entries |= run_names({"runs": {}, "feature_runs": {}, key: {name: content}})
-            except ParamsError:
-                continue
-    for name, entry in entries.items() if whole or (params["options"] and params["tasks"]) else ():
+    for name, content in params["runs"].items():  # each by itself: one that cannot be read hides no other
+        try:
+            entries |= run_names({"runs": {name: content}})
+        except ParamsError:
+            continue
+    for name, entry in entries.items() if whole or params["tasks"] else ():
         problems.add(*errors_of_run(name, entry, tasks, params))
     if problems.found:
         return []
@@ -156,17 +155,13 @@ def _tasks(params: dict[str, Any], problems: Problems) -> dict[str, TaskParams]:
 def _check_releases(name: str, task: TaskParams, params: dict[str, Any], problems: Problems) -> None:
     """A task's releases are prepared by a stage, once, and can give what it asks for."""
     where = f"params.yaml: tasks.{name}.releases"
-    listed = [*params["releases"], *params["flow_releases"]]
     for release in dict.fromkeys(task.releases):
         if task.releases.count(release) > 1:
             problems.add(f"{where}: {release!r} stands twice")
         if release not in RELEASES:
             problems.add(f"{where}: unknown release {release!r}{near(release, RELEASES)}; it is none of the known ones")
-        elif release not in listed:
-            problems.add(
-                f"{where}: needs release {release!r}, which is prepared by no stage; name it under releases (image "
-                "frames) or flow_releases (flow images)"
-            )
+        elif release not in params["releases"]:
+            problems.add(f"{where}: needs release {release!r}, which is prepared by no stage; name it under releases")
         elif RELEASES[release].kind == "flow" and task.needs_frames:
             problems.add(
                 f"params.yaml: tasks.{name}: asks for frames or apex frames, but release {release!r} has flow images "
@@ -198,7 +193,7 @@ def _check_emotions(name: str, task: TaskParams, problems: Problems) -> None:
 
 def _emotions(release: str) -> set[str] | None:
     """Emotions that are known of a release, those of its manifest among them; None if nothing is known."""
-    known = set(synth.EMOTIONS) if release == "synthetic" else known_emotions(release)
+    known = set(synth.EMOTIONS) if release == EMBEDDED else known_emotions(release)
     try:
         table = shards.read_table(paths.manifest(release) / "manifest.parquet", MANIFEST)
     except (OSError, ValueError):  # not indexed yet, or by an older version: the stage will
@@ -221,19 +216,6 @@ def _check_options(params: dict[str, Any], problems: Problems) -> None:
             problems.add(*check_model_options(f"{where}.model", model, settings.model))
 
 
-def _check_gallery(params: dict[str, Any], problems: Problems) -> None:
-    """The stage `gallery` names its task in dvc.yaml: without it, DVC would stop when all else is done."""
-    cure = "as the project's params.yaml has it; the stage `gallery` draws its picture from it"
-    if GALLERY not in params["releases"]:
-        problems.add(f"params.yaml: releases: leave {GALLERY!r} there, {cure}")
-    if GALLERY not in params["tasks"]:
-        problems.add(f"params.yaml: tasks: leave {GALLERY!r} there, {cure}")
-        return
-    task = section(TaskParams, params["tasks"][GALLERY], f"tasks.{GALLERY}")
-    if task.releases != [GALLERY] or "frames" not in task.inputs:
-        problems.add(f"params.yaml: tasks.{GALLERY}: of release {GALLERY!r} alone, and with frames, {cure}")
-
-
 def _check_models(runs: list[Run], params: dict[str, Any], problems: Problems) -> None:
     """Build each run's model once, without memory for its weights, for inputs of the size that its task gives."""
     align = section(AlignParams, params["align"], "align")
@@ -241,10 +223,10 @@ def _check_models(runs: list[Run], params: dict[str, Any], problems: Problems) -
     for run in runs:
         key = f"{run.model.name} {run.task} {run.settings.model}"
         if key not in built:
-            built[key] = _refusal(run, _shapes(run.task_params, align))
+            lengths = lengths_of(run.task_params, align)
+            built[key] = _refusal(run, {name: INPUTS[name].shape(lengths) for name in run.model.inputs})
         if built[key]:
-            listed = "feature_runs" if run.model.hand_crafted else "runs"
-            problems.add(f"params.yaml: {listed}.{run.name}: {built[key]}")
+            problems.add(f"params.yaml: runs.{run.name}: {built[key]}")
     if any(run.model.kind == "module" for run in runs):
         from fdpbench.bench.train.step import resolve_device
 
@@ -255,32 +237,18 @@ def _check_models(runs: list[Run], params: dict[str, Any], problems: Problems) -
 def _refusal(run: Run, shapes: dict[str, tuple[int, ...]]) -> str:
     """What a run's model has against its options or the size of its inputs; empty if nothing."""
     classes = len(run.task_params.classes)
-    given = {name: shapes[name] for name in run.model.inputs}
     try:
         if run.model.kind == "module":
             import torch
 
             with torch.device("meta"), warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message=".*copying from a non-meta parameter")
-                create_model(run.model.name, classes, shapes=given, **run.settings.model)
+                create_model(run.model.name, classes, shapes=shapes, **run.settings.model)
         else:
             model = create_model(run.model.name, classes, **run.settings.model)
             if run.model.hand_crafted:
                 random = np.random.default_rng(0)
-                model.features({name: random.random((1, *shape), np.float32) for name, shape in given.items()})
+                model.features({name: random.random((1, *shape), np.float32) for name, shape in shapes.items()})
     except ValueError as error:
         return " ".join(str(error).split())
     return ""
-
-
-def _shapes(task: TaskParams, align: AlignParams) -> dict[str, tuple[int, ...]]:
-    """Shape of one clip of each input that a task gives; frames are grey."""
-    length = task.sampling.frames if task.sampling is not None else None
-    shapes: dict[str, tuple[int, ...]] = {
-        "frames": (length or 0, 1, align.size, align.size),
-        "dynamic_image": (1, align.size, align.size),
-        "flow": (3, task.flow.size, task.flow.size) if task.flow is not None else (),
-        "apex": (1, align.size, align.size),
-        "landmarks": (length or 0, LANDMARKS[align.landmarks], 2),
-    }
-    return {name: shapes[name] for name in task.inputs}

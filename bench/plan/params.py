@@ -6,20 +6,27 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import field_validator
+
 from fdpbench.bench.train.settings import ModelSettings, Run, RunEntry, TrainParams
 from fdpbench.models.common.registry import (
     ModelInfo,
     ModelOptionError,
+    Recipe,
     UnknownModelError,
     check_options,
     file_options,
     list_models,
     model_info,
 )
-from fdpbench.prep.settings.params import load_task, read_params
+from fdpbench.prep.index.class_maps import classes_named
+from fdpbench.prep.releases import RELEASES
+from fdpbench.prep.settings.align import AlignParams
+from fdpbench.prep.settings.params import check_task, read_params
 from fdpbench.prep.settings.problems import ParamsError, Problems, near
 from fdpbench.prep.settings.section import section
 from fdpbench.prep.settings.task import TaskParams
+from fdpbench.prep.task.inputs import INPUTS
 
 __all__ = [
     "WEIGHTS",
@@ -39,11 +46,18 @@ WEIGHTS = Path("weights")  # where files lie that options of models name: DVC lo
 # Names of tables beside those of the tasks in results/tables.
 RESERVED = {"against_best", "chance", "confusion", "per_class", "per_subject", "perception", "published"}
 
-RECIPE = ("epochs", "batch_size", "lr", "weight_decay")  # what every module needs
+
+class _TaskEntry(TaskParams):
+    """A task as params.yaml has it, whose classes may be the name of a class map."""
+
+    @field_validator("classes", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        return classes_named(value) if isinstance(value, str) else value
 
 
 def parse_task(name: str, content: Any) -> TaskParams:
-    """A task by itself.
+    """A task by itself, its classes written out.
 
     Raises
     ------
@@ -52,7 +66,7 @@ def parse_task(name: str, content: Any) -> TaskParams:
     """
     if name in RESERVED:
         raise ParamsError(f"params.yaml: tasks.{name}: a table of results has this name; name the task otherwise")
-    return section(TaskParams, content, f"tasks.{name}")
+    return TaskParams.model_validate(section(_TaskEntry, content, f"tasks.{name}").model_dump())
 
 
 def load_tasks(params: dict[str, Any] | None = None) -> dict[str, TaskParams]:
@@ -61,26 +75,24 @@ def load_tasks(params: dict[str, Any] | None = None) -> dict[str, TaskParams]:
     problems, tasks = Problems(), {}
     for name, content in params["tasks"].items():
         with problems.gather():
-            parse_task(name, content)
-            tasks[name] = load_task(name, params)
+            tasks[name] = parse_task(name, content)
+            if tasks[name].landmarks:
+                check_task(name, tasks[name], section(AlignParams, params["align"], "align"))
     problems.refuse()
     return tasks
 
 
 def run_names(params: dict[str, Any] | None = None) -> dict[str, RunEntry]:
-    """Names of the listed runs with their entries, those of hand-crafted features last; no look at tasks or models."""
+    """Names of the listed runs with their entries; no look at tasks or models."""
     params = read_params() if params is None else params
     problems, runs = Problems(), {}
-    if not params["runs"] and not params["feature_runs"]:
-        raise ParamsError("params.yaml: runs is empty, and so is feature_runs; list at least one run")
-    for key in ("runs", "feature_runs"):
-        for name, content in params[key].items():
-            with problems.gather():
-                if name in runs:
-                    raise ParamsError(f"params.yaml: {name} stands under runs and under feature_runs; names differ")
-                entry = section(RunEntry, content, f"{key}.{name}")
-                _check_name(f"{key}.{name}", name, entry)
-                runs[name] = entry
+    if not params["runs"]:
+        raise ParamsError("params.yaml: runs is empty; list at least one run")
+    for name, content in params["runs"].items():
+        with problems.gather():
+            entry = section(RunEntry, content, f"runs.{name}")
+            _check_name(f"runs.{name}", name, entry)
+            runs[name] = entry
     problems.refuse()
     return runs
 
@@ -91,8 +103,8 @@ def load_run(name: str, params: dict[str, Any] | None = None) -> Run:
     Raises
     ------
     ParamsError
-        If the run is not listed, or in the list for the other kind of model, its task or settings are missing,
-        a key is unknown, or the task does not give an input that the model needs.
+        If the run is not listed, its task is missing, a key is unknown, or the task does not give an input that the
+        model needs.
     models.common.registry.UnknownModelError, models.common.registry.ModelOptionError
         If the model or one of its options does not exist.
     """
@@ -107,7 +119,7 @@ def load_run(name: str, params: dict[str, Any] | None = None) -> Run:
 
 def make_run(name: str, entry: RunEntry, task: TaskParams, params: dict[str, Any]) -> Run:
     """A run in which `errors_of_run` finds none."""
-    settings = _merged(_where(name, params), entry, params)
+    settings = _merged(entry.model, _layers(name, entry, params))
     return Run(name, entry.task, task, entry, model_info(entry.model), settings, load_train(params))
 
 
@@ -125,7 +137,7 @@ def errors_of_run(
     params
         What `read_params` gave.
     """
-    where = _where(name, params)
+    where = f"runs.{name}"
     task = tasks.get(entry.task)
     if entry.task not in params["tasks"]:
         known = params["tasks"]
@@ -139,10 +151,9 @@ def errors_of_run(
         yield UnknownModelError(f"params.yaml: {where}.model: {error}{hint}")
         return
     if task is not None:
-        yield from _caught(_check_inputs, where, entry, task, model, params)
-    yield from _caught(_check_list, where, entry, model)
+        yield from _caught(_check_inputs, where, entry, task, model)
     yield from _caught(_check_protocol, where, entry, model)
-    yield from _errors_of_settings(where, entry, model, params)
+    yield from _errors_of_settings(name, entry, model, params)
 
 
 def _caught(check: Callable[..., None], *arguments: Any) -> Iterator[ValueError]:
@@ -150,11 +161,6 @@ def _caught(check: Callable[..., None], *arguments: Any) -> Iterator[ValueError]
         check(*arguments)
     except ValueError as error:
         yield error
-
-
-def _where(name: str, params: dict[str, Any]) -> str:
-    """A run's place in params.yaml."""
-    return f"{'feature_runs' if name in params['feature_runs'] else 'runs'}.{name}"
 
 
 def _check_name(where: str, name: str, entry: RunEntry) -> None:
@@ -167,32 +173,21 @@ def _check_name(where: str, name: str, entry: RunEntry) -> None:
         raise ParamsError(f"{where}: its name says test_selected, its protocol is {entry.protocol}; change one")
 
 
-def _check_inputs(where: str, entry: RunEntry, task: TaskParams, model: ModelInfo, params: dict[str, Any]) -> None:
+def _check_inputs(where: str, entry: RunEntry, task: TaskParams, model: ModelInfo) -> None:
     missing = [needed for needed in (*model.inputs, *model.targets) if needed not in task.inputs]
     if missing:
         raise ParamsError(
             f"{where}: model {entry.model!r} needs {', '.join(missing)}, but task {entry.task!r} gives "
-            f"{', '.join(task.inputs)}; choose another model or task{_cure(entry.task, task, missing, params)}"
+            f"{', '.join(task.inputs)}; choose another model or task{_cure(entry.task, task, missing)}"
         )
 
 
-def _check_list(where: str, entry: RunEntry, model: ModelInfo) -> None:
-    """DVC's lists cannot be filtered, so that runs whose features are a stage have a list of their own."""
-    listed, name = where.split(".")
-    wanted = "feature_runs" if model.hand_crafted else "runs"
-    if listed != wanted:
-        what = "is fitted to hand-crafted features, computed once" if model.hand_crafted else "has no such features"
-        raise ParamsError(f"{where}: {entry.model} {what}: move the line {name} from {listed} to {wanted}")
-
-
-def _cure(name: str, task: TaskParams, missing: list[str], params: dict[str, Any]) -> str:
+def _cure(name: str, task: TaskParams, missing: list[str]) -> str:
     """What to set so that a task gives what a model misses, where its releases can give that."""
-    keys = [f"tasks.{name}.{key}: true" for key in ("apex", "landmarks") if key in missing]
-    if not keys:
-        return ""
-    if any(release in params["flow_releases"] for release in task.releases):
-        return "; flow images have no apex frame and no landmarks"
-    return f", or set {' and '.join(keys)}" + (" and align.track: true" if "landmarks" in missing else "")
+    of_frames = [needed for needed in missing if INPUTS[needed].needs_frames]
+    if of_frames and any(release in RELEASES and RELEASES[release].kind == "flow" for release in task.releases):
+        return f"; releases of flow images have no {' and no '.join(of_frames)}"
+    return f", or set {' and '.join(dict.fromkeys(INPUTS[needed].cure(name) for needed in missing))}"
 
 
 def _check_protocol(where: str, entry: RunEntry, model: ModelInfo) -> None:
@@ -203,48 +198,56 @@ def _check_protocol(where: str, entry: RunEntry, model: ModelInfo) -> None:
         raise ParamsError(f"{where}: {entry.model} {how}: own_set_normalisation would change nothing")
 
 
-def _merged(where: str, entry: RunEntry, params: dict[str, Any]) -> ModelSettings:
-    """Settings of a run: its model's, and its own in their place."""
-    default = section(ModelSettings, params["options"][entry.model], f"options.{entry.model}")
-    override = section(ModelSettings, entry.set, f"{where}.set")
-    merged = default.model_dump() | override.model_dump(exclude_unset=True)
-    merged["model"] = default.model | override.model
-    return section(ModelSettings, merged, where)
+def _layers(name: str, entry: RunEntry, params: dict[str, Any]) -> dict[str, Any]:
+    """What stands in place of the recipe of a run's model, by its place in params.yaml; the last word counts."""
+    return {f"options.{entry.model}": params["options"].get(entry.model, {}), f"runs.{name}.set": entry.set}
 
 
-def _errors_of_settings(where: str, entry: RunEntry, model: ModelInfo, params: dict[str, Any]) -> Iterator[ValueError]:
-    if entry.model not in params["options"]:
-        yield ParamsError(f"params.yaml: options.{entry.model} is missing; {where} needs it")
-        return
+def _merged(model: str, layers: Mapping[str, Any]) -> ModelSettings:
+    """A model's recipe with single keys, and single options of the model, replaced by each layer in turn."""
+    recipe = model_info(model).recipe
+    merged = recipe.model_dump(exclude={"options"}) if recipe else {}
+    options = dict(recipe.options) if recipe else {}
+    for where, content in layers.items():
+        layer = section(ModelSettings, content, where)
+        merged |= layer.model_dump(exclude={"model"}, exclude_unset=True)
+        options |= layer.model
+    return ModelSettings(**merged, model=options)
+
+
+def _errors_of_settings(name: str, entry: RunEntry, model: ModelInfo, params: dict[str, Any]) -> Iterator[ValueError]:
+    layers = _layers(name, entry, params)
     try:
-        settings = _merged(where, entry, params)
+        settings = _merged(entry.model, layers)
     except ParamsError as error:
         yield error
         return
-    yield from _caught(_check_recipe, where, entry.model, model, settings)
-    default = params["options"][entry.model].get("model", {})
-    yield from check_model_options(f"options.{entry.model}.model", entry.model, default)
-    yield from check_model_options(f"{where}.set.model", entry.model, entry.set.get("model", {}))
-
-
-def _check_recipe(where: str, name: str, model: ModelInfo, settings: ModelSettings) -> None:
-    given = settings.model_dump()
     if model.kind == "module":
-        absent = [key for key in RECIPE if given[key] is None]
-        if absent:
-            raise ParamsError(f"options.{name}: missing {', '.join(absent)}; this model is trained in epochs")
-        if (settings.dro_step is None) == (settings.objective == "group_dro"):
-            wanted = (
-                "needs dro_step, such as 0.01"
-                if settings.dro_step is None
-                else "takes no dro_step: leave it out, or set it to null here"
-            )
-            raise ParamsError(f"{where}: objective {settings.objective} {wanted}")
-    else:
-        unset = ModelSettings().model_dump()
-        without = [key for key, value in given.items() if key != "model" and value != unset[key]]
-        if without:
-            raise ParamsError(f"options.{name}: {', '.join(without)} mean nothing to it; it is fitted at once")
+        yield from _caught(_check_recipe, f"runs.{name}", settings)
+    for where, content in layers.items():
+        if model.kind == "estimator":
+            yield from _caught(_check_no_recipe, where, entry.model, section(ModelSettings, content, where))
+        yield from check_model_options(f"{where}.model", entry.model, content.get("model", {}))
+
+
+def _check_recipe(where: str, settings: ModelSettings) -> None:
+    """A network has all that training needs, and a step for the one objective that takes one."""
+    absent = [key for key in Recipe.model_fields if key != "options" and getattr(settings, key) is None]
+    if absent:
+        raise ParamsError(f"{where}: {', '.join(absent)} is null; this model is trained in epochs")
+    if (settings.dro_step is None) == (settings.objective == "group_dro"):
+        wanted = (
+            "needs dro_step, such as 0.01"
+            if settings.dro_step is None
+            else "takes no dro_step: leave it out, or set it to null here"
+        )
+        raise ParamsError(f"{where}: objective {settings.objective} {wanted}")
+
+
+def _check_no_recipe(where: str, model: str, settings: ModelSettings) -> None:
+    without = settings.model_dump(exclude={"model"}, exclude_defaults=True)
+    if without:
+        raise ParamsError(f"{where}: {', '.join(without)} mean nothing to {model}; it is fitted at once")
 
 
 def check_model_options(where: str, model: str, options: Mapping[str, Any]) -> Iterator[ValueError]:

@@ -21,15 +21,19 @@ import fdpbench
 from fdpbench.arithmetic import arithmetic
 from fdpbench.bench.plan.check import check_project
 from fdpbench.bench.plan.closure import closure, hash_of, version_of
+from fdpbench.bench.plan.params import load_tasks
 from fdpbench.bench.plan.stages import STAGES
 from fdpbench.bench.train.settings import Run
 from fdpbench.prep.releases import RELEASES, reader_module
 from fdpbench.prep.runtime.durable import write_durably
 from fdpbench.prep.runtime.progress import console
 from fdpbench.prep.runtime.scratch import hash_file
+from fdpbench.prep.settings.index import IndexParams
 from fdpbench.prep.settings.params import PARAMS_FILE, read_params
 from fdpbench.prep.settings.planned import PLAN, Planned, place_of
 from fdpbench.prep.settings.problems import ParamsError, near
+from fdpbench.prep.settings.section import section
+from fdpbench.prep.settings.synth import EMBEDDED
 
 __all__ = ["make_plan", "plan_project", "require_listed", "unlisted_outputs"]
 
@@ -101,15 +105,13 @@ def make_plan(runs: list[Run], params: Mapping[str, Any]) -> Iterator[Planned]:
             code[entry] = {"code": found.hashes(), "versions": versions}
         return Planned(settings, **code[entry], files=files, stage=stage, item=item)
 
-    yield planned("synthesize", "", {"listed": "synthetic" in params["releases"], "synth": params["synth"]})
-    for release in (*params["releases"], *params["flow_releases"]):
-        yield planned("index", release, params["index"], *_readers(release))
+    yield planned("synthesize", "", {"listed": EMBEDDED in params["releases"], "synth": params["synth"]})
+    index = section(IndexParams, params["index"], "index").model_dump()
+    for release in params["releases"]:
+        yield planned("index", release, index, *_readers(release))
         yield planned("align", release, params["align"])
         yield planned("flow", release, params["flow"])
-    tasks = {run.task: run.task_params for run in runs}
-    from fdpbench.bench.plan.params import load_tasks
-
-    tasks = load_tasks(dict(params)) | tasks
+    tasks = load_tasks(dict(params))
     for name, task in tasks.items():
         for stage in ("dynamic", "task"):
             yield planned(stage, name, task.model_dump(), *(_readers(*task.releases) if stage == "task" else ()))

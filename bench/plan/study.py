@@ -10,7 +10,7 @@ from pathlib import Path
 import fdpbench
 from fdpbench.prep.settings.params import PARAMS_FILE
 from fdpbench.prep.settings.problems import ParamsError, near
-from fdpbench.prep.settings.profile import laid_over
+from fdpbench.prep.settings.profile import overlay
 
 __all__ = ["PROFILES", "lay_out", "packaged"]
 
@@ -64,7 +64,7 @@ def lay_out(folder: Path, profile: str | None = None, *, again: bool = False, al
         what = "a study already; --again writes its params.yaml and dvc.yaml anew" if laid_out else "not empty"
         raise ParamsError(f"{folder} is {what}; name a new folder")
     here = PARAMS_FILE if PARAMS_FILE.is_file() else packaged("params.yaml")
-    text = laid_over(_profile(profile), here) if profile else here.read_text(encoding="utf-8")
+    text = overlay(_profile(profile), here) if profile else here.read_text(encoding="utf-8")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / PARAMS_FILE).write_text(text, encoding="utf-8")
     for name in FILES:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,16 @@ from fdpbench.bench.train.data import load_clips, load_index, load_task_info
 from fdpbench.prep.store import images, paths, shards
 from fdpbench.prep.store.schema import DYNAMIC, MANIFEST
 
-__all__ = ["ERROR_SHOWN", "GalleryClip", "chosen_clips", "draw_gallery", "drawing_run", "frames_shown"]
+__all__ = [
+    "ERROR_SHOWN",
+    "GalleryClip",
+    "chosen_clips",
+    "draw_gallery",
+    "draw_note",
+    "drawing_run",
+    "frames_shown",
+    "shown_task",
+]
 
 FRAMES_SHOWN = 4
 CLIPS_SHOWN = 4
@@ -94,6 +103,27 @@ def draw_gallery(task: Path, run: str | None, out: Path) -> None:
         )
         figure.suptitle(title, fontsize=9, x=0.01, ha="left")
     figure.tight_layout()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out, dpi=110, metadata={"Software": None})
+    plt.close(figure)
+
+
+def shown_task(tasks: Iterable[str]) -> str | None:
+    """First of some tasks that has frames of faces that may be published; None if there is none."""
+    for task in tasks:
+        info = load_task_info(paths.task(task))
+        if info.faces_may_be_published and "frames" in info.inputs:
+            return task
+    return None
+
+
+def draw_note(out: Path) -> None:
+    """Draw, in place of a gallery, that no task has one: the stage has an output all the same."""
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure = plt.figure(figsize=(6, 0.6))
+    figure.text(0.5, 0.5, "No task has frames of faces that may be published.", fontsize=9, ha="center", va="center")
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=110, metadata={"Software": None})
     plt.close(figure)

@@ -10,21 +10,14 @@ import torch
 from fdpbench.bench.report.costs import multiply_adds
 from fdpbench.bench.report.escape import csv_name, markdown_text
 from fdpbench.bench.report.layout import github
-from fdpbench.bench.train.settings import ModelSettings
 from fdpbench.models.common.registry import create_model, list_models, model_info
-from fdpbench.prep.settings.params import read_params
-from fdpbench.prep.settings.section import section
+from fdpbench.prep.task.inputs import INPUTS, LANDMARKS
 
 __all__ = ["measured_rows", "models_text", "size_rows"]
 
 # One clip of each input, and the number of classes, for which sizes are counted.
-SHAPES = {
-    "frames": (8, 1, 96, 96),
-    "dynamic_image": (1, 96, 96),
-    "flow": (3, 28, 28),
-    "apex": (1, 96, 96),
-    "landmarks": (8, 468, 2),
-}
+LENGTHS = {"T": 8, "H": 96, "W": 96, "h": 28, "w": 28, "K": LANDMARKS["mesh"]}
+SHAPES = {name: entry.shape(LENGTHS) for name, entry in INPUTS.items()}
 CLASSES = 3
 
 # What is known of a model's size from elsewhere; the test of each model holds its file to it.
@@ -41,7 +34,7 @@ STATED = {
 HEAD = "Written by `fdpbench docs`; `fdpbench models` lists the models' options."
 
 SIZES = (
-    f"Sizes with the options of params.yaml, for {CLASSES} classes and inputs of "
+    f"Sizes with the options of each model's recipe, for {CLASSES} classes and inputs of "
     f"{', '.join(f'{name} {shape}' for name, shape in SHAPES.items())}.\nParameters: trained ones. Multiply-adds: of "
     "one clip in evaluation, matrix products and convolutions. An estimator is fitted at\nonce and has neither. "
     "Stated: what is known of the model's size from elsewhere, where this project's is the same (a test holds it)."
@@ -75,16 +68,14 @@ def models_text(results: Path) -> str:
 
 def size_rows() -> list[dict[str, str]]:
     """A row for each model: what it is, and how large."""
-    options = read_params()["options"]
     rows = []
     for name in list_models():
         info = model_info(name)
         parameters = adds = "-"
-        if info.kind == "module":
-            settings = section(ModelSettings, options.get(name, {}), f"options.{name}")
+        if info.recipe is not None:
             torch.manual_seed(0)
             shapes = {key: SHAPES[key] for key in info.inputs}
-            model = create_model(name, CLASSES, shapes=shapes, **settings.model)
+            model = create_model(name, CLASSES, shapes=shapes, **info.recipe.options)
             parameters = f"{sum(p.numel() for p in model.parameters() if p.requires_grad):,}"
             adds = (
                 f"{multiply_adds(model, {key: torch.zeros(1, *shape) for key, shape in shapes.items()}) / 1e6:,.2f} M"

@@ -12,9 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from fdpbench.prep.store import images, shards
+from fdpbench.prep.store import shards
 from fdpbench.prep.store.documents import DocumentError, read_object
-from fdpbench.prep.store.schema import TASK
+from fdpbench.prep.task.inputs import INPUTS
+from fdpbench.prep.task.table import TASK
 
 __all__ = [
     "FEATURES",
@@ -56,9 +57,8 @@ class TaskInfo:
 class ClipSet:
     """Clips in memory.
 
-    ``inputs`` holds, by name, ``frames`` (N, T, 1, H, W) uint8, ``dynamic_image`` and ``apex`` (N, 1, H, W)
-    uint8, ``flow`` (N, 3, h, w) float32 and ``landmarks`` (N, T, K, 2) float32, x and y in pixels of the crop,
-    as far as they were asked for, or ``features`` (N, D) float64 alone.
+    ``inputs`` holds, by name, those that were asked for, as `prep.task.inputs` gives them: ``frames`` (N, T, 1, H, W)
+    uint8, ``flow`` (N, 3, h, w) float32 and so on; or ``features`` (N, D) float64 alone.
     """
 
     clip_ids: tuple[str, ...]
@@ -146,14 +146,7 @@ def load_clips(folder: Path, inputs: Sequence[str], keep: Callable[[str], bool] 
         for clip_id, absent in zip(clip_ids, table.column(name).is_null().to_pylist(), strict=True):
             if absent:
                 raise ValueError(f"{clip_id}: no {name} in {folder}; run `dvc repro`")
-    decoders: dict[str, Callable[[pa.ChunkedArray], NDArray[Any]]] = {
-        "frames": _frames,
-        "dynamic_image": _images,
-        "flow": _flow,
-        "apex": _images,
-        "landmarks": _landmarks,
-    }
-    arrays = {name: decoders[name](table.column(name)) for name in inputs}
+    arrays = {name: INPUTS[name].decode(table.column(name)) for name in inputs}
     for name, array in arrays.items():
         check_finite(clip_ids, name, array)
     labels = table.column("label").to_numpy().astype(np.int64)
@@ -204,26 +197,3 @@ def check_finite(clip_ids: Sequence[str], name: str, array: NDArray[Any]) -> Non
     for clip_id, clip in zip(clip_ids, array, strict=True):
         if not np.isfinite(clip).all():
             raise ValueError(f"{clip_id}: {name} holds NaN or infinite values")
-
-
-def _clip_frames(pngs: list[bytes]) -> NDArray[np.uint8]:
-    return np.stack([images.decode_png(png) for png in pngs])  # (T, H, W)
-
-
-def _frames(column: pa.ChunkedArray) -> NDArray[np.uint8]:
-    return np.array([_clip_frames(clip) for clip in column.to_pylist()])[:, :, None]  # (N, T, 1, H, W)
-
-
-def _images(column: pa.ChunkedArray) -> NDArray[np.uint8]:
-    return np.array([images.decode_png(png) for png in column.to_pylist()])[:, None]  # (N, 1, H, W)
-
-
-def _flow(column: pa.ChunkedArray) -> NDArray[np.float32]:
-    values = np.concatenate([chunk.flatten().to_numpy() for chunk in column.chunks])
-    side = round((len(values) / len(column) / 3) ** 0.5)
-    return values.reshape(len(column), 3, side, side)  # u, v, strain
-
-
-def _landmarks(column: pa.ChunkedArray) -> NDArray[np.float32]:
-    values = np.concatenate([chunk.flatten().flatten().to_numpy() for chunk in column.chunks])
-    return values.reshape(len(column), len(column[0]), -1, 2)  # as many frames of each clip, as many points in each

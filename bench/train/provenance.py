@@ -18,7 +18,7 @@ from fdpbench.prep.store.documents import read_object
 
 __all__ = ["machine", "read_provenance", "write_machine", "write_provenance"]
 
-KEYS = {"command", "run", "settings", "train", "data", "code", "versions", "hardware", "arithmetic"}
+KEYS = {"command", "run", "settings", "train", "data", "files", "code", "versions", "hardware", "arithmetic"}
 
 
 def machine(device: str) -> dict[str, str]:

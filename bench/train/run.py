@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,10 @@ from fdpbench.bench.evaluate.predictions import (
     prediction_rows,
     read_predictions,
 )
+from fdpbench.bench.train.arrays import StoredClips, store_clips
 from fdpbench.bench.train.artifacts import Artifacts
 from fdpbench.bench.train.data import (
     ClipSet,
-    load_clips,
     load_features,
     load_index,
     load_task_info,
@@ -132,15 +132,16 @@ def train_run(
     workers = jobs if device == "cpu" else folds_per_device * devices
     with open_scratch(f"train-{run.name}", key_of(**made_of)) as scratch:
         missing = scratch.missing(trainings)
-        work = (Unit(name, trainings[name]) for name in missing)
+        stored = store_clips(task, _wanted(run) if missing and not features else (), scratch)
+        work = (Unit(name, (trainings[name], *stored.split(trainings[name].fold))) for name in missing)
         with TrainingProgress(run.name, len(trainings), len(trainings) - len(missing), workers) as progress:
             for name in run_units(work, _train_fold, scratch, workers, progress.report):
                 progress.finished(name)
         places = {name: scratch.unit(name) for name in trainings}
         rows = _predictions(places)
         check_predictions(run.name, rows, tested, len(info.classes), run.train.repetitions)
-        read = [task / "clips.parquet", *([features] if features else [])]
-        table = pa.Table.from_pylist(rows, schema=shards.marked(PREDICTIONS, *read))
+        made_from = [task / "clips.parquet", *([features] if features else [])]
+        table = pa.Table.from_pylist(rows, schema=shards.marked(PREDICTIONS, *made_from))
         scratch.publish(
             {
                 artifacts.predictions: lambda path: shards.write_table(table, path),
@@ -168,25 +169,27 @@ def _device(training: _Training, context: Context) -> str:
     return training.device if training.device == "cpu" else f"cuda:{context.worker % training.devices}"
 
 
-def _train_fold(training: _Training, context: Context) -> None:
+def _wanted(run: Run) -> tuple[str, ...]:
+    """Names of the inputs that a run's training reads."""
+    return tuple(dict.fromkeys((*run.model.inputs, *run.model.targets)))
+
+
+def _train_fold(work: tuple[_Training, StoredClips, StoredClips], context: Context) -> None:
     """Train one fold in a worker; write predictions.parquet, curve.json and model.safetensors."""
+    training, train, test = work
     run = training.run
 
-    def load(inputs: tuple[str, ...], keep: Callable[[str], bool]) -> ClipSet:
+    def load(stored: StoredClips, inputs: tuple[str, ...]) -> ClipSet:
         if training.features is not None:
-            return load_features(training.features, training.task, keep)
-        return load_clips(training.task, inputs, keep)
+            return load_features(training.features, training.task, stored.folders.__contains__)
+        return stored.load(inputs)
 
-    def load_test() -> ClipSet:
-        return load(run.model.inputs, lambda subject: subject == training.fold)
-
-    wanted = tuple(dict.fromkeys((*run.model.inputs, *run.model.targets)))
-    train = load(wanted, lambda subject: subject != training.fold)
-    # the one protocol that looks at the test subject; for all others its bytes are read when training is over
-    watched = load_test() if run.entry.protocol == "test_selected" else None
+    clips = load(train, _wanted(run))
+    # the one protocol that looks at the test subject; for all others its files are opened when training is over
+    watched = load(test, run.model.inputs) if run.entry.protocol == "test_selected" else None
     device = _device(training, context)
-    fitted = fit(run, train, training.classes, training.seed, device, context.report, watched)
-    _write_fold(training, fitted, load_test(), context.folder)
+    fitted = fit(run, clips, training.classes, training.seed, device, context.report, watched)
+    _write_fold(training, fitted, load(test, run.model.inputs), context.folder)
 
 
 def _write_fold(training: _Training, fitted: Fitted, test: ClipSet, folder: Path) -> None:

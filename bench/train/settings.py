@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from fdpbench.bench.train.protocols import Faults, Protocol
-from fdpbench.models.common.registry import ModelInfo, file_options, model_info
+from fdpbench.models.common.registry import BatchSize, Count, ModelInfo, Positive, Weight, file_options, model_info
 from fdpbench.prep.settings.planned import Planned
 from fdpbench.prep.settings.problems import NAME
 from fdpbench.prep.settings.section import Section, section
@@ -33,18 +33,21 @@ class TrainParams(Section):
 
 
 class ModelSettings(Section):
-    """How one model is trained. All but ``model`` is for models trained by gradient descent alone."""
+    """How a model is trained; in `options` and in `set` of a run, what stands in place of its recipe.
 
-    epochs: int | None = Field(default=None, ge=1, description="passes over the training set, fixed")
-    batch_size: int | None = Field(default=None, ge=2, description="clips in a batch")
-    lr: float | None = Field(default=None, gt=0, description="Adam's learning rate")
-    weight_decay: float | None = Field(default=None, ge=0, description="Adam's L2 penalty")
+    All but ``model`` is for models trained by gradient descent alone.
+    """
+
+    epochs: Count | None = Field(default=None, description="passes over the training set, fixed")
+    batch_size: BatchSize | None = Field(default=None, description="clips in a batch")
+    lr: Positive | None = Field(default=None, description="Adam's learning rate")
+    weight_decay: Weight | None = Field(default=None, description="Adam's L2 penalty")
     objective: Literal["erm", "group_dro"] = Field(
         default="erm",
         description="erm: the mean loss of the clips; group_dro: the loss of the training subjects that do worst",
     )
-    dro_step: float | None = Field(
-        default=None, ge=0, allow_inf_nan=False, description="with group_dro alone: step size of the subjects' weights"
+    dro_step: Weight | None = Field(
+        default=None, description="with group_dro alone: step size of the subjects' weights"
     )
     model: dict[str, Any] = Field(default_factory=dict, description="the model's own options")
 
@@ -65,7 +68,7 @@ class RunEntry(Section):
         pattern=NAME,
         description="prints the run in a table of this name beside the task's own; absent: in the task's own",
     )
-    set: dict[str, Any] = Field(default_factory=dict, description="overrides of options.<model>")
+    set: dict[str, Any] = Field(default_factory=dict, description="settings of this run alone")
 
     @model_validator(mode="after")
     def _named(self) -> RunEntry:

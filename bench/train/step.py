@@ -22,6 +22,7 @@ from fdpbench.bench.train.data import ClipSet
 from fdpbench.bench.train.objectives import GroupDRO
 from fdpbench.bench.train.settings import Run
 from fdpbench.models.common.blocks import Classifier, ModelOutput
+from fdpbench.prep.task.inputs import INPUTS
 
 __all__ = ["Standardiser", "TrainStep", "autocast", "resolve_device", "resolve_precision", "set_up_torch", "to_device"]
 
@@ -111,17 +112,16 @@ class Standardiser:
         clips
             In training, the training clips alone.
         inputs
-            Names of the inputs to look at, each (N, ..., C, H, W); the channels of ``landmarks`` (N, T, K, 2) are
-            x and y, over all frames and points.
+            Names of the inputs to look at; which axis is that of their channels, `prep.task.inputs` says.
         device
-            Where the statistics are to lie, each (C, 1, 1), of landmarks (2,), float32.
+            Where the statistics are to lie, each (C,) with an axis of length 1 for each that follows, such as
+            (C, 1, 1), float32.
         """
         mean, scale = {}, {}
         for name in inputs:
             array = clips.inputs[name]
-            points = name == "landmarks"
-            channel = array.ndim - (1 if points else 3)  # (N, T, K, 2) or (N, ..., C, H, W)
-            shape = (-1,) if points else (-1, 1, 1)
+            channel = INPUTS[name].channel_axis
+            shape = (-1,) + (1,) * (array.ndim - 1 - channel)
             others = tuple(axis for axis in range(array.ndim - 1) if axis != channel - 1)
             total, squares = 0.0, 0.0
             for clip in array:  # one clip at a time: the whole set in float64 would be eight times its size

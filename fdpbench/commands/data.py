@@ -13,7 +13,6 @@ from fdpbench.commands.stages import run_stage
 from fdpbench.prep.releases import RELEASES
 from fdpbench.prep.runtime.command import Jobs, command
 from fdpbench.prep.runtime.progress import output
-from fdpbench.prep.settings.params import load_task, read_params
 from fdpbench.prep.store import paths
 
 ReleaseName = Annotated[str, typer.Argument(help="Name of a release, such as casme2; `fdpbench releases` lists them.")]
@@ -39,18 +38,23 @@ def link(
         str | None,
         typer.Option(help="Write params.STUDY.yaml, for `make study NAME=STUDY`, and leave params.yaml as it is."),
     ] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="Class map of the task; by default the release's first. The output names all.")
+    ] = None,
+    runs: Annotated[str, typer.Option(help="Models with commas between them: adds a run of each on the task.")] = "",
 ) -> None:
     """Point the project at a release that you hold a licence for.
 
     Reads the folder first, so that a wrong path is found at once; then links data/raw/RELEASE to it
-    (git-ignored) and names the release and its standard task in params.yaml, or in the file of a study. Example:
+    (git-ignored) and names the release, a task and runs of it in params.yaml, or in the file of a study. Example:
 
-        fdpbench link casme2 ~/datasets/CASME2 --study mine
+        fdpbench link casme2 ~/datasets/CASME2 --study mine --runs majority,ststnet,fdp
     """
-    from fdpbench.prep.index.link import link_release
+    from fdpbench.bench.plan.link import link_release
 
     with command("link"):
-        link_release(release, folder, study=study)
+        models = [name.strip() for name in runs.split(",") if name.strip()]
+        link_release(release, folder, study=study, classes=classes, models=models)
 
 
 @app.command("annotations", rich_help_panel="Prepare data")
@@ -162,12 +166,11 @@ def preview(
     licences of most releases forbid to show their faces. Needs `align` to have run; flow and dynamic images are
     shown where they are there.
     """
+    from fdpbench.bench.plan.params import load_tasks
     from fdpbench.prep.preview.page import preview_release
 
     with command("preview"):
-        params = read_params()
-        tasks = {name: load_task(name, params) for name in params["tasks"]}
-        out = preview_release(release, tasks, None if everything else clips, clip or [])
+        out = preview_release(release, load_tasks(), None if everything else clips, clip or [])
         output.print(f"{out / 'index.html'}: for your eyes only, do not share", markup=False)
 
 

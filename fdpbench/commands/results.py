@@ -44,15 +44,17 @@ def tables() -> None:
 
 @app.command(rich_help_panel="Results")
 def gallery(
-    task: Annotated[str, typer.Argument(help="A task whose faces may be published.")] = "synthetic",
+    task: Annotated[
+        str | None, typer.Argument(help="A task whose faces may be published; by default the first of params.yaml.")
+    ] = None,
     run: Annotated[
         str | None, typer.Option(help="The run whose drawings are shown; by default the task's first that draws.")
     ] = None,
 ) -> None:
     """Draw frames, true and drawn dynamic images and rank scores of held-out clips: results/dynamic_images.png."""
     from fdpbench.bench.evaluate.scores import clear_unlisted
-    from fdpbench.bench.plan.params import run_names
-    from fdpbench.bench.report.gallery import draw_gallery, drawing_run
+    from fdpbench.bench.plan.params import load_tasks, run_names
+    from fdpbench.bench.report.gallery import draw_gallery, draw_note, drawing_run, shown_task
     from fdpbench.bench.train.artifacts import Artifacts
     from fdpbench.bench.train.protocols import Faults
     from fdpbench.prep.runtime.scratch import open_scratch
@@ -60,6 +62,12 @@ def gallery(
 
     with command("gallery"):
         out = RESULTS / "dynamic_images.png"
+        task = task or shown_task(load_tasks())
+        if task is None:
+            with open_scratch("gallery", "whole") as scratch:
+                scratch.publish({out: draw_note})
+            console.print(f"gallery: {out}: no task has frames of faces that may be published")
+            return
         runs = run_names()
         clear_unlisted(list(runs))
         mine = [name for name, entry in runs.items() if entry.task == task]
@@ -96,10 +104,9 @@ def report() -> None:
         runs = run_names(params)
         clear_unlisted(list(runs))
         scores = score_runs(runs, load_train(params).repetitions)
-        releases = [*params["releases"], *params["flow_releases"]]
         out = RESULTS / "report"
         with open_scratch("report", "whole") as scratch:
-            scratch.publish({out: partial(build_report, scores, load_tasks(params), releases)})
+            scratch.publish({out: partial(build_report, scores, load_tasks(params), params["releases"])})
         console.print(f"report: {len(scores)} runs in {out / 'index.html'}")
 
 

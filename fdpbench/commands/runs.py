@@ -25,15 +25,16 @@ FoldsPerDevice = Annotated[
 
 @app.command(rich_help_panel="Train")
 def models() -> None:
-    """List the models: what each reads, its options, its paper."""
+    """List the models: what each reads, its options, its recipe, its paper."""
     from fdpbench.models.common.registry import list_models, model_info
 
     for name in list_models():
         info = model_info(name)
         options = ", ".join(f"{key}={value!r}" for key, value in info.options.items()) or "none"
+        recipe = f"    recipe: {info.recipe}\n" if info.recipe else ""
         output.print(
             f"[bold]{name}[/] ({info.kind}; inputs: {', '.join(info.inputs) or 'none'})\n"
-            f"    options: {options}\n    {info.paper}",
+            f"    options: {options}\n{recipe}    {info.paper}",
         )
 
 
@@ -53,7 +54,9 @@ def check() -> None:
             sampling = run.task_params.sampling
             protocol = protocol_text(run.entry.protocol, run.entry.faults, sampling.rule if sampling else None)
             inputs = ", ".join(run.model.inputs) or "none"
-            output.print(f"{run.name}: {run.model.name} on {run.task}, inputs {inputs}; protocol {protocol}")
+            settled = run.settings.model_dump(exclude={"model"}, exclude_defaults=True) | run.settings.model
+            words = "".join(f", {key} {value}" for key, value in settled.items())
+            output.print(f"{run.name}: {run.model.name} on {run.task}, inputs {inputs}; protocol {protocol}{words}")
 
 
 @app.command(rich_help_panel="Train")

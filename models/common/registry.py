@@ -21,14 +21,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from fdpbench.prep.task.inputs import INPUTS
 
 __all__ = [
-    "INPUT_NAMES",
+    "BatchSize",
     "Count",
     "ModelInfo",
     "ModelOptionError",
     "Positive",
+    "Recipe",
     "Share",
     "UnknownModelError",
     "Weight",
@@ -41,10 +44,9 @@ __all__ = [
     "register_model",
 ]
 
-INPUT_NAMES = ("frames", "dynamic_image", "flow", "apex", "landmarks")
-
-# Types for options. `check_options` holds a value against its option's annotation.
+# Types for options and recipes. `check_options` holds a value against its option's annotation.
 Count = Annotated[int, Field(ge=1)]
+BatchSize = Annotated[int, Field(ge=2)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -66,6 +68,30 @@ class ModelOptionError(ValueError):
     """A model was given an option, a value or an input shape that it does not take."""
 
 
+class Recipe(BaseModel):
+    """How a network is trained where params.yaml says nothing else.
+
+    Attributes
+    ----------
+    epochs
+        Passes over the training set.
+    batch_size
+        Clips in a batch.
+    lr, weight_decay
+        Learning rate and L2 penalty of Adam.
+    options
+        Options of the model that differ from its constructor's defaults, such as a preset that a laptop bears.
+    """
+
+    model_config = _STRICT | ConfigDict(frozen=True, extra="forbid")
+
+    epochs: Count
+    batch_size: BatchSize
+    lr: Positive
+    weight_decay: Weight
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class ModelInfo:
     """What a model is and needs.
@@ -77,13 +103,15 @@ class ModelInfo:
     kind
         ``module`` or ``estimator``.
     inputs
-        Names of the arrays it reads, from `INPUT_NAMES`.
+        Names of the arrays it reads (`prep.task.inputs`).
     targets
-        Names of the further arrays that its training loss compares with, from `INPUT_NAMES`.
+        Names of the further arrays that its training loss compares with.
     paper
         The paper it follows.
     options
         Option names with their defaults; not to be written to.
+    recipe
+        How it is trained; None for an estimator, which is fitted at once.
     scales_itself
         Whether its output is the same whatever the scale and offset of its inputs, so that normalising
         them over a set of clips changes nothing.
@@ -98,6 +126,7 @@ class ModelInfo:
     targets: tuple[str, ...]
     paper: str
     options: Mapping[str, Any]
+    recipe: Recipe | None = None
     scales_itself: bool = False
     hand_crafted: bool = False
 
@@ -107,6 +136,7 @@ def register_model(
     inputs: tuple[str, ...],
     targets: tuple[str, ...] = (),
     paper: str,
+    recipe: Recipe | None = None,
     scales_itself: bool = False,
 ) -> Callable[[T], T]:
     """Declare the decorated class to be the model of its file.
@@ -116,21 +146,21 @@ def register_model(
 
     Parameters
     ----------
-    inputs, targets, paper, scales_itself
-        See `ModelInfo`.
+    inputs, targets, paper, recipe, scales_itself
+        See `ModelInfo`; a module has a recipe, an estimator none.
 
     Raises
     ------
     TypeError
-        If a name is not one of `INPUT_NAMES`, the class has no ``kind``, or an option has no annotation or
-        no default.
+        If a name is no input's, the class has no ``kind``, an option has no annotation or no default, or the recipe
+        is missing, is an estimator's, or sets an option that the class does not have.
     """
 
     def declare(cls: T) -> T:
         where = f"{cls.__module__}.{cls.__name__}"
-        unknown = [name for name in inputs + targets if name not in INPUT_NAMES]
+        unknown = [name for name in inputs + targets if name not in INPUTS]
         if unknown:
-            raise TypeError(f"{where}: unknown inputs or targets {unknown}: expected {list(INPUT_NAMES)}")
+            raise TypeError(f"{where}: unknown inputs or targets {unknown}: expected {list(INPUTS)}")
         kind = getattr(cls, "kind", None)
         if kind not in _SUPPLIED:
             raise TypeError(f"{where}: derive it from blocks.Classifier or _estimators.Estimator")
@@ -141,9 +171,15 @@ def register_model(
             if parameter.empty in (parameter.default, parameter.annotation):
                 raise TypeError(f"{where}: option {parameter.name!r} needs an annotation and a default")
             options[parameter.name] = parameter.default
+        if (recipe is None) == (kind == "module"):
+            wanted = "give a module's recipe=Recipe(...)" if recipe is None else "an estimator takes no recipe"
+            raise TypeError(f"{where}: {wanted}")
+        strange = sorted(set(recipe.options if recipe else ()) - set(options))
+        if strange:
+            raise TypeError(f"{where}: its recipe sets {', '.join(strange)}; its options: {', '.join(options)}")
         name = cls.__module__.rpartition(".")[2]
         hand_crafted = kind == "estimator" and cls.hand_crafted  # type: ignore[attr-defined]
-        info = ModelInfo(name, kind, inputs, targets, paper, options, scales_itself, hand_crafted)
+        info = ModelInfo(name, kind, inputs, targets, paper, options, recipe, scales_itself, hand_crafted)
         cls.info = info  # type: ignore[attr-defined]
         return cls
 

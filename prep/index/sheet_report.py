@@ -65,7 +65,8 @@ def _report(
     subjects = len({clip["subject"] for clip in clips})
     timed = any(clip["offset"] for clip in clips)  # a list without frame numbers has onset and offset 0
     maps = {}
-    for class_map in maps_of(release):
+    known = release_info(release)
+    for class_map in [] if known.rendered else maps_of(release):  # those of the literature
         gathered = {emotion for group in class_map.classes.values() for emotion in group}
         maps[class_map.name] = {
             "classes": class_counts(class_map, emotions.values()),
@@ -76,7 +77,7 @@ def _report(
         "subjects": subjects,
         "missing_apex": sum(clip["apex"] is None and bool(clip["offset"]) for clip in clips),
         "apex_is_onset": apex_is_onset(clips) if timed else [],
-        "too_long": too_long(clips, release_info(release).longest) if timed else [],
+        "too_long": too_long(clips, known.longest) if timed else [],
         "lost_frames": lost_frames(clips),
         "emotions": dict(sorted(Counter(emotions.values()).items())),
         "class_maps": maps,

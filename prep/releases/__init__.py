@@ -74,8 +74,8 @@ class Release:
     expects
         What the linked folder holds.
     class_maps
-        Class maps of the literature by name, the one that `fdpbench link` proposes first. Of each, class -> the
-        annotated emotions it gathers, in order of class index.
+        Class maps by name, those of the literature unless the release is rendered; the one that `fdpbench link`
+        proposes first. Of each, class -> the annotated emotions it gathers, in order of class index.
     known_counts
         What sheets of the release hold (not what papers say in passing), by version.
     longest

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fdpbench.prep.releases import Release
+from fdpbench.prep.releases import Release, one_each
 from fdpbench.prep.releases.common.base import Annotation, Annotations, Listing
 from fdpbench.prep.releases.common.folders import add_clips
 from fdpbench.prep.settings.index import LostFrames
@@ -23,6 +23,7 @@ RELEASE = Release(
     kind="frames",
     about="the embedded release: rendered faces, no licence needed",
     expects="annotations.csv and frames/s01/..., written by `fdpbench synthesize`",
+    class_maps={"synthetic": one_each("disgust", "happiness", "repression", "surprise")},
     faces_may_be_published=True,
     rendered=True,
 )

@@ -17,6 +17,7 @@ class IndexParams(Section):
     """How a release's sheet and folders become its manifest (`prep.index.stage`)."""
 
     lost_frames: LostFrames = Field(
+        default="reject",
         description="a clip that lacks frames between onset and offset: keep: with the frames that are there, and "
-        "tables say how many such clips there are; reject: left out"
+        "tables say how many such clips there are; reject: left out",
     )

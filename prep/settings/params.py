@@ -10,40 +10,41 @@ from typing import Any
 from fdpbench.prep.settings.align import AlignParams
 from fdpbench.prep.settings.plain_yaml import read_yaml
 from fdpbench.prep.settings.problems import NAME, NAME_LENGTH, ParamsError, near, shown
-from fdpbench.prep.settings.section import section
+from fdpbench.prep.settings.synth import EMBEDDED
 from fdpbench.prep.settings.task import TaskParams
+from fdpbench.prep.settings.yaml_edit import inline
 
 __all__ = [
     "NAMED",
+    "OPTIONAL",
     "PARAMS_FILE",
     "SECTIONS",
     "SECTION_TYPES",
     "check_params",
     "check_task",
-    "load_task",
+    "problems_of_keys",
     "read_params",
 ]
 
 PARAMS_FILE = Path("params.yaml")
 
-NAMED = ("releases", "flow_releases", "tasks", "runs", "feature_runs")
+NAMED = ("releases", "tasks", "runs")
 
 # Every top-level key of params.yaml, and who reads it.
 SECTIONS = {
     "synth": "fdpbench synthesize",
-    "releases": "dvc.yaml: one index, align and flow stage each",
-    "flow_releases": "dvc.yaml: one flow-images stage each",
+    "releases": "fdpbench index, fdpbench align, fdpbench flow",
     "index": "fdpbench index",
     "align": "fdpbench align",
     "flow": "fdpbench flow",
     "tasks": "fdpbench dynamic, fdpbench task",
     "runs": "fdpbench train, fdpbench tables",
-    "feature_runs": "fdpbench features, fdpbench train, fdpbench tables",
     "train": "fdpbench train",
     "options": "fdpbench train",
 }
+OPTIONAL = ("synth", "index", "options")  # but synth where the embedded release is listed
 
-SECTION_TYPES = dict.fromkeys(SECTIONS, dict) | {"releases": list, "flow_releases": list}
+SECTION_TYPES = dict.fromkeys(SECTIONS, dict) | {"releases": list}
 
 
 def read_params(path: Path = PARAMS_FILE) -> dict[str, Any]:
@@ -56,22 +57,24 @@ def read_params(path: Path = PARAMS_FILE) -> dict[str, Any]:
 
     Returns
     -------
-    The sections by name, untyped: pass each to its type with `section`.
+    The sections by name, untyped: pass each to its type with `section`. Optional ones that are not there are empty.
 
     Raises
     ------
     ParamsError
-        If the file is missing, is not YAML, a key stands twice, or its top-level keys are not exactly the known ones.
+        If the file is missing, is not YAML, a key stands twice, or `check_params` refuses it.
     """
     if not path.is_file():
         raise ParamsError(f"{path} not found: run the command from the project's root folder")
-    content: dict[str, Any] = read_yaml(path)
-    check_params(content, path)
-    return content
+    return check_params(read_yaml(path), path)
 
 
-def check_params(content: Any, path: Path = PARAMS_FILE) -> None:
+def check_params(content: Any, path: Path = PARAMS_FILE) -> dict[str, Any]:
     """Check the frame of params.yaml: its sections, their kinds, the names of tasks, runs and releases.
+
+    Returns
+    -------
+    The sections, with empty ones for those that are optional and not there.
 
     Raises
     ------
@@ -80,16 +83,11 @@ def check_params(content: Any, path: Path = PARAMS_FILE) -> None:
     """
     if not isinstance(content, dict):
         raise ParamsError(f"{path}: expected a mapping of sections, found {type(content).__name__}")
-    problems = []
-    for key in content:
-        if key not in SECTIONS:
-            problems.append(f"unknown key {key!r}{near(key, SECTIONS)}; known keys: {', '.join(SECTIONS)}")
+    problems = list(problems_of_keys(content))
     for key, kind in SECTION_TYPES.items():
-        none = "[]" if kind is list else "{}"
         if key not in content:
-            cure = f"; write `{key}: {none}` if there are none" if key in ("feature_runs", "flow_releases") else ""
-            cure = "; write `index: {lost_frames: reject}`" if key == "index" else cure
-            problems.append(f"section {key!r} is missing (read by: {SECTIONS[key]}){cure}")
+            if key not in OPTIONAL or (key == "synth" and EMBEDDED in _listed(content, "releases")):
+                problems.append(f"section {key!r} is missing (read by: {SECTIONS[key]})")
         elif not isinstance(content[key], kind):
             expected = "a list" if kind is list else "a mapping"
             problems.append(f"{key} must be {expected} (write [] or {{}} for none), found {shown(content[key])}")
@@ -97,6 +95,27 @@ def check_params(content: Any, path: Path = PARAMS_FILE) -> None:
             problems += _problems_of_names(key, list(content[key]))
     if problems:
         raise ParamsError(*(f"{path}: {problem}" for problem in problems))
+    return content | {key: {} for key in OPTIONAL if key not in content}
+
+
+def problems_of_keys(content: dict[str, Any]) -> Iterator[str]:
+    """Top-level keys that are none, each with the one that was meant; of those of older files, the line to write."""
+    for key in content:
+        if key == "feature_runs":
+            lines = content[key] if isinstance(content[key], dict) else {}
+            yield from (f"{key}: write its lines under runs: {inline({name: lines[name]})}" for name in lines)
+            if not lines:
+                yield f"{key}: leave it out; all runs stand under runs"
+        elif key == "flow_releases":
+            names = [*_listed(content, "releases"), *_listed(content, key)]
+            cure = f"write `{inline({'releases': names})}`" if _listed(content, key) else "leave it out"
+            yield f"{key}: {cure}; all releases stand under releases"
+        elif key not in SECTIONS:
+            yield f"unknown key {key!r}{near(key, SECTIONS)}; known keys: {', '.join(SECTIONS)}"
+
+
+def _listed(content: dict[str, Any], key: str) -> list[Any]:
+    return content[key] if isinstance(content.get(key), list) else []
 
 
 def _problems_of_names(key: str, names: list[Any]) -> Iterator[str]:
@@ -108,23 +127,6 @@ def _problems_of_names(key: str, names: list[Any]) -> Iterator[str]:
             yield f"{key}.{name}: a name may hold letters, digits, - and _ only, up to {NAME_LENGTH} of them"
     for name in dict.fromkeys(name for name in names if isinstance(name, str) and names.count(name) > 1):
         yield f"{key}: {name} stands twice"
-
-
-def load_task(name: str, params: dict[str, Any]) -> TaskParams:
-    """One task of params.yaml, checked, also against how its releases are aligned.
-
-    Raises
-    ------
-    ParamsError
-        If there is no such task, its entry is wrong, or it asks for landmarks that are not sought.
-    """
-    tasks = params["tasks"]
-    if name not in tasks:
-        raise ParamsError(f"params.yaml: no task {name!r}{near(name, tasks)}; tasks: {', '.join(tasks)}")
-    task = section(TaskParams, tasks[name], f"tasks.{name}")
-    if task.landmarks:
-        check_task(name, task, section(AlignParams, params["align"], "align"))
-    return task
 
 
 def check_task(name: str, task: TaskParams, align: AlignParams) -> None:

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from fdpbench.prep.settings.params import SECTIONS, read_params
+from fdpbench.prep.settings.params import problems_of_keys, read_params
 from fdpbench.prep.settings.plain_yaml import read_yaml
-from fdpbench.prep.settings.problems import ParamsError, near
+from fdpbench.prep.settings.problems import ParamsError
 
-__all__ = ["laid_over"]
+__all__ = ["overlay"]
 
 
-def laid_over(profile: Path, params: Path) -> str:
+def overlay(profile: Path, params: Path) -> str:
     """Text of params.yaml with each section that a profile names in place of its own; comments are kept.
 
     Parameters
@@ -27,7 +27,7 @@ def laid_over(profile: Path, params: Path) -> str:
     Raises
     ------
     ParamsError
-        If a file is missing or cannot be read, or the profile names a section that params.yaml does not have.
+        If a file is missing or cannot be read, or the profile names a section that params.yaml cannot have.
     """
     read_params(params)
     if not profile.is_file():
@@ -35,9 +35,9 @@ def laid_over(profile: Path, params: Path) -> str:
     named = read_yaml(profile) or {}  # an error that names the file and the line
     if not isinstance(named, dict):
         raise ParamsError(f"{profile}: expected a mapping of sections, found {type(named).__name__}")
-    unknown = [f"{profile}: unknown section {name!r}{near(name, SECTIONS)}" for name in named if name not in SECTIONS]
-    if unknown:
-        raise ParamsError(*unknown, f"sections: {', '.join(SECTIONS)}")
+    problems = [f"{profile}: {problem}" for problem in problems_of_keys(named)]
+    if problems:
+        raise ParamsError(*problems)
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 120

@@ -6,7 +6,9 @@ from pydantic import Field, model_validator
 
 from fdpbench.prep.settings.section import Section
 
-__all__ = ["SynthParams"]
+__all__ = ["EMBEDDED", "SynthParams"]
+
+EMBEDDED = "synthetic"  # the release's name
 
 
 class SynthParams(Section):

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from fdpbench.prep.settings.section import Section
+from fdpbench.prep.task.inputs import INPUTS
 
 __all__ = ["FlowInput", "Sampling", "TaskParams"]
 
@@ -76,10 +77,10 @@ class TaskParams(Section):
     def _consistent(self) -> TaskParams:
         if (self.sampling is None) != (self.rank_pooling is None):
             raise ValueError("give both sampling and rank_pooling (a task with frames) or neither")
-        if self.sampling is None and self.flow is None and not self.apex:
-            raise ValueError("a task needs frames (sampling and rank_pooling), flow or apex")
-        if self.landmarks and (self.sampling is None or self.sampling.rule == "all"):
+        if self.landmarks and "frames" not in self.inputs:
             raise ValueError("landmarks are those of the sampled frames: give sampling with frames, T of each clip")
+        if not self.inputs:
+            raise ValueError("a task needs frames (sampling and rank_pooling), flow or apex")
         emotions = [emotion for group in self.classes.values() for emotion in group]
         twice = sorted({emotion for emotion in emotions if emotions.count(emotion) > 1})
         if twice:
@@ -89,16 +90,9 @@ class TaskParams(Section):
     @property
     def needs_frames(self) -> bool:
         """Whether it can be made of releases with image frames alone."""
-        return self.sampling is not None or self.apex
+        return any(INPUTS[name].needs_frames for name in self.inputs)
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """Names of the inputs that the task gives to models; of clips whose lengths differ, no frames."""
-        given = {
-            "frames": self.sampling is not None and self.sampling.rule != "all",
-            "dynamic_image": self.sampling is not None,
-            "flow": self.flow is not None,
-            "apex": self.apex,
-            "landmarks": self.landmarks,
-        }
-        return tuple(name for name, there in given.items() if there)
+        """Names of the inputs that the task gives to models (`prep.task.inputs`)."""
+        return tuple(name for name, entry in INPUTS.items() if entry.given(self))

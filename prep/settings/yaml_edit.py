@@ -8,7 +8,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.nodes import MappingNode, ScalarNode
 
-__all__ = ["append_section", "append_to_list", "append_to_mapping", "section_text"]
+__all__ = ["append_section", "append_to_list", "append_to_mapping", "block", "inline", "section_text"]
 
 
 def append_to_list(text: str, key: str, value: str) -> str:
@@ -24,19 +24,34 @@ def append_to_list(text: str, key: str, value: str) -> str:
 def append_to_mapping(text: str, key: str, name: str, value: dict[str, Any]) -> str:
     """Add an entry to the mapping under a top-level key: before the comments that lead on to the next section."""
     node = _section(text, key)
-    yaml = YAML()
-    yaml.width = 110
     if node.flow_style:
-        yaml.default_flow_style = True
-        yaml.width = 1_000_000
-        entry = _dumped(yaml, {name: value}).strip().removeprefix("{").removesuffix("}")
+        entry = inline({name: value})
         if not node.value:
             return _insert(text, node.start_mark.index + 1, entry)
         return _insert(text, node.value[-1][1].end_mark.index, f", {entry}")
-    yaml.default_flow_style = None  # innermost lists and maps on one line
     indent = " " * node.start_mark.column
-    lines = "".join(indent + line for line in _dumped(yaml, {name: value}).splitlines(keepends=True))
+    lines = "".join(indent + line for line in block({name: value}).splitlines(keepends=True))
     return _insert_line(text, _last_line(node), lines)
+
+
+def inline(content: dict[str, Any]) -> str:
+    """Entries of a mapping on one line, without the braces around them."""
+    yaml = YAML()
+    yaml.default_flow_style = True
+    yaml.width = 1_000_000
+    stream = io.StringIO()
+    yaml.dump(content, stream)
+    return stream.getvalue().strip().removeprefix("{").removesuffix("}")
+
+
+def block(content: dict[str, Any]) -> str:
+    """Lines of a mapping, its innermost lists and mappings on one line each."""
+    yaml = YAML()
+    yaml.width = 110
+    yaml.default_flow_style = None
+    stream = io.StringIO()
+    yaml.dump(content, stream)
+    return stream.getvalue()
 
 
 def append_section(text: str, section: str) -> str:
@@ -74,9 +89,3 @@ def _insert_line(text: str, after: int, new: str) -> str:
     if not lines[after].endswith("\n"):
         lines[after] += "\n"
     return "".join([*lines[: after + 1], new, *lines[after + 1 :]])
-
-
-def _dumped(yaml: YAML, value: dict[str, Any]) -> str:
-    stream = io.StringIO()
-    yaml.dump(value, stream)
-    return stream.getvalue()

@@ -1,4 +1,4 @@
-"""Arrow schemas of every table that crosses a stage, and the checks that go with them.
+"""Arrow schemas of the tables that cross a stage, and the checks that go with them.
 
 =============  ============================================  ===========================================
 table          where                                         one row for
@@ -9,8 +9,9 @@ frames         data/aligned/<release>/frames-*.parquet       each aligned frame,
 contents       data/aligned/<release>/clips.parquet          each aligned clip: its shard, a hash of its rows
 dynamic        data/dynamic/<task>/dynamic.parquet           each clip: sampled frames, dynamic image
 flow           data/flow/<release>/flow.parquet              each clip: onset-to-apex u, v, strain
-task           data/task/<task>/clips.parquet                each clip: label and every input
 =============  ============================================  ===========================================
+
+The task's table, data/task/<task>/clips.parquet, follows the inputs of models: `prep.task.table`.
 
 Tables with pixels hold one row group for each subject, so that a fold reads its training subjects
 without touching the test subject's bytes.
@@ -29,7 +30,6 @@ __all__ = [
     "FRAMES",
     "MANIFEST",
     "REJECTED",
-    "TASK",
     "Reason",
     "SchemaError",
     "check_manifest",
@@ -143,21 +143,6 @@ FLOW = pa.schema(
         ("apex_source", pa.string()),  # "annotated" or "estimated"; null for flow images
         ("apex_image", pa.binary()),  # grey PNG of the apex frame's crop; null for flow images
         ("flow", pa.list_(pa.float32())),  # u, v, strain: 3 x side x side, row by row
-    ]
-)
-
-TASK = pa.schema(
-    [
-        ("clip_id", pa.string()),
-        ("dataset", pa.string()),
-        ("subject", pa.string()),
-        ("label", pa.int32()),
-        ("class", pa.string()),
-        ("frames", pa.list_(pa.binary())),  # null where the task gives none
-        ("dynamic_image", pa.binary()),
-        ("flow", pa.list_(pa.float32())),  # null where the task has no flow
-        ("apex", pa.binary()),  # grey PNG; null where the task gives none
-        ("landmarks", pa.list_(pa.list_(pa.float32()))),  # x0, y0, x1, y1, ... of each sampled frame; null likewise
     ]
 )
 

@@ -11,7 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -26,12 +26,13 @@ from fdpbench.prep.settings.planned import Planned
 from fdpbench.prep.settings.section import section
 from fdpbench.prep.settings.task import FlowInput, TaskParams
 from fdpbench.prep.store import contents, paths, shards
-from fdpbench.prep.store.schema import DYNAMIC, FLOW, TASK, Reason, rejected_table
+from fdpbench.prep.store.schema import DYNAMIC, FLOW, Reason, rejected_table
+from fdpbench.prep.task.inputs import INPUTS, Input
+from fdpbench.prep.task.table import TASK
 
 __all__ = ["describe_task", "gather_task", "network_flow", "run"]
 
-# Why a clip is left out, by what it lacks; the first one that it lacks names the reason.
-_REASONS = {"frames": Reason.NO_FRAMES, "flow": Reason.NO_FLOW, "apex": Reason.NO_APEX}
+Source = Literal["dynamic", "flow"]
 
 
 def run(planned: Planned, jobs: int) -> None:
@@ -72,16 +73,19 @@ def gather_task(name: str, task: TaskParams, out: Path) -> None:
                 rejected.append({"clip_id": clip_id, "reason": Reason.OTHER_EMOTION, "detail": detail})
 
     subjects = {row["subject"]: None for row in clips.values()}
-    inputs: dict[str, dict[str, dict[str, Any]]] = {}  # by kind, then by clip: columns of the task's table
-    estimated: set[str] = set()
-    if task.sampling is not None:
-        inputs["frames"] = _load_frames(name, task)
-    if task.flow is not None or task.apex:
-        flows, apexes, estimated = _load_flows(task)
-        inputs |= ({"flow": flows} if task.flow else {}) | ({"apex": apexes} if task.apex else {})
-    read = [paths.dynamic(name) / "dynamic.parquet"] if "frames" in inputs else []
-    if {"flow", "apex"} & set(inputs):
-        read += [paths.flow(release) / "flow.parquet" for release in task.releases]
+    inputs: dict[str, dict[str, Any]] = {key: {} for key in task.inputs}  # by clip
+    estimated: set[str] = set()  # clips whose apex is
+    read: list[Path] = []
+    for source in dict.fromkeys(INPUTS[key].source for key in inputs):
+        asked = [INPUTS[key] for key in inputs if INPUTS[key].source == source]
+        read += _tables(source, name, task)
+        for found in _rows(source, name, task, asked):
+            if found.get("apex_source") == "estimated":
+                estimated.add(found["clip_id"])
+            for entry in asked:
+                value = entry.take(found[entry.taken_from])
+                if value is not None:
+                    inputs[entry.name][found["clip_id"]] = value
     class_names = list(task.classes)
 
     def subject_tables() -> Iterator[pa.Table]:
@@ -90,18 +94,16 @@ def gather_task(name: str, task: TaskParams, out: Path) -> None:
             for clip_id, clip in clips.items():
                 if clip["subject"] != subject:
                     continue
-                missing = [what for what, have in inputs.items() if clip_id not in have]
+                missing = dict.fromkeys(INPUTS[key].lacking for key, have in inputs.items() if clip_id not in have)
                 if missing:
-                    reason = next(reason for what, reason in _REASONS.items() if what in missing)
+                    reason = Reason(f"no_{next(iter(missing))}")
                     detail = f"no {' and no '.join(missing)}: see rejected.parquet of the stages before"
                     rejected.append({"clip_id": clip_id, "reason": reason, "detail": detail})
                     continue
                 label = labels[clip["emotion"]]
                 row = {"clip_id": clip_id, "dataset": clip["dataset"], "subject": subject, "label": label}
                 row |= {"class": class_names[label]}
-                for have in inputs.values():
-                    row |= have[clip_id]
-                rows.append(row)
+                rows.append(row | {key: have[clip_id] for key, have in inputs.items()})
             yield pa.Table.from_pylist(rows, schema=TASK)
 
     def build(staging: Path) -> None:
@@ -173,27 +175,23 @@ def describe_task(name: str, task: TaskParams, clips: Path) -> dict[str, Any]:
     } | ({"lost_frames": lost} if lost else {})
 
 
-def _load_frames(name: str, task: TaskParams) -> dict[str, dict[str, Any]]:
-    given = [key for key in ("frames", "dynamic_image", "landmarks") if key in task.inputs]
-    rows = shards.read_rows(paths.dynamic(name) / "dynamic.parquet", DYNAMIC, columns=["clip_id", *given])
-    return {row["clip_id"]: {key: row[key] for key in given} for row in rows}
+def _tables(source: Source, name: str, task: TaskParams) -> list[Path]:
+    """Tables of the stage that inputs are taken from."""
+    if source == "dynamic":
+        return [paths.dynamic(name) / "dynamic.parquet"]
+    return [paths.flow(release) / "flow.parquet" for release in task.releases]
 
 
-def _load_flows(task: TaskParams) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]], set[str]]:
-    """Flow and apex frame of every clip that has one, and the clips whose apex is estimated."""
-    flows, apexes, estimated = {}, {}, set()
-    columns = ["clip_id", "apex_source", *(["unit", "side", "flow"] if task.flow else [])]
-    columns += ["apex_image"] if task.apex else []
-    for release in task.releases:
-        for row in shards.read_rows(paths.flow(release) / "flow.parquet", FLOW, columns=columns):
-            clip_id = row["clip_id"]
-            if task.flow:
-                flows[clip_id] = {"flow": network_flow(row, task.flow).ravel().tolist()}
-            if task.apex and row["apex_image"] is not None:
-                apexes[clip_id] = {"apex": row["apex_image"]}
-            if row["apex_source"] == "estimated":
-                estimated.add(clip_id)
-    return flows, apexes, estimated
+def _rows(source: Source, name: str, task: TaskParams, asked: list[Input]) -> Iterator[dict[str, Any]]:
+    """Rows of those tables with the columns that are asked for, flow as networks get it."""
+    columns = ["clip_id", *dict.fromkeys(entry.taken_from for entry in asked)]
+    if source == "flow":
+        columns += ["apex_source", *(["unit", "side"] if task.flow else [])]
+    for path in _tables(source, name, task):
+        for row in shards.read_rows(path, DYNAMIC if source == "dynamic" else FLOW, columns=columns):
+            if source == "flow" and task.flow:
+                row["flow"] = network_flow(row, task.flow).ravel().tolist()
+            yield row
 
 
 def network_flow(row: dict[str, Any], wanted: FlowInput) -> np.ndarray:

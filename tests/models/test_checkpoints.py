@@ -143,8 +143,8 @@ def test_files_that_claim_gigabytes_need_none(tmp_path: Path) -> None:
     code = """
 import resource, sys, time
 from pathlib import Path
-from models.adapters import read_weights
-from models.common.registry import ModelOptionError
+from fdpbench.models.adapters import read_weights
+from fdpbench.models.common.registry import ModelOptionError
 pages = int(Path("/proc/self/statm").read_text().split()[0])
 limit = pages * resource.getpagesize() + 300_000_000
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

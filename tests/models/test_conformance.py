@@ -24,21 +24,16 @@ import fdpbench.models
 from fdpbench.models import create_model, list_models, model_info
 from fdpbench.models.common.blocks import ModelOutput
 from fdpbench.models.common.registry import (
-    INPUT_NAMES,
     ModelOptionError,
     UnknownModelError,
     check_options,
     register_model,
 )
+from fdpbench.prep.task.inputs import INPUTS, LANDMARKS
 from tests.support.builders import smallest_preset
 
-SHAPES = {
-    "frames": (8, 1, 48, 48),
-    "dynamic_image": (1, 48, 48),
-    "flow": (3, 28, 28),
-    "apex": (1, 48, 48),
-    "landmarks": (8, 68, 2),
-}
+LENGTHS = {"T": 8, "H": 48, "W": 48, "h": 28, "w": 28, "K": LANDMARKS["dlib"]}
+SHAPES = {name: entry.shape(LENGTHS) for name, entry in INPUTS.items()}
 ALL = list_models()
 MODULES = [name for name in ALL if model_info(name).kind == "module"]
 ESTIMATORS = [name for name in ALL if model_info(name).kind == "estimator"]
@@ -122,7 +117,7 @@ def test_declaration(name: str) -> None:
     info = model_info(name)
     assert info.name == name
     assert info.paper
-    assert set(info.inputs) | set(info.targets) <= set(INPUT_NAMES)
+    assert set(info.inputs) | set(info.targets) <= set(INPUTS)
     check_options(name, dict(info.options))  # the defaults pass the model's own checks
 
 
@@ -147,7 +142,7 @@ def test_unknown_model_is_refused_with_those_known() -> None:
 
 
 def test_the_majority_needs_no_torch() -> None:
-    code = "import sys, models; fdpbench.models.create_model('majority', 3); sys.exit('torch' in sys.modules)"
+    code = "import sys, fdpbench.models; fdpbench.models.create_model('majority', 3); sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(fdpbench.models.__file__).parents[1])
 
 

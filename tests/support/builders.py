@@ -18,18 +18,21 @@ from numpy.typing import NDArray
 
 from fdpbench.bench.evaluate.predictions import PREDICTIONS
 from fdpbench.bench.plan.params import load_run
+from fdpbench.bench.train.arrays import StoredClips, store_clips
 from fdpbench.bench.train.data import FEATURES
 from fdpbench.bench.train.settings import Run
-from fdpbench.models.common.registry import ModelOptionError, check_options, model_info
+from fdpbench.models.common.registry import ModelOptionError, check_options
 from fdpbench.prep.align.stage import align_release
 from fdpbench.prep.flow.stage import flow_of_release
 from fdpbench.prep.index.manifest import load_manifest
+from fdpbench.prep.runtime.scratch import Scratch
 from fdpbench.prep.runtime.workers import Context
 from fdpbench.prep.settings.align import AlignParams
 from fdpbench.prep.settings.flow import FlowParams
 from fdpbench.prep.settings.section import section
 from fdpbench.prep.store import images, paths, shards
-from fdpbench.prep.store.schema import DYNAMIC, MANIFEST, TASK
+from fdpbench.prep.store.schema import DYNAMIC, MANIFEST
+from fdpbench.prep.task.table import TASK
 
 CLASSES = ("happiness", "surprise", "disgust")
 
@@ -49,8 +52,7 @@ PARAMS: dict[str, Any] = {
         "gaze_rate": 0.0,
         "overlap": 0.0,
     },
-    "releases": ["synthetic"],
-    "flow_releases": ["megc2019_flow"],
+    "releases": ["synthetic", "megc2019_flow"],
     "index": {"lost_frames": "reject"},
     "align": {
         "mode": "first_frame",
@@ -80,14 +82,12 @@ PARAMS: dict[str, Any] = {
     "runs": {
         "tiny-majority": {"task": "tiny", "model": "majority"},
         "tiny-ststnet": {"task": "tiny", "model": "ststnet"},
+        "tiny-histogram": {"task": "tiny", "model": "flow_histogram"},
     },
-    "feature_runs": {"tiny-histogram": {"task": "tiny", "model": "flow_histogram"}},
     "train": {"seed": 1, "repetitions": 1, "device": "cpu", "precision": "float32", "deterministic": True},
     "options": {
-        "majority": {},
-        "flow_histogram": {},
-        "ststnet": {"epochs": 2, "batch_size": 4, "lr": 1e-3, "weight_decay": 0.0},
-        "cnn3d": {"epochs": 1, "batch_size": 4, "lr": 1e-3, "weight_decay": 0.0},
+        "ststnet": {"epochs": 2, "batch_size": 4},
+        "cnn3d": {"epochs": 1, "batch_size": 4, "weight_decay": 0.0},
     },
 }
 
@@ -104,9 +104,9 @@ def params(**sections: Any) -> dict[str, Any]:
 
 
 def checked_params(**sections: Any) -> dict[str, Any]:
-    """`params` that `fdpbench check` passes on any machine: no release to be linked, and the task that is drawn."""
-    content = params(flow_releases=[])
-    content["tasks"] = {"tiny": content["tasks"]["tiny"], "synthetic": copy.deepcopy(content["tasks"]["tiny"])}
+    """`params` that `fdpbench check` passes on any machine: no release to be linked."""
+    content = params(releases=["synthetic"])
+    del content["tasks"]["tiny_flow"]
     for name, value in sections.items():
         content[name] = content[name] | value if isinstance(value, dict) else value
     return content
@@ -183,8 +183,7 @@ def run_of(
     """A run on the task ``tiny``, checked; named ``it``, or ``it-test_selected`` where the protocol asks for it."""
     name = "it-test_selected" if protocol == "test_selected" else "it"
     entry = {"task": "tiny", "model": model, "protocol": protocol, "faults": faults or {}, "set": settings}
-    listed = "feature_runs" if model_info(model).hand_crafted else "runs"
-    return load_run(name, params(**{listed: {name: entry}}, train=train or {}))
+    return load_run(name, params(runs={name: entry}, train=train or {}))
 
 
 def _write_subjects(path: Path, schema: pa.Schema, rows: list[dict[str, Any]]) -> None:
@@ -214,15 +213,26 @@ def write_features(run: Run, task: Path, path: Path) -> Path:
     return path
 
 
-def train_fold(run: Run, task: Path, out: Path, fold: str, repetition: int = 0) -> dict[str, bytes]:
-    """Train a fold of a task of three classes as a worker does; the files it leaves."""
-    from fdpbench.bench.train.run import _train_fold, _Training
+def stored(task: Path, inputs: Sequence[str], folder: Path) -> StoredClips:
+    """Decode a task's clips as a run does, into a folder's scratch."""
+    for name in ("units", "sums"):
+        (folder / name).mkdir(parents=True)
+    return store_clips(task, inputs, Scratch(folder))
+
+
+def train_fold(
+    run: Run, task: Path, out: Path, fold: str, repetition: int = 0, clips: StoredClips | None = None
+) -> dict[str, bytes]:
+    """Train a fold of a task of three classes as a worker does, its clips decoded before; the files it leaves."""
+    from fdpbench.bench.train.run import _train_fold, _Training, _wanted
 
     out.mkdir(parents=True)
     features = write_features(run, task, out.with_name(f"{out.name}.features")) if run.model.hand_crafted else None
     reports: list[dict[str, Any]] = []
     training = _Training(run, task, features, fold, repetition, "cpu", 1, len(CLASSES))
-    _train_fold(training, Context(out, reports.append, 0))
+    if clips is None:
+        clips = stored(task, () if features else _wanted(run), out.with_name(f"{out.name}.scratch"))
+    _train_fold((training, *clips.split(fold)), Context(out, reports.append, 0))
     return {path.name: path.read_bytes() for path in sorted(out.iterdir())}
 
 

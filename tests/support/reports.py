@@ -67,9 +67,7 @@ def write_project(published: bool = True) -> dict[str, list[dict[str, Any]]]:
     content["tasks"] = {name: TASK | {"releases": releases} for name, releases in RELEASES.items()}
     content |= {
         "runs": RUNS,
-        "feature_runs": {},
         "releases": [name for names in RELEASES.values() for name in names],
-        "flow_releases": [],
     }
     write_params(content)
     tasks = {}

@@ -166,7 +166,6 @@ def _run_page(facts: RunFacts, out: Path) -> dict[str, Any]:
         "predictions_hash": hash_file(artifacts.predictions),
         "curves": curves,
         "epochs": max((curve.epochs for curve in curves), key=len, default=[]),
-        "stage": "fit" if artifacts.features.as_posix() in provenance["data"] else "train",
         "curves_file": artifacts.curves.as_posix(),
         "gallery": gallery_of(facts, paths.task(facts.score.task.task), out),
         "provenance": provenance,

@@ -34,7 +34,7 @@ RUNS: dict[str, dict[str, Any]] = {
 @pytest.fixture
 def ready(project: Path) -> Path:
     content = params(train={"repetitions": 2})
-    content |= {"runs": RUNS, "feature_runs": {}}
+    content |= {"runs": RUNS}
     write_params(content)
     rows = write_task(paths.task("tiny"))
     right = [row["label"] for row in rows]
@@ -59,7 +59,6 @@ def test_the_honest_run_is_of_the_same_task_where_there_is_one(project: Path) ->
         "c-inner": {"task": "tiny", "model": "cnn3d", "protocol": "inner"},
         "d-honest": {"task": "other", "model": "cnn3d"},
     }
-    content["feature_runs"] = {}
     write_params(content)
     for task in ("other", "tiny"):
         rows = write_task(paths.task(task), name=task)
@@ -94,7 +93,7 @@ def test_each_departure_is_beside_its_honest_run(ready: Path) -> None:
 
 def test_nothing_to_compare_is_said(ready: Path) -> None:
     content = params(train={"repetitions": 2})
-    content |= {"runs": {"tiny-ststnet": RUNS["tiny-ststnet"]}, "feature_runs": {}}
+    content |= {"runs": {"tiny-ststnet": RUNS["tiny-ststnet"]}}
     write_params(content)
     result = CliRunner().invoke(app, ["audit"])
     assert result.exit_code == 1 and not Path("results/audit.md").exists()

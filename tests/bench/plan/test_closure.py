@@ -40,7 +40,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def codes() -> dict[str, dict[str, str]]:
     """What each stage depends on, the training of two models among them."""
     clear()
-    modules = {stage: (STAGES[stage],) for stage in STAGES}
+    modules: dict[str, tuple[str, ...]] = {stage: (STAGES[stage],) for stage in STAGES}
     modules["index"] += ("fdpbench.prep.releases.casme2",)
     modules["other model"] = (*modules["train"], "fdpbench.models.adapters")
     modules["train"] += ("fdpbench.models.ststnet",)
@@ -52,6 +52,8 @@ EDITS = [
     ("prep/index/manifest.py", "def load_manifest", {"align", "flow", "task", "gallery", "report"}),
     ("prep/settings/align.py", "def tracks", {"align"}),
     ("prep/settings/task.py", "def inputs", {"dynamic", "task", "train", "other model"}),
+    ("prep/task/inputs.py", "def shape", {"dynamic", "task", "train", "other model"}),
+    ("prep/flow/methods.py", "def scale_fixed", {"flow", "task"}),
     ("fdpbench/arithmetic.py", "ONE_THREAD = {", ALL),
     ("prep/dynamic/rank_pooling.py", "def coefficients", {"flow", "dynamic", "train", "other model"}),
     ("prep/align/face_models/LICENSE.mediapipe", "", set()),

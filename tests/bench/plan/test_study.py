@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from fdpbench.bench.plan.study import PROFILES, lay_out, packaged
 from fdpbench.commands import app
-from fdpbench.prep.settings.params import read_params
+from fdpbench.prep.settings.params import check_params, read_params
 from fdpbench.prep.settings.problems import ParamsError
-from fdpbench.prep.settings.profile import laid_over
+from fdpbench.prep.settings.profile import overlay
 from tests.support.project import ROOT
 
 
@@ -42,8 +42,8 @@ def test_a_study_is_whole(here: Path) -> None:
 @pytest.mark.parametrize("profile", PROFILES)
 def test_a_profile_stands_in_place_of_its_sections(here: Path, profile: str) -> None:
     lay_out(Path("mine"), profile)
-    expected = yaml.safe_load(laid_over(ROOT / f"params.{profile}.yaml", ROOT / "params.yaml"))
-    assert read_params(Path("mine/params.yaml")) == expected
+    expected = yaml.safe_load(overlay(ROOT / f"params.{profile}.yaml", ROOT / "params.yaml"))
+    assert read_params(Path("mine/params.yaml")) == check_params(expected)
 
 
 def test_from_within_a_study_all_is_shared(here: Path, tmp_path: Path) -> None:

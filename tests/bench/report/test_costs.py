@@ -40,7 +40,7 @@ RUNS = {
 def ready(project: Path) -> Iterator[Path]:
     """Trained runs, as far as the costs look at them."""
     content = params(train={"repetitions": 1})
-    content |= {"runs": RUNS, "feature_runs": {}}
+    content |= {"runs": RUNS}
     write_params(content)
     rows = write_task(paths.task("tiny"))
     for run in RUNS:
@@ -60,10 +60,7 @@ def test_parameters_and_multiply_adds_are_those_counted_by_hand(ready: Path) -> 
 
 def test_attention_is_among_the_multiply_adds(project: Path) -> None:
     """Counted by hand for each layer of `fdp`, attention included, which torch's counter leaves out if it is fused."""
-    recipe = {"epochs": 1, "batch_size": 4, "lr": 1e-3, "weight_decay": 0.0}
-    content = params(options={"fdp": recipe})
-    content |= {"runs": {"drawing": {"task": "tiny", "model": "fdp"}}, "feature_runs": {}}
-    write_params(content)
+    write_params(params() | {"runs": {"drawing": {"task": "tiny", "model": "fdp"}}})
     write_task(paths.task("tiny"), task_rows(side=48))
     counted = 0
 

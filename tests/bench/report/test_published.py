@@ -11,6 +11,8 @@ from typer.testing import CliRunner
 
 from fdpbench.bench.evaluate.compare import all_intervals
 from fdpbench.bench.evaluate.scores import Score, score_runs
+from fdpbench.bench.plan.link import standard_task
+from fdpbench.bench.plan.params import parse_task
 from fdpbench.bench.report.published import (
     Published,
     PublishedError,
@@ -24,9 +26,7 @@ from fdpbench.bench.train.settings import RunEntry
 from fdpbench.commands import app
 from fdpbench.models.common.registry import list_models
 from fdpbench.prep.index.class_maps import all_class_maps
-from fdpbench.prep.index.link import standard_task
 from fdpbench.prep.releases import release_info
-from fdpbench.prep.settings.section import section
 from fdpbench.prep.settings.task import TaskParams
 from fdpbench.prep.store import paths
 from tests.support.builders import params, predictions, task_rows, write_params, write_predictions, write_task
@@ -120,9 +120,7 @@ def test_a_bad_file_is_refused_by_line(text: str, message: str, tmp_path: Path) 
 
 
 def task_of(release: str) -> TaskParams:
-    standard = standard_task(release_info(release))
-    assert standard is not None
-    return section(TaskParams, standard[1], "tasks.it")
+    return parse_task(*standard_task(release_info(release)))
 
 
 def test_a_task_stands_for_the_published_one_of_its_release_and_classes(tmp_path: Path) -> None:
@@ -259,7 +257,7 @@ def test_whose_runs_stand_beside(project: Path) -> None:
 
 def test_the_command_reads_the_file_and_says_where_it_is_missing(project: Path) -> None:
     content = params()
-    content["runs"], content["feature_runs"] = {"flow-ststnet": {"task": "tiny_flow", "model": "ststnet"}}, {}
+    content["runs"] = {"flow-ststnet": {"task": "tiny_flow", "model": "ststnet"}}
     write_params(content)
     classes = ("negative", "positive", "surprise")
     rows = task_rows(subjects=("smic/s01", "smic/s02", "casme2/sub01", "casme2/sub02"), classes=classes)

@@ -17,8 +17,8 @@ import pytest
 import fdpbench.bench.train.run
 from fdpbench.bench.train.data import load_clips, load_features
 from fdpbench.prep.store import shards
-from fdpbench.prep.store.schema import TASK
-from tests.support.builders import run_of, task_rows, torch_as_it_was, train_fold, write_features, write_task
+from fdpbench.prep.task.table import TASK
+from tests.support.builders import run_of, stored, task_rows, torch_as_it_was, train_fold, write_features, write_task
 
 SUBJECTS = ["synthetic/s01", "synthetic/s02", "synthetic/s03"]
 INPUTS = ("frames", "dynamic_image", "flow")
@@ -126,27 +126,49 @@ def test_listing_subjects_reads_the_footer_alone(tmp_path: Path, reads: list[Ran
 
 
 @pytest.mark.parametrize("subject", SUBJECTS)
-def test_training_a_fold(tmp_path: Path, reads: list[Range], subject: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The whole of what a worker does: up to the end of training no input of the test subject is read.
+def test_training_a_fold(tmp_path: Path, subject: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole of what a worker does: no input of the task's table, and of the test subject no decoded one.
 
-    Its clips' names and labels are, since a worker first lists which clips it has to predict.
+    Its decoded inputs are out of reach until training is over. Of its rows in the table names and labels are read,
+    since a worker lists which clips it has to predict, but not before training is over either.
     """
-    until_trained: list[Range] = []
-    fit = fdpbench.bench.train.run.fit
+    write_task(tmp_path, task_rows(side=32))
+    clips, out_of_reach = stored(tmp_path, ("flow",), tmp_path / "scratch"), tmp_path / "out of reach"
+    clips.folders[subject].rename(out_of_reach)
+    fit, until_trained = fdpbench.bench.train.run.fit, []
 
     def noted_fit(*arguments: Any) -> Any:
         fitted = fit(*arguments)
-        until_trained.extend(reads)
+        until_trained.extend(of_task)
+        out_of_reach.rename(clips.folders[subject])
         return fitted
 
     monkeypatch.setattr(fdpbench.bench.train.run, "fit", noted_fit)
-    with torch_as_it_was():
-        train_fold(run_of("ststnet"), tmp_path, tmp_path / "out", subject)
     path = tmp_path / "clips.parquet"
-    listed = {"clip_id", "dataset", "subject", "label"}
-    inputs = columns_of(path, subject, lambda column: column not in listed)
-    assert until_trained and overlap(until_trained, inputs) == []
-    assert overlap(reads, columns_of(path, subject, lambda column: column == "flow"))  # then it is predicted
+    with noting(monkeypatch, path) as (of_task,), torch_as_it_was():
+        train_fold(run_of("ststnet"), tmp_path, tmp_path / "out", subject, clips=clips)
+    assert until_trained and overlap(until_trained, columns_of(path, subject)) == []
+    for name in SUBJECTS:
+        assert overlap(of_task, columns_of(path, name, lambda column: column in INPUTS)) == []
+    assert overlap(of_task, columns_of(path, subject, lambda column: column == "label"))  # then it is listed
+
+
+@pytest.mark.parametrize("protocol", ["honest", "test_selected"])
+def test_a_test_subject_out_of_reach_is_missed(tmp_path: Path, protocol: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the test above could not fail: when the test subject is read, its decoded inputs are opened."""
+    write_task(tmp_path)
+    clips, trained = stored(tmp_path, ("flow",), tmp_path / "scratch"), []
+    clips.folders[SUBJECTS[0]].rename(tmp_path / "out of reach")
+    fit = fdpbench.bench.train.run.fit
+
+    def noted(*given: Any) -> Any:
+        trained.append("trained")
+        return fit(*given)
+
+    monkeypatch.setattr(fdpbench.bench.train.run, "fit", noted)
+    with torch_as_it_was(), pytest.raises(FileNotFoundError, match=r"s01/flow\.npy"):
+        train_fold(run_of("ststnet", protocol=protocol), tmp_path, tmp_path / "out", SUBJECTS[0], clips=clips)
+    assert trained == (["trained"] if protocol == "honest" else [])
 
 
 @pytest.mark.parametrize("subject", SUBJECTS)
@@ -169,7 +191,7 @@ def test_fitting_a_fold_to_features(tmp_path: Path, subject: str, monkeypatch: p
             return fitted
 
         monkeypatch.setattr(fdpbench.bench.train.run, "fit", noted_fit)
-        monkeypatch.setattr("tests.builders.write_features", lambda *arguments: features)
+        monkeypatch.setattr("tests.support.builders.write_features", lambda *arguments: features)
         train_fold(run, tmp_path, tmp_path / "out", subject)
         ((task_reads, feature_reads),) = until_fitted
         for name in SUBJECTS:

@@ -1,4 +1,4 @@
-"""Stage `features`: what is kept is what a model computes, to the bit; folds refuse what is not their task's."""
+"""Hand-crafted features: what is kept is what a model computes, to the bit; folds refuse what is not their task's."""
 
 from __future__ import annotations
 
@@ -24,17 +24,16 @@ from fdpbench.models.flow_histogram import FlowHistogram
 from fdpbench.prep.runtime.scratch import Scratch
 from fdpbench.prep.runtime.workers import Unit, UnitError
 from fdpbench.prep.store import paths, shards
-from fdpbench.prep.store.shards import ShardError
 from tests.support.builders import params, run_of, task_rows, train_fold, write_features, write_task
 from tests.support.units import run_here
 
 HAND_CRAFTED = [name for name in list_models() if model_info(name).hand_crafted]
-OUT = Artifacts("it").features
+OUT = Path("it.parquet")
 
 
 def run_with(model: str, **options: Any) -> Run:
     entry = {"task": "tiny", "model": model, "set": {"model": options}}
-    return load_run("it", params(feature_runs={"it": entry}, options={model: {}}))
+    return load_run("it", params(runs={"it": entry}))
 
 
 @pytest.fixture
@@ -67,10 +66,10 @@ def as_read(inputs: dict[str, Any]) -> dict[str, Any]:
 def test_a_fold_is_fitted_and_scored_as_by_the_model_itself(task: Path, here: list[str], model: str) -> None:
     """Its checkpoint and scores are those of the model that computes the features of all clips at once."""
     run = run_with(model)
-    features_of_run(run, task, OUT, 1)
-    assert shards.subjects_of(OUT) == ["synthetic/s01", "synthetic/s02", "synthetic/s03"] == here
+    out = features_of_run(run, task, 1)
+    assert shards.subjects_of(out) == ["synthetic/s01", "synthetic/s02", "synthetic/s03"] == here
     clips = load_clips(task, run.model.inputs)
-    kept = load_features(OUT, task)
+    kept = load_features(out, task)
     estimator = create_model(model, 3, seed=7)
     features = estimator.features(as_read(clips.inputs))
     assert kept.clip_ids == clips.clip_ids and (kept.labels == clips.labels).all()
@@ -90,8 +89,9 @@ def test_workers_change_no_byte(task: Path) -> None:
     """Real workers; and a whole run, which reads what they left."""
     run, written = run_of("flow_histogram"), []
     for jobs in (1, 2):
-        features_of_run(run, task, OUT, jobs)
-        written.append(OUT.read_bytes())
+        out = features_of_run(run, task, jobs)
+        written.append(out.read_bytes())
+        out.unlink()
         for unit in Path(".scratch/features-it").glob("*/units/*/*"):
             unit.unlink()
             unit.parent.rmdir()
@@ -111,45 +111,30 @@ def test_what_was_finished_is_not_done_again(task: Path, here: list[str], monkey
                 raise KeyboardInterrupt
 
         patch.setattr(Scratch, "finish", cut_off)
-        features_of_run(run, task, OUT, 1)
-    assert not OUT.exists() and here == ["synthetic/s01"]
+        features_of_run(run, task, 1)
+    assert not list(Path(".scratch/features").glob("*")) and here == ["synthetic/s01"]
     here.clear()
-    features_of_run(run, task, OUT, 1)
+    out = features_of_run(run, task, 1)
     assert here == ["synthetic/s03"]
-    whole = OUT.read_bytes()
-    assert whole == write_features(run, task, Path("by-hand.parquet")).read_bytes()
+    assert out.read_bytes() == write_features(run, task, Path("by-hand.parquet")).read_bytes()
 
+
+def test_features_are_kept_by_what_they_are_made_of(task: Path, here: list[str]) -> None:
+    plain, code = run_of("flow_histogram"), {"code": {"models/flow_histogram.py": "a"}}
+    first = features_of_run(plain, task, 1, code)
     here.clear()
-    features_of_run(run_with("flow_histogram", bins=4), task, OUT, 1)
-    assert len(here) == 3 and OUT.read_bytes() != whole  # of other options nothing that was kept may be used
-    here.clear()
+    assert features_of_run(run_with("flow_histogram", bins=8), task, 1, code) == first  # the default, written out
+    assert here == []
+    for run, made_by in (
+        (run_with("flow_histogram", bins=4), code),
+        (plain, {"code": {"models/flow_histogram.py": "b"}}),
+    ):
+        other = features_of_run(run, task, 1, made_by)
+        assert len(here) == 3 and other != first and not first.exists()  # the one before is of no use any more
+        here.clear()
+        first = other
     write_task(task, task_rows(seed=1, side=24, length=6))
-    features_of_run(run_with("flow_histogram", bins=4), task, OUT, 1)
-    assert len(here) == 3
-
-
-def test_features_of_other_options_or_clips_are_not_trained_on(task: Path) -> None:
-    """By hand: DVC would have computed them anew."""
-
-    def train(run: Run) -> None:
-        train_run(run, task, Artifacts("it"), 1, 1)
-
-    plain = run_of("flow_histogram")
-    features_of_run(plain, task, OUT, 1)
-    with pytest.raises(ValueError, match="computed with option bins 8, run it has 4; `fdpbench features it`"):
-        train(run_with("flow_histogram", bins=4))
-    train(run_with("flow_histogram", bins=8))  # the default, written out
-    write_task(task, task_rows(seed=1, side=24, length=6))
-    with pytest.raises(ValueError, match=r"computed with clips \w{16}, run it has \w{16};"):
-        train(plain)
-    features_of_run(plain, task, OUT, 1)
-    train(plain)
-    shards.write_table(FEATURES.empty_table(), OUT)
-    with pytest.raises(ValueError, match="does not say what it was computed of"):
-        train(plain)
-    OUT.write_bytes(b"PAR1")
-    with pytest.raises(ShardError, match="damaged"):
-        train(plain)
+    assert features_of_run(plain, task, 1, code) != first and len(here) == 3
 
 
 def test_a_changed_clip_changes_its_own_features_alone(task: Path) -> None:
@@ -181,8 +166,8 @@ def test_what_folds_could_not_take_as_it_is(
 def test_a_model_that_does_not_take_the_tasks_inputs(task: Path) -> None:
     run = run_with("flow_histogram", grid=40)
     with pytest.raises(UnitError, match=r"synthetic/s01: ModelOptionError: flow_histogram: flow of shape .* >= 40"):
-        features_of_run(run, task, OUT, 1)
-    assert not OUT.exists()
+        features_of_run(run, task, 1)
+    assert not list(Path(".scratch/features").glob("*"))
 
 
 def test_features_that_are_not_the_tasks(task: Path) -> None:

@@ -176,7 +176,7 @@ def test_wrong_settings_are_named(settings: dict[str, Any], message: str) -> Non
 
 @pytest.mark.parametrize(("settings", "key"), [(GROUP_DRO, "objective, dro_step"), ({"dro_step": 0.1}, "dro_step")])
 def test_an_estimator_has_no_objective(settings: dict[str, Any], key: str) -> None:
-    with pytest.raises(ParamsError, match=f"options.flow_histogram: {key} mean nothing to it"):
+    with pytest.raises(ParamsError, match=f"runs.it.set: {key} mean nothing to flow_histogram"):
         run_of("flow_histogram", **settings)
 
 

@@ -22,6 +22,7 @@ import fdpbench.bench.train.run
 import fdpbench.prep.runtime.training
 from fdpbench.bench.evaluate.predictions import PredictionError, read_predictions
 from fdpbench.bench.train import fit_module as module
+from fdpbench.bench.train.arrays import StoredClips
 from fdpbench.bench.train.artifacts import Artifacts
 from fdpbench.bench.train.data import ClipSet, load_clips
 from fdpbench.bench.train.fit import Fitted, fit
@@ -148,12 +149,13 @@ def test_when_the_test_subject_is_read(
 ) -> None:
     """Bytes of the test subject come in when training is over; before it in one protocol alone."""
     events: list[str] = []
+    plain_load = StoredClips.load
 
-    def load(folder: Path, inputs: Any, keep: Callable[[str], bool]) -> ClipSet:
-        read = {subject for subject in SUBJECTS if keep(subject)}
+    def load(stored: StoredClips, inputs: Any) -> ClipSet:
+        read = set(stored.folders)
         assert read in ({HELD_OUT}, set(SUBJECTS) - {HELD_OUT})
         events.append("reads test" if HELD_OUT in read else "reads training")
-        return load_clips(folder, inputs, keep=keep)
+        return plain_load(stored, inputs)
 
     def fit_and_note(*arguments: Any, **options: Any) -> Fitted:
         events.append("trains")
@@ -161,7 +163,7 @@ def test_when_the_test_subject_is_read(
         events.append("has trained")
         return model
 
-    monkeypatch.setattr(fdpbench.bench.train.run, "load_clips", load)
+    monkeypatch.setattr(StoredClips, "load", load)
     monkeypatch.setattr(fdpbench.bench.train.run, "fit", fit_and_note)
     train_fold(noisy_run(protocol, epochs=2), task, tmp_path / "out", HELD_OUT)
     early = ["reads test"] if protocol == "test_selected" else []

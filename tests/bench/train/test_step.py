@@ -309,7 +309,7 @@ def test_set_up_torch(deterministic: bool) -> None:
 
 KEPT = """
 import sys, torch
-from bench.train.step import set_up_torch
+from fdpbench.bench.train.step import set_up_torch
 if sys.argv[1] == "set up":
     set_up_torch(torch.device("cpu"), True)
 

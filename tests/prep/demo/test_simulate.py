@@ -18,6 +18,8 @@ import pytest
 from typer.testing import CliRunner
 
 import fdpbench.prep.demo.simulate.site
+from fdpbench.bench.plan.link import link_release
+from fdpbench.bench.plan.params import load_tasks
 from fdpbench.bench.train.data import load_task_info
 from fdpbench.commands import app
 from fdpbench.prep.align import stage as crops
@@ -26,19 +28,17 @@ from fdpbench.prep.demo.simulate import VERSIONS, Simulated, SimulateError, simu
 from fdpbench.prep.demo.simulate.people import render_people
 from fdpbench.prep.dynamic.stage import dynamic_images
 from fdpbench.prep.flow.stage import flow_of_release
-from fdpbench.prep.index.link import link_release
 from fdpbench.prep.index.manifest import is_simulated, load_manifest
 from fdpbench.prep.index.stage import index_release
 from fdpbench.prep.releases import RELEASES, SIMULATED, ReleaseError, read_annotations, read_release
 from fdpbench.prep.settings.align import AlignParams
 from fdpbench.prep.settings.flow import FlowParams
-from fdpbench.prep.settings.params import read_params
 from fdpbench.prep.settings.section import section
-from fdpbench.prep.settings.task import TaskParams
 from fdpbench.prep.store import images, paths, shards
 from fdpbench.prep.store.documents import DocumentError
-from fdpbench.prep.store.schema import FLOW, MANIFEST, REJECTED, TASK, Reason
+from fdpbench.prep.store.schema import FLOW, MANIFEST, REJECTED, Reason
 from fdpbench.prep.task.stage import gather_task
+from fdpbench.prep.task.table import TASK
 from tests.prep.task.test_stages import run_here
 from tests.support.builders import PARAMS, flow_of_images
 
@@ -112,11 +112,7 @@ def test_the_whole_way(
     monkeypatch.setattr(crops, "run_units", run_here)
     written = simulate(release, project / "release", clips=clips)
     link_release(release, project / "release")
-    (name, task) = next(
-        (name, section(TaskParams, content, name))
-        for name, content in read_params()["tasks"].items()
-        if content["releases"] == [release]
-    )
+    name, task = next((name, task) for name, task in load_tasks().items() if task.releases == [release])
     index_release(release, paths.raw(release), paths.manifest(release))
     manifest = load_manifest(release)
     align = section(AlignParams, PARAMS["align"], "align")

@@ -250,8 +250,8 @@ def test_a_clip_on_disk_is_complete(release: Path) -> None:
 
 def test_bytes_repeat_in_another_process_and_order(release: Path, tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from fdpbench.prep.settings.synth import *; "
-        "from fdpbench.prep.demo.synth import *\n"
+        "import sys; from pathlib import Path; from fdpbench.prep.demo.synth import *\n"
+        "from fdpbench.prep.settings.synth import SynthParams\n"
         "params = SynthParams.model_validate_json(sys.argv[1]); plans = plan_release(params)\n"
         "[write_clip(plans[k], params, Path(sys.argv[2])) for k in (0, 8)]"
     )

@@ -20,8 +20,8 @@ TESTS = "tests/prep/dynamic/test_rank_pooling.py"
 
 # What runs in the copy: says which code it tests, then tests it, in the fast profile.
 RUN = f"""
-import sys, pytest, prep.dynamic.rank_pooling
-print("code under test:", prep.dynamic.rank_pooling.__file__, flush=True)
+import sys, pytest, fdpbench.prep.dynamic.rank_pooling
+print("code under test:", fdpbench.prep.dynamic.rank_pooling.__file__, flush=True)
 sys.exit(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", {TESTS!r}]))
 """
 CONFTEST = f"""
@@ -72,8 +72,9 @@ pytestmark = pytest.mark.skipif(
 
 def run_tests(folder: Path, mutations: list[tuple[str, str]]) -> subprocess.CompletedProcess[str]:
     """Run the tests of rank pooling in a copy of the code with some of its text replaced."""
-    shutil.copytree(ROOT / "prep", folder / "prep", ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "tests").mkdir()
+    for package in ("fdpbench", "prep"):
+        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "tests/prep/dynamic").mkdir(parents=True)
     for name in (TESTS, "tests/__init__.py", "pyproject.toml"):
         shutil.copyfile(ROOT / name, folder / name)
     code = (folder / CODE).read_text(encoding="utf-8")

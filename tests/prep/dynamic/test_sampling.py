@@ -16,8 +16,9 @@ from fdpbench.prep.dynamic.stage import draw_dynamic_image, dynamic_images
 from fdpbench.prep.settings.section import section
 from fdpbench.prep.settings.task import Sampling, TaskParams
 from fdpbench.prep.store import images, paths, shards
-from fdpbench.prep.store.schema import DYNAMIC, FRAMES, REJECTED, TASK, Reason
+from fdpbench.prep.store.schema import DYNAMIC, FRAMES, REJECTED, Reason
 from fdpbench.prep.task.stage import gather_task
+from fdpbench.prep.task.table import TASK
 from tests.support.builders import CLASSES, PARAMS, face_like, write_manifest
 
 

@@ -23,8 +23,9 @@ from fdpbench.prep.settings.flow import FlowParams
 from fdpbench.prep.settings.section import section
 from fdpbench.prep.settings.task import TaskParams
 from fdpbench.prep.store import images, paths, shards
-from fdpbench.prep.store.schema import DYNAMIC, FLOW, REJECTED, TASK, Reason
+from fdpbench.prep.store.schema import DYNAMIC, FLOW, REJECTED, Reason
 from fdpbench.prep.task.stage import gather_task
+from fdpbench.prep.task.table import TASK
 from tests.prep.flow.test_apex import aligned, clip, manifest
 from tests.prep.task.test_stages import run_here
 from tests.support.builders import PARAMS, flow_of_images, write_flow_whole, write_image

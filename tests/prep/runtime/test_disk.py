@@ -55,8 +55,8 @@ import resource, sys
 from pathlib import Path
 import numpy as np, pyarrow as pa
 from safetensors.numpy import save_file
-from prep import shards
-from prep.runtime.disk import disk_fault
+from fdpbench.prep.store import shards
+from fdpbench.prep.runtime.disk import disk_fault
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 values = np.random.default_rng(0).normal(size=10_000)
 table = pa.table({"x": values})
@@ -91,7 +91,9 @@ def test_a_read_only_folder(tmp_path: Path) -> None:
     folder = tmp_path / "p"
     folder.mkdir()
     script = "import os, sys; os.chdir(sys.argv[1])\n"
-    script += "from prep.runtime.command import command\nfrom prep.runtime.scratch import open_scratch\n"
+    script += (
+        "from fdpbench.prep.runtime.command import command\nfrom fdpbench.prep.runtime.scratch import open_scratch\n"
+    )
     script += "os.getuid() or os.setuid(65534)  # root may write anywhere\n"
     script += "with command('align'):\n    with open_scratch('s', 'k'): pass\n"
     for above in (folder, *folder.parents):

@@ -16,13 +16,10 @@ from fdpbench.prep.runtime import scratch as module
 from fdpbench.prep.runtime.durable import dvc_hash
 from fdpbench.prep.runtime.scratch import (
     Scratch,
-    hash_code,
-    hash_file,
     hash_listing,
     key_of,
     link_tree,
     open_scratch,
-    versions,
 )
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -301,7 +298,7 @@ def test_a_unit_is_on_disk_before_it_is_renamed(monkeypatch: pytest.MonkeyPatch)
 
 def start(*arguments: str) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.units", *arguments],
+        [sys.executable, "-m", "tests.support.units", *arguments],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -350,16 +347,6 @@ def test_the_key_depends_on_content_alone() -> None:
     assert key_of(a="1") != key_of(a=1)
 
 
-def test_code_is_hashed_by_content() -> None:
-    assert set(hash_code("prep/store/schema.py", "prep/store/shards.py")) == {
-        "prep/store/schema.py",
-        "prep/store/shards.py",
-    }
-    assert hash_code("prep/store/schema.py")["prep/store/schema.py"] == hash_file(ROOT / "prep/store/schema.py")
-    with pytest.raises(FileNotFoundError):
-        hash_code("prep/nowhere.py")
-
-
 def test_a_listing_changes_with_its_files() -> None:
     file = Path("f")
     before = hash_listing([file])
@@ -367,12 +354,6 @@ def test_a_listing_changes_with_its_files() -> None:
     there = hash_listing([file])
     os.utime(file, ns=(1, 1))
     assert len({before, there, hash_listing([file]), hash_listing([]), hash_listing([file, file])}) == 5
-
-
-def test_versions_are_those_installed() -> None:
-    import numpy
-
-    assert versions("numpy") == {"numpy": numpy.__version__}
 
 
 def test_link_tree_reproduces_a_folder() -> None:

@@ -114,7 +114,7 @@ def test_no_worker_is_left_when_the_caller_stops(scratch: Scratch) -> None:
 
 def test_workers_end_when_the_parent_is_killed(project: Path) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.units", "work"],
+        [sys.executable, "-m", "tests.support.units", "work"],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         text=True,

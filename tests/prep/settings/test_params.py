@@ -9,15 +9,18 @@ import pytest
 import yaml
 
 from fdpbench.bench.plan.check import load_runs
-from fdpbench.bench.plan.params import load_run, load_tasks, load_train, run_names
-from fdpbench.models.common.registry import ModelOptionError, UnknownModelError
+from fdpbench.bench.plan.link import check_links
+from fdpbench.bench.plan.params import load_run, load_tasks, load_train, parse_task, run_names
+from fdpbench.models.common.registry import ModelOptionError, UnknownModelError, model_info
+from fdpbench.prep.demo.synth import EMOTIONS
 from fdpbench.prep.flow.methods import METHODS
-from fdpbench.prep.index.link import check_links
+from fdpbench.prep.index.class_maps import all_class_maps
 from fdpbench.prep.settings.align import AlignParams
 from fdpbench.prep.settings.flow import FlowParams
-from fdpbench.prep.settings.params import check_params, read_params
+from fdpbench.prep.settings.index import IndexParams
+from fdpbench.prep.settings.params import OPTIONAL, check_params, read_params
 from fdpbench.prep.settings.problems import ParamsError
-from fdpbench.prep.settings.profile import laid_over
+from fdpbench.prep.settings.profile import overlay
 from fdpbench.prep.settings.section import section
 from fdpbench.prep.settings.synth import SynthParams
 from fdpbench.prep.settings.task import FlowInput, Sampling, TaskParams
@@ -27,10 +30,8 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 def shipped(name: str) -> dict[str, Any]:
-    if name in ("params.yaml", "params.smoke.yaml"):
-        return read_params(ROOT / name)
-    content: dict[str, Any] = yaml.safe_load(laid_over(ROOT / name, ROOT / "params.yaml"))
-    return content
+    params = ROOT / "params.yaml"
+    return read_params(params) if name == params.name else check_params(yaml.safe_load(overlay(ROOT / name, params)))
 
 
 SHIPPED = ["params.yaml", "params.baselines.yaml", "params.full.yaml", "params.smoke.yaml"]  # a user's are others
@@ -40,7 +41,7 @@ SHIPPED = ["params.yaml", "params.baselines.yaml", "params.full.yaml", "params.s
 def test_shipped_files_load_and_check(name: str) -> None:
     content = shipped(name)
     runs = load_runs(content)
-    assert [run.name for run in runs] == [*content["runs"], *content["feature_runs"]]
+    assert [run.name for run in runs] == list(content["runs"])
     section(SynthParams, content["synth"], "synth")
     section(AlignParams, content["align"], "align")
     section(FlowParams, content["flow"], "flow")
@@ -50,8 +51,7 @@ def test_shipped_files_load_and_check(name: str) -> None:
 
 def test_the_small_params_of_these_tests_load(project: Path) -> None:
     runs = {run.name: run for run in load_runs(params())}
-    assert set(runs) == {*PARAMS["runs"], *PARAMS["feature_runs"]}
-    assert [name for name, run in runs.items() if run.model.hand_crafted] == list(PARAMS["feature_runs"])
+    assert list(runs) == list(PARAMS["runs"])
     assert runs["tiny-ststnet"].settings.epochs == 2
     assert runs["tiny-majority"].settings.epochs is None
     assert load_tasks()["tiny"].inputs == ("frames", "dynamic_image", "flow")
@@ -61,10 +61,10 @@ def test_the_small_params_of_these_tests_load(project: Path) -> None:
 def test_a_profile_stands_in_place_of_whole_sections_and_keeps_comments(tmp_path: Path) -> None:
     profile = tmp_path / "params.mine.yaml"
     profile.write_text("runs:\n  one: {task: synthetic, model: majority} # mine\n", encoding="utf-8")
-    text = laid_over(profile, ROOT / "params.yaml")
+    text = overlay(profile, ROOT / "params.yaml")
     content = yaml.safe_load(text)
     assert content["runs"] == {"one": {"task": "synthetic", "model": "majority"}}
-    assert content == read_params(ROOT / "params.yaml") | {"runs": content["runs"]}
+    assert check_params(content) == read_params(ROOT / "params.yaml") | {"runs": content["runs"]}
     assert "# mine" in text and "# cuda if there is one" in text
 
 
@@ -86,11 +86,10 @@ def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
 def test_a_profile_keeps_to_the_embedded_release_whatever_else_is_linked(tmp_path: Path) -> None:
     linked = (ROOT / "params.yaml").read_text(encoding="utf-8")
     linked = linked.replace("\nreleases: [synthetic]", "\nreleases: [synthetic, casme2]")
-    linked = linked.replace("flow_releases: []", "flow_releases: [megc2019_flow]")
     (tmp_path / "params.yaml").write_text(linked, encoding="utf-8")
-    for profile in ("full", "baselines"):
-        content = yaml.safe_load(laid_over(ROOT / f"params.{profile}.yaml", tmp_path / "params.yaml"))
-        assert (content["releases"], content["flow_releases"]) == (["synthetic"], [])
+    for profile in ("full", "baselines", "smoke"):
+        content = yaml.safe_load(overlay(ROOT / f"params.{profile}.yaml", tmp_path / "params.yaml"))
+        assert content["releases"] == ["synthetic"]
 
 
 @pytest.mark.parametrize("name", ["chance", "published"])
@@ -104,13 +103,51 @@ def test_a_task_named_like_a_table_of_results_is_refused(name: str, project: Pat
 def test_a_profile_with_an_unknown_section_or_no_file_is_refused(tmp_path: Path) -> None:
     profile = tmp_path / "params.mine.yaml"
     with pytest.raises(ParamsError, match="params.mine.yaml not found"):
-        laid_over(profile, ROOT / "params.yaml")
+        overlay(profile, ROOT / "params.yaml")
     profile.write_text("runs: {}\nruns: {}\n", encoding="utf-8")
     with pytest.raises(ParamsError, match="params.mine.yaml, line 2: the key 'runs' stands twice"):
-        laid_over(profile, ROOT / "params.yaml")
+        overlay(profile, ROOT / "params.yaml")
     profile.write_text("run: {}\n", encoding="utf-8")
-    with pytest.raises(ParamsError, match="unknown section 'run'"):
-        laid_over(profile, ROOT / "params.yaml")
+    with pytest.raises(ParamsError, match="params.mine.yaml: unknown key 'run' .did you mean 'runs'"):
+        overlay(profile, ROOT / "params.yaml")
+
+
+OLD_KEYS = [
+    (
+        {
+            "feature_runs": {
+                "a": {"task": "tiny", "model": "lbp_top"},
+                "b": {"task": "tiny", "model": "mdmo", "set": {}},
+            }
+        },
+        [
+            "feature_runs: write its lines under runs: a: {task: tiny, model: lbp_top}",
+            "feature_runs: write its lines under runs: b: {task: tiny, model: mdmo, set: {}}",
+        ],
+    ),
+    (
+        {"releases": ["synthetic"], "flow_releases": ["megc2019_flow"]},
+        ["flow_releases: write `releases: [synthetic, megc2019_flow]`; all releases stand under releases"],
+    ),
+    ({"feature_runs": {}}, ["feature_runs: leave it out; all runs stand under runs"]),
+    ({"flow_releases": None}, ["flow_releases: leave it out; all releases stand under releases"]),
+]
+
+
+@pytest.mark.parametrize(("old", "lines"), OLD_KEYS)
+def test_a_key_of_an_older_file_is_refused_with_the_line_to_write(
+    old: dict[str, Any], lines: list[str], project: Path
+) -> None:
+    mine = Path("params.mine.yaml")
+    write_params(params() | old)
+    with pytest.raises(ParamsError) as caught:
+        read_params()
+    assert list(caught.value.problems) == [f"params.yaml: {line}" for line in lines]
+    write_params()
+    write_params(old, mine)
+    with pytest.raises(ParamsError) as caught:
+        overlay(mine, Path("params.yaml"))
+    assert list(caught.value.problems) == [f"params.mine.yaml: {line}" for line in lines]
 
 
 def load(content: dict[str, Any]) -> None:
@@ -253,25 +290,44 @@ def test_wrong_value(project: Path, dotted: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize("value", ["text", 3, None, ["a"]])
-@pytest.mark.parametrize("name", ["synth", "align", "flow", "tasks", "runs", "feature_runs", "train", "options"])
+@pytest.mark.parametrize("name", ["synth", "align", "flow", "tasks", "runs", "train", "options"])
 def test_a_section_that_is_no_mapping(project: Path, name: str, value: Any) -> None:
     with pytest.raises(ParamsError, match=name):
         load(params(**{name: value}))
 
 
 @pytest.mark.parametrize("value", ["synthetic", 3, {"synthetic": 1}])
-@pytest.mark.parametrize("name", ["releases", "flow_releases"])
-def test_a_list_of_releases_that_is_none(project: Path, name: str, value: Any) -> None:
-    with pytest.raises(ParamsError, match=name):
-        load(params(**{name: value}))
+def test_a_list_of_releases_that_is_none(project: Path, value: Any) -> None:
+    with pytest.raises(ParamsError, match="releases must be a list"):
+        load(params() | {"releases": value})
 
 
-@pytest.mark.parametrize("name", list(PARAMS))
+@pytest.mark.parametrize("name", sorted(set(PARAMS) - set(OPTIONAL) | {"synth"}))
 def test_missing_section(project: Path, name: str) -> None:
     content = params()
     del content[name]
     with pytest.raises(ParamsError, match=f"section '{name}' is missing"):
         load(content)
+
+
+def test_sections_that_may_be_left_out(project: Path) -> None:
+    """A study of one's own has no rendered release, and need not repeat a recipe or a default."""
+    content = params(releases=["megc2019_flow"], runs={"it": {"task": "tiny_flow", "model": "ststnet"}})
+    for key in ("tiny-majority", "tiny-ststnet", "tiny-histogram"):
+        del content["runs"][key]
+    del content["tasks"]["tiny"]
+    for name in OPTIONAL:
+        del content[name]
+    write_params(content)
+    (run,) = load_runs(read_params())
+    assert run.settings.model_dump(exclude={"model"}, exclude_none=True) == {
+        "epochs": 150,
+        "batch_size": 64,
+        "lr": 1e-3,
+        "weight_decay": 0.0,
+        "objective": "erm",
+    }
+    assert section(IndexParams, read_params()["index"], "index").lost_frames == "reject"
 
 
 @pytest.mark.parametrize(
@@ -309,32 +365,11 @@ def test_unknown_run(project: Path) -> None:
 
 def test_no_runs_at_all(project: Path) -> None:
     with pytest.raises(ParamsError, match="runs is empty"):
-        run_names(params() | {"runs": {}, "feature_runs": {}})
-
-
-def test_one_list_of_runs_may_be_empty() -> None:
-    for listed, other in (("runs", "feature_runs"), ("feature_runs", "runs")):
-        assert list(run_names(params() | {listed: {}})) == list(PARAMS[other])
-
-
-@pytest.mark.parametrize(
-    ("listed", "model", "wanted"), [("runs", "flow_histogram", "feature_runs"), ("feature_runs", "majority", "runs")]
-)
-def test_a_run_in_the_list_for_the_other_kind_of_model(listed: str, model: str, wanted: str) -> None:
-    content = params(**{listed: {"it": {"task": "tiny", "model": model}}})
-    with pytest.raises(ParamsError, match=rf"^{listed}\.it: {model} .*: move the line it from {listed} to {wanted}$"):
-        load_runs(content)
-
-
-def test_a_run_in_both_lists(project: Path) -> None:
-    content = params(feature_runs={"tiny-ststnet": {"task": "tiny", "model": "flow_histogram"}})
-    with pytest.raises(ParamsError, match="tiny-ststnet stands under runs and under feature_runs"):
-        load_runs(content)
+        run_names(params() | {"runs": {}})
 
 
 def run_with(**entry: Any) -> dict[str, Any]:
-    entry = {"task": "tiny", "model": "majority"} | entry
-    return params(**{"feature_runs" if entry["model"] == "flow_histogram" else "runs": {"it": entry}})
+    return params(runs={"it": {"task": "tiny", "model": "majority"} | entry})
 
 
 def test_unknown_task() -> None:
@@ -369,9 +404,9 @@ def test_task_that_cannot_give_the_target() -> None:
         load_run("it", run_with(model="fdp", task="tiny_flow"))
 
 
-def test_no_release_with_frames() -> None:
-    with pytest.raises(ParamsError, match="releases: none is named.*`synthetic`, the embedded one"):
-        load_runs(params(releases=[], flow_releases=["megc2019_flow"]))
+def test_no_release() -> None:
+    with pytest.raises(ParamsError, match="releases: none is named; 'synthetic', the embedded one"):
+        load_runs(params(releases=[]))
 
 
 def test_release_that_no_stage_prepares() -> None:
@@ -379,38 +414,39 @@ def test_release_that_no_stage_prepares() -> None:
         load_runs(params(releases=["casme2"]))
 
 
-def test_model_without_options_section() -> None:
-    content = params()
-    del content["options"]["majority"]
-    with pytest.raises(ParamsError, match=r"options\.majority is missing"):
-        load_run("tiny-majority", content)
-
-
 @pytest.mark.parametrize("key", ["epochs", "batch_size", "lr", "weight_decay"])
 def test_a_network_needs_its_recipe(key: str) -> None:
-    content = params()
-    del content["options"]["ststnet"][key]
-    with pytest.raises(ParamsError, match=f"options.ststnet: missing {key}"):
-        load_run("tiny-ststnet", content)
+    with pytest.raises(ParamsError, match=f"runs.it: {key} is null; this model is trained in epochs"):
+        load_run("it", run_with(model="ststnet", set={key: None}))
 
 
 @pytest.mark.parametrize("key", ["epochs", "batch_size"])
 def test_an_estimator_takes_no_recipe(key: str) -> None:
-    with pytest.raises(ParamsError, match=f"{key} mean nothing"):
+    with pytest.raises(ParamsError, match=f"runs.it.set: {key} mean nothing to majority"):
         load_run("it", run_with(set={key: 3}))
+    with pytest.raises(ParamsError, match=f"options.majority: {key} mean nothing to majority"):
+        load_run("it", run_with() | {"options": {"majority": {key: 3}}})
 
 
-def test_settings_of_a_run_alone() -> None:
-    content = params(
-        runs={
-            "it": {"task": "tiny", "model": "ststnet", "set": {"epochs": 9, "model": {"dropout": 0.1}}},
-            "plain": {"task": "tiny", "model": "ststnet"},
-        }
-    )
-    content["options"]["ststnet"]["model"] = {"dropout": 0.3}
+def test_a_task_and_a_model_are_a_whole_run() -> None:
+    settings = load_run("it", run_with(model="fdp") | {"options": {}}).settings
+    recipe = model_info("fdp").recipe
+    assert recipe is not None and recipe.options == {"preset": "tiny"}
+    assert settings.model_dump(exclude_defaults=True) == recipe.model_dump(exclude={"options"}) | {
+        "model": recipe.options
+    }
+
+
+def test_the_recipe_then_options_then_the_run() -> None:
+    runs = {
+        "it": {"task": "tiny", "model": "fdp", "set": {"epochs": 9, "model": {"without": "ranking"}}},
+        "plain": {"task": "tiny", "model": "fdp"},
+    }
+    content = params(runs=runs, options={"fdp": {"epochs": 7, "batch_size": 3, "model": {"preset": "small"}}})
     changed, plain = load_run("it", content).settings, load_run("plain", content).settings
-    assert (changed.epochs, changed.batch_size, changed.lr, changed.model) == (9, 4, 1e-3, {"dropout": 0.1})
-    assert (plain.epochs, plain.model) == (2, {"dropout": 0.3})
+    assert (changed.epochs, changed.batch_size, changed.lr) == (9, 3, 1e-3)
+    assert changed.model == {"preset": "small", "without": "ranking"}
+    assert (plain.epochs, plain.batch_size, plain.model) == (7, 3, {"preset": "small"})
 
 
 def test_sections_cannot_be_changed_later() -> None:
@@ -461,11 +497,8 @@ def test_a_run_is_honest_unless_it_says_otherwise() -> None:
     ],
 )
 def test_an_estimator_has_no_epoch_to_choose(name: str, entry: dict[str, Any], model: str) -> None:
-    listed = "feature_runs" if model == "flow_histogram" else "runs"
-    content = params(**{listed: {name: {"task": "tiny", "model": model} | entry}})
-    with pytest.raises(
-        ParamsError, match=f"^{listed}.{name}: {model} (is fitted at once|reads its inputs as they are)"
-    ):
+    content = params(runs={name: {"task": "tiny", "model": model} | entry})
+    with pytest.raises(ParamsError, match=f"^runs.{name}: {model} (is fitted at once|reads its inputs as they are)"):
         load_run(name, content)
 
 
@@ -536,11 +569,9 @@ def test_links_are_checked(project: Path) -> None:
     [
         ({"releases": ["nowhere"]}, "unknown release 'nowhere'"),
         ({"releases": [3]}, "3"),
-        ({"releases": ["megc2019_flow"]}, "of kind 'flow', not 'frames'"),
-        ({"flow_releases": ["casme2"]}, "of kind 'frames', not 'flow'"),
     ],
 )
-def test_releases_are_known_and_of_their_kind(project: Path, sections: dict, expected: str) -> None:
+def test_releases_are_known(project: Path, sections: dict, expected: str) -> None:
     with pytest.raises(ValueError, match=expected):
         check_links(params(**sections))
 
@@ -550,6 +581,26 @@ def test_task_inputs_follow_its_sections() -> None:
     assert flow.inputs == ("flow",)
     with pytest.raises(ValueError, match="needs frames"):
         TaskParams(releases=["r"], classes={"a": ["a"], "b": ["b"]})
+
+
+@pytest.mark.parametrize("name", list(all_class_maps()))
+def test_a_class_map_by_its_name_is_the_map_written_out(name: str) -> None:
+    content = params()["tasks"]["tiny_flow"]
+    task = parse_task("it", content | {"classes": name})
+    classes = task.classes
+    assert task == section(TaskParams, content | {"classes": classes}, "tasks.it")
+    wanted = {label: list(emotions) for label, emotions in all_class_maps()[name].classes.items()}
+    assert list(classes.items()) == list(wanted.items()), "in order of class index"
+    if name == "synthetic":
+        assert {emotion for group in classes.values() for emotion in group} == set(EMOTIONS)
+
+
+def test_a_class_map_that_does_not_exist() -> None:
+    message = (
+        r"tasks\.tiny\.classes: .*unknown class map \(did you mean 'casme2_5'\?\); class maps: casme2_5, casme2_3, "
+    )
+    with pytest.raises(ParamsError, match=message + r".* \(found 'casme2_6'\)"):
+        load_tasks(put("tasks.tiny.classes", "casme2_6"))
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -11,7 +11,8 @@ import pytest
 
 from fdpbench.bench.train.data import load_clips, load_index, load_task_info
 from fdpbench.prep.store import shards
-from fdpbench.prep.store.schema import MANIFEST, TASK, SchemaError, check_manifest
+from fdpbench.prep.store.schema import MANIFEST, SchemaError, check_manifest
+from fdpbench.prep.task.table import TASK
 from tests.support.builders import task_rows, write_task
 
 SUBJECTS = ["synthetic/s01", "synthetic/s02", "synthetic/s03"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,27 +13,31 @@ import torch
 from numpy.typing import NDArray
 
 from fdpbench.bench.plan.check import load_runs
-from fdpbench.bench.plan.params import load_run
+from fdpbench.bench.plan.params import load_run, load_tasks
 from fdpbench.bench.train.data import load_clips, load_task_info
 from fdpbench.bench.train.step import Standardiser
-from fdpbench.prep.align import geometry
+from fdpbench.prep.align import faces, faces_dlib, geometry
 from fdpbench.prep.align import stage as crops
 from fdpbench.prep.align.faces import Face, FaceError
 from fdpbench.prep.dynamic.stage import dynamic_images
 from fdpbench.prep.flow.stage import flow_of_release
 from fdpbench.prep.index.manifest import load_manifest
 from fdpbench.prep.index.stage import index_release
-from fdpbench.prep.settings.params import load_task
+from fdpbench.prep.settings.align import AlignParams
 from fdpbench.prep.settings.problems import ParamsError
 from fdpbench.prep.settings.section import section
 from fdpbench.prep.settings.task import TaskParams
 from fdpbench.prep.store import images, paths, shards
-from fdpbench.prep.store.schema import DYNAMIC, FRAMES, REJECTED, TASK, Reason
+from fdpbench.prep.store.schema import DYNAMIC, FRAMES, REJECTED, Reason
+from fdpbench.prep.task.inputs import INPUTS, LANDMARKS, lengths_of
 from fdpbench.prep.task.stage import gather_task
+from fdpbench.prep.task.table import TASK
 from tests.prep.task.test_stages import ALIGN, ALL, FLOW_PARAMS, FakeMesh, clip, frame, kept, rejected, run_here
 from tests.prep.task.test_stages import CLIPS as MARKED
+from tests.support import builders
 from tests.support.builders import PARAMS, face_like, params, write_image, write_synthetic
 
+ROOT = Path(__file__).resolve().parents[3]
 RELEASE = "synthetic"
 SAMPLED = {"s01/a": [1, 3, 6, 8], "s02/c": [1, 3, 5, 7]}  # 4 of 8 frames, and of 7
 TRACKED = ALIGN.model_copy(update={"track": True})
@@ -202,12 +208,43 @@ def test_a_clip_without_apex_is_left_out_or_its_apex_estimated(
     assert rejected(paths.task("tiny")) == {clip("s03", "d"): Reason.NO_FLOW}  # named by the first that it lacks
 
 
+# --- the registry
+
+
+def test_inputs_are_named_without_what_decodes_them() -> None:
+    """The registry of models imports them, and a command that lists models decodes nothing."""
+    code = "import sys, fdpbench.models.common.registry; print(sorted({'cv2', 'numpy', 'pyarrow'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("detector", ["mesh", "dlib"])
+def test_shapes_are_those_of_the_arrays(tmp_path: Path, detector: str) -> None:
+    rows = builders.task_rows(side=32, length=6)
+    points = LANDMARKS[detector]
+    for row in rows:
+        row["landmarks"] = np.zeros((6, 2 * points), np.float32).tolist()
+    builders.write_task(tmp_path, rows, inputs=tuple(INPUTS))
+    asked = {"sampling": {"rule": "uniform", "frames": 6}, "apex": True, "landmarks": True}
+    task, align = task_of(**asked), section(AlignParams, PARAMS["align"] | {"landmarks": detector}, "align")
+    assert task.inputs == tuple(INPUTS)
+    lengths = lengths_of(task, align)
+    clips = load_clips(tmp_path, tuple(INPUTS))
+    assert {name: entry.shape(lengths) for name, entry in INPUTS.items()} == clips.shapes
+    for name, entry in INPUTS.items():
+        assert clips.inputs[name].shape[entry.channel_axis] == entry.channels
+        assert clips.inputs[name].flags.c_contiguous
+
+
+def test_numbers_of_landmarks_are_those_of_the_detectors() -> None:
+    assert LANDMARKS == {"mesh": faces.LANDMARKS, "dlib": faces_dlib.LANDMARKS}
+
+
 # --- params.yaml
 
 
 def run_with(model: str, task: dict[str, Any] | None = None, **sections: Any) -> dict[str, Any]:
-    recipe = {"epochs": 1, "batch_size": 4, "lr": 1e-3, "weight_decay": 0.0}
-    content = params(runs={"it": {"task": "tiny", "model": model}}, options={model: recipe}, **sections)
+    content = params(runs={"it": {"task": "tiny", "model": model}}, **sections)
     content["tasks"]["tiny"] |= task or {}
     return content
 
@@ -226,8 +263,21 @@ def test_a_run_whose_task_lacks_its_input_is_told_what_to_set(model: str, needs:
     assert load_run("it", run_with(model, {needs: True}, **tracked)).task_params.inputs[-1] == needs
     on_flow = run_with(model)
     on_flow["runs"]["it"]["task"] = "tiny_flow"
-    with pytest.raises(ParamsError, match=f"'{model}' needs {needs}.*flow images have no apex frame and no landmarks"):
+    with pytest.raises(ParamsError, match=f"'{model}' needs {needs}.*; releases of flow images have no {needs}$"):
         load_run("it", on_flow)
+
+
+def test_a_run_whose_task_has_no_frames_or_no_flow_is_told_what_to_set() -> None:
+    """One of two inputs that are set by the same lines, or both: the lines once."""
+    no_frames, no_flow = {"sampling": None, "rank_pooling": None}, {"flow": None}
+    sampled = r"tasks\.tiny\.sampling: \{rule: uniform, frames: 8\} and tasks\.tiny\.rank_pooling: harmonic"
+    for model, task, cure in (
+        ("fdp", no_frames, sampled),
+        ("cnn3d", {"sampling": {"rule": "all"}}, sampled),
+        ("ststnet", no_flow, r"tasks\.tiny\.flow: \{size: 28, scaling: per_image\}"),
+    ):
+        with pytest.raises(ParamsError, match=f"choose another model or task, or set {cure}$"):
+            load_run("it", run_with(model, task))
 
 
 def test_flow_images_cannot_give_frames_or_apex_frames() -> None:
@@ -240,11 +290,9 @@ def test_flow_images_cannot_give_frames_or_apex_frames() -> None:
 
 def test_landmarks_need_to_be_sought_in_every_frame() -> None:
     with pytest.raises(ParamsError, match=r"tasks\.tiny\.landmarks .*set align\.track: true"):
-        load_task("tiny", run_with("stgcn", {"landmarks": True}))
+        load_tasks(run_with("stgcn", {"landmarks": True}))
     per_frame = run_with("stgcn", {"landmarks": True}, align={"mode": "per_frame"})  # they are found anyway
-    assert load_task("tiny", per_frame).landmarks
-    with pytest.raises(ParamsError, match="no task 'other'; tasks: tiny, tiny_flow"):
-        load_task("other", PARAMS)
+    assert load_tasks(per_frame)["tiny"].landmarks
 
 
 @pytest.mark.parametrize("change", [{"sampling": {"rule": "all"}}, {"sampling": None, "rank_pooling": None}])

@@ -26,8 +26,9 @@ from fdpbench.prep.settings.flow import FlowParams
 from fdpbench.prep.settings.section import section
 from fdpbench.prep.settings.task import FlowInput, TaskParams
 from fdpbench.prep.store import images, paths, shards
-from fdpbench.prep.store.schema import CONTENTS, DYNAMIC, FLOW, FRAMES, REJECTED, TASK, Reason
+from fdpbench.prep.store.schema import CONTENTS, DYNAMIC, FLOW, FRAMES, REJECTED, Reason
 from fdpbench.prep.task.stage import gather_task
+from fdpbench.prep.task.table import TASK
 from tests.support.builders import PARAMS, face_like, flow_of_images, write_flow_whole, write_image, write_synthetic
 from tests.support.units import run_here
 

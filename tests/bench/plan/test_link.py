@@ -11,14 +11,17 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from fdpbench.bench.plan.check import load_runs
-from fdpbench.prep.index.link import activated, link_release
+from fdpbench.bench.plan.link import activated, link_release
+from fdpbench.bench.train.settings import Run
+from fdpbench.commands import app
 from fdpbench.prep.releases import ReleaseError, release_info
-from fdpbench.prep.settings.params import read_params
+from fdpbench.prep.settings.params import check_params, read_params
 from fdpbench.prep.settings.plain_yaml import parse_yaml, read_yaml
 from fdpbench.prep.settings.problems import ParamsError
-from fdpbench.prep.settings.profile import laid_over
+from fdpbench.prep.settings.profile import overlay
 from fdpbench.prep.settings.yaml_edit import append_to_list, append_to_mapping, section_text
 from fdpbench.prep.store import paths
 from tests.support.builders import params, write_flow_whole, write_params
@@ -46,16 +49,21 @@ def changes(before: str, after: str) -> tuple[list[str], list[str]]:
 def test_nothing_but_the_addition_changes(shipped: str) -> None:
     link_release(RELEASE, Path("elsewhere"))
     gone, came = changes(shipped, FILE.read_text(encoding="utf-8"))
-    assert gone == ["flow_releases: []"]
-    assert came[0] == f"flow_releases: [{RELEASE}]" and came[1] == "  megc2019:"
-    assert all(line.startswith("  ") for line in came[1:])
+    assert gone == ["releases: [synthetic]"]
+    assert came == [
+        f"releases: [synthetic, {RELEASE}]",
+        "  megc2019:",
+        f"    releases: [{RELEASE}]",
+        "    classes: megc2019",
+        "    flow: {size: 28, scaling: per_image}",
+    ]
 
 
 def test_the_task_stands_with_the_tasks_and_before_the_comment_on_runs(shipped: str) -> None:
     link_release(RELEASE, Path("elsewhere"))
     text = FILE.read_text(encoding="utf-8")
     before, _, after = text.partition("\nruns:\n")
-    comment = before.splitlines()[-1]
+    comment = before.splitlines()[-2]
     assert comment.startswith("# A run: a task, a model and") and "megc2019" not in after
     task = before[before.index("\ntasks:\n") :]
     assert task.index("apex: true") < task.index("  megc2019:") < task.index("# A run")
@@ -64,16 +72,16 @@ def test_the_task_stands_with_the_tasks_and_before_the_comment_on_runs(shipped: 
 @pytest.mark.parametrize("release", ["casme2", "samm", "smic_vis", "megc2019", "casme3_c", "megc2019_flow"])
 def test_every_value_that_was_there_stays_the_same(release: str, project: Path) -> None:
     content = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    content = content.replace("lr: 1.0e-3", "lr: 1e-3").replace("drift: 1.0", "drift: 1.e-0").replace("0.40", ".4")
+    content = content.replace("blink_rate: 0.2", "blink_rate: 2e-1").replace("drift: 1.0", "drift: 1.e-0")
+    content = content.replace("0.40", ".4")
     FILE.write_text(content, encoding="utf-8")
     text, said = activated(release_info(release), FILE, FILE)
     before, after = read_params(), parse_yaml(text, FILE)
-    listed = "flow_releases" if release == "megc2019_flow" else "releases"
-    assert len(said) == 2 and after[listed].pop() == release
+    assert len(said) == 2 and after["releases"].pop() == release
     added = set(after["tasks"]) - set(before["tasks"])
     assert len(added) == 1 and after["tasks"].pop(added.pop())["releases"] == [release]
-    assert repr(before) == repr(after)
-    assert {"1e-3", "1.e-0", ".4,", ".4"} & set(text.replace(",", " ").split())
+    assert repr(before) == repr(after | {"options": {}})
+    assert {"2e-1", "1.e-0", ".4"} <= set(text.split())
 
 
 STYLES = {
@@ -144,9 +152,8 @@ def test_with_params_that_are_wrong_no_link_is_made(text: str, project: Path) ->
 
 def test_what_cannot_be_added_to_is_left_alone(shipped: str, project: Path) -> None:
     """Two names for one list: an addition to one would change the other."""
-    text = shipped.replace("releases: [synthetic]\nflow", "releases: &all [synthetic]\nflow", 1)
-    text = text.replace("    releases: [synthetic]\n", "    releases: *all\n").replace("flow_releases: []", "")
-    text = text.replace("\ntasks:", "\nflow_releases: *all\ntasks:")
+    text = shipped.replace("\nreleases: [synthetic]\n", "\nreleases: &all [synthetic]\n")
+    text = text.replace("    releases: [synthetic]\n", "    releases: *all\n")
     FILE.write_text(text, encoding="utf-8")
     with pytest.raises(ParamsError, match="by hand"):
         link_release(RELEASE, Path("elsewhere"))
@@ -178,7 +185,7 @@ def test_the_file_keeps_its_mode_and_a_link_to_it_stays_one(shipped: str, projec
     FILE.symlink_to("kept/params.yaml")
     link_release(RELEASE, Path("elsewhere"))
     assert FILE.is_symlink() and (project / "kept/params.yaml").stat().st_mode & 0o777 == 0o640
-    assert read_params()["flow_releases"] == [RELEASE]
+    assert read_params()["releases"] == ["synthetic", RELEASE]
 
 
 # Studies
@@ -188,12 +195,19 @@ def test_a_release_linked_for_a_study_leaves_params_as_it_is(shipped: str, proje
     link_release(RELEASE, Path("elsewhere"), study="mine")
     assert FILE.read_text(encoding="utf-8") == shipped
     mine = Path("params.mine.yaml")
-    found = read_yaml(mine)
-    assert set(found) == {"releases", "flow_releases", "tasks", "runs", "feature_runs"}
-    assert found["flow_releases"] == [RELEASE] and list(found["tasks"]) == ["synthetic", "megc2019"]
+    definition = {"releases": [RELEASE], "classes": "megc2019", "flow": {"size": 28, "scaling": "per_image"}}
+    assert read_yaml(mine) == {
+        "releases": [RELEASE],
+        "tasks": {"megc2019": definition},
+        "runs": {"megc2019-majority": {"task": "megc2019", "model": "majority"}},
+    }
     mine.write_text(mine.read_text().replace("\nruns:\n", "\nruns:\n  it: {task: megc2019, model: ststnet}\n"))
-    whole = parse_yaml(laid_over(mine, FILE), mine)
-    assert "it" in [run.name for run in load_runs(whole)]
+    assert [run.name for run in runs_of_study()] == ["it", "megc2019-majority"]
+
+
+def runs_of_study() -> list[Run]:
+    mine = Path("params.mine.yaml")
+    return load_runs(check_params(parse_yaml(overlay(mine, FILE), mine), mine))
 
 
 def test_a_second_release_joins_a_study(shipped: str, simulated: Callable[..., Any]) -> None:
@@ -201,7 +215,8 @@ def test_a_second_release_joins_a_study(shipped: str, simulated: Callable[..., A
     text = Path("params.mine.yaml").read_text(encoding="utf-8")
     link_release("casme2", simulated("casme2").sheet.parent, study="mine")
     gone, came = changes(text, Path("params.mine.yaml").read_text(encoding="utf-8"))
-    assert gone == ["releases: [synthetic]"] and came[0] == "releases: [synthetic, casme2]"
+    assert gone == [f"releases: [{RELEASE}]"] and came[0] == f"releases: [{RELEASE}, casme2]"
+    assert list(read_yaml(Path("params.mine.yaml"))["runs"]) == ["megc2019-majority"], "none was asked for"
     assert FILE.read_text(encoding="utf-8") == shipped
 
 
@@ -210,8 +225,69 @@ def test_a_study_that_has_runs_alone_gets_the_sections_it_needs(shipped: str) ->
     mine.write_text("runs: # my own\n  it: {task: synthetic, model: majority}\n", encoding="utf-8")
     link_release(RELEASE, Path("elsewhere"), study="mine")
     found = read_yaml(mine)
-    assert set(found) == {"runs", "releases", "flow_releases", "tasks"} and list(found["runs"]) == ["it"]
+    assert found.keys() == {"runs", "releases", "tasks"} and list(found["runs"]) == ["it"]
+    assert found["releases"] == ["synthetic", RELEASE] and list(found["tasks"]) == ["synthetic", "megc2019"]
     assert mine.read_text(encoding="utf-8").startswith("runs: # my own\n")
+
+
+# Runs and class maps
+
+
+def test_runs_of_models_are_added_with_the_task(shipped: str) -> None:
+    link_release(RELEASE, Path("elsewhere"), models=["majority", "htnet"])
+    gone, came = changes(shipped, FILE.read_text(encoding="utf-8"))
+    assert gone == ["releases: [synthetic]"]
+    assert came[-2:] == [f"  megc2019-{model}: {{task: megc2019, model: {model}}}" for model in ("majority", "htnet")]
+    assert {run.name: run.settings.epochs for run in load_runs(read_params())}["megc2019-htnet"] == 60
+    text = FILE.read_text(encoding="utf-8")
+    link_release(RELEASE, Path("elsewhere"), models=["htnet", "ststnet"])
+    _, came = changes(text, FILE.read_text(encoding="utf-8"))
+    assert came == ["  megc2019-ststnet: {task: megc2019, model: ststnet}"]
+
+
+def test_runs_are_added_to_a_new_study_and_to_one_that_is_there(shipped: str) -> None:
+    for models in (["ststnet"], ["htnet"]):
+        link_release(RELEASE, Path("elsewhere"), study="mine", models=models)
+    assert [run.name for run in runs_of_study()] == ["megc2019-ststnet", "megc2019-htnet"]
+
+
+def test_models_that_cannot_be_run_are_all_named_and_nothing_is_written(shipped: str, project: Path) -> None:
+    with pytest.raises(ParamsError) as caught:
+        link_release(RELEASE, Path("elsewhere"), study="mine", models=["ststnt", "cnn3d", "htnet"])
+    first, second = caught.value.problems
+    assert "unknown model 'ststnt'" in first and "(did you mean 'ststnet'?)" in first
+    assert "runs.megc2019-cnn3d: model 'cnn3d' needs frames, but task 'megc2019' gives flow" in second
+    assert not Path("params.mine.yaml").exists() and not list(project.glob("data/raw/*"))
+
+
+def test_what_a_task_gives_is_what_the_file_says_of_it(shipped: str) -> None:
+    """A person may have added an input to the task that link wrote."""
+    release, mine = release_info("casme2"), Path("params.mine.yaml")
+    with pytest.raises(ParamsError, match="needs apex"):
+        activated(release, FILE, mine, models=["capsulenet"])
+    text, _ = activated(release, FILE, mine)
+    mine.write_text(text.replace("    rank_pooling:", "    apex: true\n    rank_pooling:"))
+    assert activated(release, FILE, mine, models=["capsulenet"])[1] == ["run casme2_5-capsulenet added"]
+
+
+def test_a_class_map_is_chosen_by_its_name(shipped: str, simulated: Callable[..., Any]) -> None:
+    folder = simulated("casme2").sheet.parent
+    for classes in (None, "casme2_3"):
+        link_release("casme2", folder, study="mine", classes=classes)
+    tasks = read_yaml(Path("params.mine.yaml"))["tasks"]
+    assert [(name, task["classes"]) for name, task in tasks.items()] == [
+        (name, name) for name in ("casme2_5", "casme2_3")
+    ]
+    with pytest.raises(ParamsError, match=r"no class map 'casme2_4' \(did you mean .*it has casme2_5, casme2_3$"):
+        link_release("casme2", folder, study="mine", classes="casme2_4")
+
+
+def test_the_command_offers_every_class_map_and_takes_models(shipped: str, simulated: Callable[..., Any]) -> None:
+    folder = str(simulated("casme2").sheet.parent)
+    result = CliRunner().invoke(app, ["link", "casme2", folder, "--study", "mine", "--runs", "majority, ststnet"])
+    assert result.exit_code == 0, result.output
+    assert "by --classes: casme2_3" in result.stderr and "Then: make study NAME=mine" in result.stderr
+    assert [run.name for run in runs_of_study()] == ["casme2_5-majority", "casme2_5-ststnet"]
 
 
 @pytest.mark.parametrize("name", ["../mine", "", "a b", "a/b"])
@@ -234,7 +310,7 @@ def test_a_wrong_folder_writes_no_study(shipped: str, project: Path) -> None:
 def test_a_profile_keeps_every_number_as_it_is_written(number: str, project: Path) -> None:
     write_params(params())
     Path("params.mine.yaml").write_text(f"options: {{cnn3d: {{lr: {number}}}}}\n", encoding="utf-8")
-    text = laid_over(Path("params.mine.yaml"), FILE)
+    text = overlay(Path("params.mine.yaml"), FILE)
     wanted = read_params() | read_yaml(Path("params.mine.yaml"))
     assert repr(parse_yaml(text, FILE)) == repr(wanted)
 
@@ -244,11 +320,11 @@ def test_a_profile_that_is_no_mapping(text: str, project: Path) -> None:
     write_params(params())
     Path("params.mine.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(ParamsError, match=r"params\.mine\.yaml: expected a mapping of sections"):
-        laid_over(Path("params.mine.yaml"), FILE)
+        overlay(Path("params.mine.yaml"), FILE)
 
 
 def test_an_unknown_section_of_a_profile_is_told_from_the_one_that_was_meant(project: Path) -> None:
     write_params(params())
     Path("params.mine.yaml").write_text(yaml.safe_dump({"run": {}, "trane": {}}), encoding="utf-8")
     with pytest.raises(ParamsError, match=r"'run' \(did you mean 'runs'\?\).*'trane' \(did you mean 'train'\?\)"):
-        laid_over(Path("params.mine.yaml"), FILE)
+        overlay(Path("params.mine.yaml"), FILE)

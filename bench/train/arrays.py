@@ -1,0 +1,99 @@
+"""Decoded inputs of a run: written once into its scratch, a file for each subject and input, read by all its folds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fdpbench.bench.train.data import ClipSet, load_clips
+from fdpbench.prep.runtime.scratch import Scratch
+from fdpbench.prep.store import shards
+
+__all__ = ["StoredClips", "store_clips"]
+
+
+@dataclass(frozen=True)
+class StoredClips:
+    """Clips of some subjects, on disk. A fold's training is given those of its training subjects, and no path else.
+
+    Attributes
+    ----------
+    task
+        Folder of the task's data, of which labels are read.
+    folders
+        By subject, the folder with a file for each input, ``<input>.npy``: the subject's clips in order of clip id.
+    """
+
+    task: Path
+    folders: Mapping[str, Path]
+
+    def split(self, held_out: str) -> tuple[StoredClips, StoredClips]:
+        """Those of all other subjects, and those of the one that is held out."""
+        others = {subject: folder for subject, folder in self.folders.items() if subject != held_out}
+        return StoredClips(self.task, others), StoredClips(self.task, {held_out: self.folders[held_out]})
+
+    def load(self, inputs: Sequence[str]) -> ClipSet:
+        """Read the clips into memory, as `bench.train.data.load_clips` gives them.
+
+        Parameters
+        ----------
+        inputs
+            Names of the inputs to read, out of those that were stored.
+
+        Raises
+        ------
+        ValueError
+            If a subject's arrays do not fit its clips or the other subjects' arrays.
+        """
+        clips = load_clips(self.task, (), self.folders.__contains__)
+        places: dict[str, list[int]] = {}
+        for place, subject in enumerate(clips.subjects):
+            places.setdefault(subject, []).append(place)
+        arrays: dict[str, NDArray[Any]] = {}
+        for name in inputs:
+            for subject, chosen in places.items():
+                path = self.folders[subject] / f"{name}.npy"
+                # mapped: its pages are those of all workers, and only the copy is this one's
+                stored = np.load(path, mmap_mode="r", allow_pickle=False)
+                if name not in arrays:
+                    arrays[name] = np.empty((len(clips), *stored.shape[1:]), stored.dtype)
+                whole = arrays[name]
+                if stored.shape != (len(chosen), *whole.shape[1:]) or stored.dtype != whole.dtype:
+                    raise ValueError(
+                        f"{subject}: {name} of {stored.shape} {stored.dtype}, expected {len(chosen)} clips of "
+                        f"{whole.shape[1:]} {whole.dtype}, as of the other subjects; run `dvc repro`"
+                    )
+                whole[chosen] = stored
+        return ClipSet(clips.clip_ids, clips.subjects, clips.labels, arrays)
+
+
+def store_clips(task: Path, inputs: Sequence[str], scratch: Scratch) -> StoredClips:
+    """Decode a task's clips, subject by subject; those that an earlier, interrupted run stored are left as they are.
+
+    Parameters
+    ----------
+    task
+        Folder of the task's data.
+    inputs
+        Names of the inputs to decode; without any nothing is written.
+    scratch
+        Where to keep them, as units ``inputs/<subject>``.
+
+    Raises
+    ------
+    ValueError
+        If an input is missing for a clip, damaged or not finite.
+    """
+    units = {subject: f"inputs/{subject}" for subject in shards.subjects_of(task / "clips.parquet")}
+    for subject, unit in units.items():
+        if inputs and not scratch.has(unit):
+            folder = scratch.temporary(unit)
+            for name, array in load_clips(task, inputs, {subject}.__contains__).inputs.items():
+                np.save(folder / f"{name}.npy", array, allow_pickle=False)
+            scratch.finish(unit)
+    return StoredClips(task, {subject: scratch.unit(unit) for subject, unit in units.items()})
