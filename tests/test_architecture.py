@@ -16,6 +16,7 @@ from fdpbench.bench.plan.check import load_runs
 from fdpbench.bench.plan.closure import closure
 from fdpbench.bench.plan.stages import STAGES
 from fdpbench.models.common.registry import list_models
+from fdpbench.prep.settings.params import check_params
 from fdpbench.prep.settings.profile import overlay
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -48,7 +49,7 @@ def imported(path: Path) -> Iterator[str]:
 
 
 def profile(name: str) -> dict[str, Any]:
-    return yaml.safe_load(overlay(ROOT / f"params.{name}.yaml", ROOT / "params.yaml"))
+    return check_params(yaml.safe_load(overlay(ROOT / f"params.{name}.yaml", ROOT / "params.yaml")))
 
 
 def expansions(stage: dict[str, Any]) -> list[dict[str, Any]]:

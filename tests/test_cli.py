@@ -133,7 +133,7 @@ def test_without_params(arguments: tuple[str, ...], tmp_path: Path, monkeypatch:
         (("features", "tiny-ststnet"), "ststnet computes no features; fdpbench train tiny-ststnet"),
         (("check",), "fdpbench link megc2019_flow"),
         (("tables",), "dvc repro"),
-        (("gallery", "nowhere"), "data/task/nowhere/task.json not found"),
+        (("gallery", "tiny"), "dvc repro"),
     ],
 )
 def test_errors_are_one_line(project: Path, arguments: tuple[str, ...], expected: str) -> None:
@@ -321,77 +321,76 @@ def test_index_and_tables_print_where_their_output_lies(project: Path) -> None:
     write_params(params() | {"runs": {"tiny-majority": PARAMS["runs"]["tiny-majority"]}})
     rows = write_task(paths.task("tiny"))
     write_predictions("tiny-majority", predictions("tiny-majority", rows, [0] * len(rows)))
+    result = invoke("evaluate")
+    assert result.exit_code == 0 and "artifacts/evaluation" in result.stderr
     result = invoke("tables")
     assert result.exit_code == 0 and "results/tables.md" in result.stderr
     assert "tiny-majority" in Path("results/tables.md").read_text()
-
-
-def test_gallery(project: Path) -> None:
-    write_task(paths.task("tiny"))
-    assert invoke("gallery", "tiny").exit_code == 0
-    picture = Path("results/dynamic_images.png").read_bytes()
-    assert picture.startswith(b"\x89PNG")
-    assert invoke("gallery", "tiny").exit_code == 0
-    assert Path("results/dynamic_images.png").read_bytes() == picture
-
-
-def test_gallery_of_faces_that_may_not_be_published(project: Path) -> None:
-    write_task(paths.task("tiny"), published=False)
-    assert "forbids publishing faces" in error_of("gallery", "tiny")
-    assert not list(Path("results").rglob("*"))
-
-
-def test_gallery_of_a_task_without_frames(project: Path) -> None:
-    write_task(paths.task("tiny"), inputs=("flow",))
-    assert "no frames to draw" in error_of("gallery", "tiny")
-
-
-def test_gallery_of_the_first_task_that_may_be_shown(project: Path) -> None:
-    """No name is demanded of a task; where none may be shown, the stage's output says so."""
-    write_task(paths.task("tiny"), published=False)
-    write_task(paths.task("tiny_flow"), inputs=("flow",), name="tiny_flow")
-    result = invoke("gallery")
-    assert result.exit_code == 0 and "no task has frames of faces that may be published" in result.stderr
-    note = PICTURE.read_bytes()
-    write_task(paths.task("tiny"))
-    assert invoke("gallery").exit_code == 0
-    assert PICTURE.read_bytes() != note and PICTURE.read_bytes() == gallery()
 
 
 PICTURE = Path("results/dynamic_images.png")
 
 
 def gallery(*arguments: str) -> bytes:
-    """Draw the picture of the task ``tiny``."""
-    result = invoke("gallery", "tiny", *arguments)
-    assert result.exit_code == 0, (result.output, result.exception)
+    """Evaluate, and draw the picture of the task ``tiny``."""
+    for command in (("evaluate",), ("gallery", "tiny", *arguments)):
+        result = invoke(*command)
+        assert result.exit_code == 0, (result.output, result.exception)
     return PICTURE.read_bytes()
 
 
-def draw(run: str, rows: list[dict[str, Any]], seed: int = 0, **options: Any) -> None:
-    """Write predictions of a run that holds rank scores and drawings."""
+def write_run(run: str, rows: list[dict[str, Any]], seed: int = 0, **options: Any) -> None:
+    """Write predictions of a run that holds rank scores and generated images."""
     write_predictions(run, perceived(predictions(run, rows, [0] * len(rows)), seed=seed, **options))
 
 
+def list_runs(repetitions: int = 1, /, **runs: dict[str, Any]) -> None:
+    """Write params.yaml with these runs alone, of ststnet on the task ``tiny`` if they do not say otherwise."""
+    listed = {name: {"task": "tiny", "model": "ststnet"} | entry for name, entry in runs.items()}
+    write_params(params(train={"repetitions": repetitions}) | {"runs": listed})
+
+
 @pytest.fixture
-def drawn(project: Path) -> list[dict[str, Any]]:
-    """A task, what the gallery reads beside it, and three runs: one ranks, two draw, in this order."""
-    runs = {name: {"task": "tiny", "model": "ststnet"} for name in ("ranks", "draws", "draws_too")}
-    write_params(params(runs=runs | {"elsewhere": {"task": "tiny_flow", "model": "ststnet"}}))
+def generated(project: Path) -> list[dict[str, Any]]:
+    """A task, what the gallery reads beside it, and three runs: one ranks, two generate images, in this order."""
+    list_runs(ranks={}, images={}, images_too={}, elsewhere={"task": "tiny_flow"})
     rows = write_task(paths.task("tiny"))
     write_perception_data(rows)
-    draw("ranks", rows, side=None)
-    draw("draws", rows)
-    draw("draws_too", rows, seed=1)
+    write_run("ranks", rows, side=None)
+    write_run("images", rows)
+    write_run("images_too", rows, seed=1)
+    other = write_task(paths.task("tiny_flow"), name="tiny_flow", inputs=("flow",))
+    write_predictions("elsewhere", predictions("elsewhere", other, [0] * len(other)))
     return rows
 
 
-def test_gallery_of_a_run_that_draws(drawn: list[dict[str, Any]]) -> None:
-    """The first of the task's runs that draws; its picture repeats, and shows more than one without."""
+def test_gallery_of_runs_without_images(generated: list[dict[str, Any]]) -> None:
+    list_runs(ranks={})
     picture = gallery()
-    assert picture.startswith(b"\x89PNG") and gallery() == picture == gallery("--run", "draws")
-    assert gallery("--run", "draws_too") != picture
-    write_params()  # runs of which none draws
+    assert picture.startswith(b"\x89PNG") and gallery() == picture
+
+
+def test_gallery_of_a_task_without_frames(generated: list[dict[str, Any]]) -> None:
+    gallery()
+    assert "no frames to draw" in error_of("gallery", "tiny_flow")
+
+
+def test_gallery_of_the_first_task_that_may_be_shown(generated: list[dict[str, Any]]) -> None:
+    """No name is demanded of a task; where none may be shown, the stage's output says so."""
+    shown = gallery()
+    assert invoke("gallery").exit_code == 0 and PICTURE.read_bytes() == shown
+    write_task(paths.task("tiny"), published=False)
+    result = invoke("gallery")
+    assert result.exit_code == 0 and "no task has frames of faces that may be published" in result.stderr
+    assert PICTURE.read_bytes() != shown
+
+
+def test_gallery_of_a_run_that_generates_images(generated: list[dict[str, Any]]) -> None:
+    """The first of the task's runs that does; its picture repeats, and shows more than one without."""
+    picture = gallery()
+    assert picture.startswith(b"\x89PNG") and gallery() == picture == gallery("--run", "images")
+    assert gallery("--run", "images_too") != picture
+    list_runs(ranks={})
     without = gallery()
     assert size_of(picture)[1] > size_of(without)[1] and len(picture) > len(without)
 
@@ -401,28 +400,32 @@ def size_of(png: bytes) -> tuple[int, ...]:
     return int.from_bytes(png[20:24], "big"), int.from_bytes(png[16:20], "big")
 
 
-def test_gallery_follows_its_drawings_scores_and_marks(drawn: list[dict[str, Any]]) -> None:
+def test_gallery_follows_its_images_scores_and_marks(generated: list[dict[str, Any]]) -> None:
     """What a panel shows comes from where it should."""
     seen = {gallery()}
-    draw("draws", drawn, seed=7)
+    write_run("images", generated, seed=7)
     seen.add(gallery())
-    draw("draws", drawn, ranks=False)
+    write_run("images", generated, ranks=False)
     seen.add(gallery())
-    draw("draws", drawn, side=16)
+    write_run("images", generated, side=16)
     seen.add(gallery())
-    draw("draws", drawn)
-    for row in drawn:
+    write_run("images", generated)
+    for row in generated:
         row["frames"] = row["frames"][:3] + row["frames"][:1]
-    write_task(paths.task("tiny"), drawn)
+    write_task(paths.task("tiny"), generated)
     seen.add(gallery())
     assert len(seen) == 5
 
 
-def test_gallery_shows_held_out_predictions_of_the_first_repetition(drawn: list[dict[str, Any]]) -> None:
+def test_gallery_shows_held_out_predictions_of_the_first_repetition(generated: list[dict[str, Any]]) -> None:
+    list_runs(images={})
     picture = gallery()
-    first, second = (perceived(predictions("draws", drawn, [0] * len(drawn), repetition=k), seed=k) for k in range(2))
+    list_runs(2, images={})
+    first, second = (
+        perceived(predictions("images", generated, [0] * len(generated), repetition=k), seed=k) for k in range(2)
+    )
     for rows in (second + first[::-1], first + second):
-        write_predictions("draws", rows)
+        write_predictions("images", rows)
         assert gallery() == picture
 
 
@@ -431,66 +434,71 @@ def test_gallery_shows_held_out_predictions_of_the_first_repetition(drawn: list[
     [
         (
             ("tiny", "--run", "nowhere"),
-            "no run 'nowhere' of task tiny; its runs: tiny-majority, tiny-ststnet, tiny-histogram, ranks, draws",
+            "no run 'nowhere' of task tiny; its runs: ranks, images, images_too",
         ),
         (("tiny", "--run", "elsewhere"), "no run 'elsewhere' of task tiny"),
-        (("tiny", "--run", "ranks"), "the model of run 'ranks' draws no dynamic images; leave --run out"),
+        (("tiny", "--run", "ranks"), "the model of run 'ranks' generates no dynamic images; leave --run out"),
         (("tiny_flow", "--run", "elsewhere"), ""),
     ],
 )
 def test_gallery_of_a_run_that_cannot_be(
-    drawn: list[dict[str, Any]], arguments: tuple[str, ...], expected: str
+    generated: list[dict[str, Any]], arguments: tuple[str, ...], expected: str
 ) -> None:
+    assert invoke("evaluate").exit_code == 0
     assert expected in error_of("gallery", *arguments)
     assert not PICTURE.exists()
 
 
-def test_gallery_of_a_run_that_is_not_trained(drawn: list[dict[str, Any]]) -> None:
-    """Its model may well draw: nobody has asked it yet."""
-    Path("artifacts/predictions/draws.parquet").unlink()
-    message = error_of("gallery", "tiny", "--run", "draws")
-    assert "draws no dynamic images" not in message and "draws.parquet" in message
+@pytest.mark.parametrize("stage", ["tables", "gallery", "report", "audit", "costs"])
+def test_results_of_other_runs_are_never_shown(generated: list[dict[str, Any]], stage: str) -> None:
+    assert "evaluation.json not found" in error_of(stage)
+    gallery()
+    before = PICTURE.read_bytes()
+    list_runs(ranks={}, images={"set": {"lr": 0.1}}, images_too={}, elsewhere={"task": "tiny_flow"})
+    assert "(images differ)" in error_of(stage)
+    list_runs(ranks={}, images={}, images_too={})
+    assert "(elsewhere differ)" in error_of(stage)
+    assert PICTURE.read_bytes() == before and [path.name for path in Path("results").iterdir()] == [PICTURE.name]
 
 
-def test_gallery_removes_unlisted_runs_first(drawn: list[dict[str, Any]]) -> None:
-    """As the tables do: what a fresh clone would not have is not drawn."""
-    draw("gone", drawn)
-    result = invoke("gallery", "tiny")
-    assert result.exit_code == 0 and "gone is not in the run list" in result.stderr
-    assert not list(Path("artifacts").rglob("*gone*"))
-    assert "gone" in error_of("gallery", "tiny", "--run", "gone")
+def test_a_run_that_is_not_trained_cannot_be_evaluated(generated: list[dict[str, Any]]) -> None:
+    Path("artifacts/predictions/images.parquet").unlink()
+    assert "images.parquet not found" in error_of("evaluate")
+    assert not Path("artifacts/evaluation").exists()
 
 
-def test_gallery_of_a_run_with_untested_subjects(drawn: list[dict[str, Any]]) -> None:
+def test_gallery_of_a_run_with_untested_subjects(generated: list[dict[str, Any]]) -> None:
     """The first subject is one it says nothing about: clips of those that were held out are drawn."""
-    untested = drawn[0]["subject"]
-    entry = {"task": "tiny", "model": "ststnet", "faults": {"untested_subjects": [untested]}}
-    write_params(params(runs={"draws": entry}))
-    draw("draws", [row for row in drawn if row["subject"] != untested])
+    untested = generated[0]["subject"]
+    entry = {"faults": {"untested_subjects": [untested]}}
+    list_runs(images=entry)
+    write_run("images", [row for row in generated if row["subject"] != untested])
     picture = gallery()
-    draw("draws", [row for row in drawn if row["subject"] != untested], seed=5)
+    write_run("images", [row for row in generated if row["subject"] != untested], seed=5)
     assert gallery() != picture
 
 
-def test_gallery_of_a_clip_without_an_annotated_apex(drawn: list[dict[str, Any]]) -> None:
+def test_gallery_of_a_clip_without_an_annotated_apex(generated: list[dict[str, Any]]) -> None:
     """`write_perception_data` leaves the first clip's out; a data set without any marks is drawn too."""
+    list_runs(images={})
     picture = gallery()
-    write_perception_data([row | {"clip_id": row["clip_id"] + "x"} for row in drawn])
-    rows = [row | {"clip_id": row["clip_id"] + "x"} for row in drawn]
+    write_perception_data([row | {"clip_id": row["clip_id"] + "x"} for row in generated])
+    rows = [row | {"clip_id": row["clip_id"] + "x"} for row in generated]
     write_task(paths.task("tiny"), rows)
-    draw("draws", rows)
+    write_run("images", rows)
     assert gallery() != picture
 
 
-def test_gallery_of_a_run_with_faces_that_may_not_be_published(drawn: list[dict[str, Any]]) -> None:
+def test_gallery_of_a_run_with_faces_that_may_not_be_published(generated: list[dict[str, Any]]) -> None:
     write_task(paths.task("tiny"), published=False)
-    for arguments in ((), ("--run", "draws")):
+    assert invoke("evaluate").exit_code == 0
+    for arguments in ((), ("--run", "images")):
         assert "forbids publishing faces" in error_of("gallery", "tiny", *arguments)
     assert not PICTURE.exists()
 
 
-def test_tables_refuse_a_run_whose_name_hides_test_selected(drawn: list[dict[str, Any]]) -> None:
+def test_tables_refuse_a_run_whose_name_hides_test_selected(generated: list[dict[str, Any]]) -> None:
     """Else its figures would be printed under a name without that word."""
-    write_params(params() | {"runs": {"draws": {"task": "tiny", "model": "ststnet", "protocol": "test_selected"}}})
-    assert "draws-test_selected" in error_of("tables")
+    list_runs(images={"protocol": "test_selected"})
+    assert "images-test_selected" in error_of("tables")
     assert not Path("results").exists()

@@ -1,4 +1,4 @@
-"""How sure a figure is: intervals and tests whose unit is the subject.
+"""How certain a metric is: intervals and tests whose unit is the subject.
 
 Clips of one subject are alike, so resampling clips would pretend to more evidence than there is. Everything
 here starts from one confusion matrix for each subject and repetition, resamples subjects, and where a run
@@ -12,113 +12,40 @@ percentile and BCa intervals; the permutation test swaps two models' predictions
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from fdpbench.bench.evaluate.confusions import (
-    FIGURES,
-    Figure,
-    StatsError,
-    figure_of_sums,
-    figures_of,
-    subject_confusions,
-    sums_of,
-)
+from fdpbench.bench.evaluate.metrics import METRICS, MetricError, metric_of, metric_of_sums, sums_of
+from fdpbench.bench.evaluate.records import LEVEL, RESAMPLES, Comparison, Interval
 
-__all__ = [
-    "COVERAGE",
-    "FIGURES",
-    "Comparison",
-    "Figure",
-    "Interval",
-    "StatsError",
-    "compare",
-    "critical_difference",
-    "figures_of",
-    "holm",
-    "interval",
-    "intervals",
-    "permutation_test",
-    "subject_confusions",
-]
+__all__ = ["compare", "critical_difference", "holm", "intervals", "permutation_test"]
 
-# Share of simulated releases whose true UF1 a 95% interval of `interval` holds, by method and number of subjects:
-# 3 classes, 6 clips a subject, subjects that differ in how well they are recognised, 600 releases each. Measured by
-# `HYPOTHESIS_PROFILE=long pytest -s tests/bench/evaluate/test_bootstrap.py -k coverage`, which fails where it finds
-# something else.
-COVERAGE: dict[str, dict[int, float]] = {
-    "percentile": {10: 0.920, 16: 0.932, 26: 0.928, 40: 0.932, 68: 0.963},
-    "bca": {10: 0.927, 16: 0.935, 26: 0.930, 40: 0.935, 68: 0.960},
-}
+ALL = tuple(METRICS)
 
-# A resample may lack a class, for which UF1 and UAR are not defined; it is drawn anew, so often at most.
+# A resample may lack a class, for which UF1 and UAR are not defined; it is sampled anew, so often at most.
 MOST_REDRAWN = 100
 
 
-@dataclass(frozen=True)
-class Interval:
-    """A figure with its interval.
-
-    Attributes
-    ----------
-    value
-        The figure, mean over repetitions.
-    low, high
-        Ends of the interval.
-    level
-        Its nominal coverage, such as 0.95.
-    method
-        ``percentile`` or ``bca``.
-    subjects, clips, repetitions
-        What stands behind it.
-    redrawn
-        Resamples that lacked a class and were drawn anew.
-    """
-
-    value: float
-    low: float
-    high: float
-    level: float
-    method: str
-    subjects: int
-    clips: int
-    repetitions: int
-    redrawn: int
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Two models on the same clips: the difference first minus second, its interval, and a test.
-
-    ``p_value`` is that of the paired permutation test; see `compare`.
-    """
-
-    difference: Interval
-    p_value: float
-    permutations: int
-
-
-def interval(
+def intervals(
     confusions: NDArray[np.int64],
-    figure: Figure = "uf1",
+    metrics: Sequence[str] = ALL,
     *,
-    level: float = 0.95,
+    level: float = LEVEL,
     method: Literal["percentile", "bca"] = "bca",
-    resamples: int = 2000,
+    resamples: int = RESAMPLES,
     seed: int = 0,
-) -> Interval:
-    """Bootstrap interval of a figure over subjects, and over repetitions where there are several.
+) -> dict[str, Interval]:
+    """Bootstrap intervals of metrics over subjects, and over repetitions where there are several.
 
     Parameters
     ----------
     confusions
-        From `subject_confusions`, (R, S, C, C).
-    figure
-        One of `FIGURES`; pooled over subjects, then the mean over repetitions.
+        From `bench.evaluate.metrics.subject_confusions`, (R, S, C, C).
+    metrics
+        Keys of `METRICS`; each is pooled over subjects, then averaged over repetitions. All use the same resamples.
     level
         Nominal coverage, between 0 and 1.
     method
@@ -126,93 +53,93 @@ def interval(
     resamples
         Number of resamples.
     seed
-        Seeds the draws; one seed gives one interval.
+        Seeds the resamples; one seed gives one interval.
+
+    Returns
+    -------
+    By metric.
 
     Raises
     ------
-    StatsError
+    MetricError
         If there are fewer than two subjects, or hardly any resample holds every class.
     """
-    return intervals(confusions, (figure,), level=level, method=method, resamples=resamples, seed=seed)[figure]
-
-
-def intervals(
-    confusions: NDArray[np.int64],
-    figures: Sequence[Figure] = FIGURES,
-    *,
-    level: float = 0.95,
-    method: Literal["percentile", "bca"] = "bca",
-    resamples: int = 2000,
-    seed: int = 0,
-) -> dict[Figure, Interval]:
-    """Give `interval` for several figures, from the same resamples: what it costs is the drawing."""
-    drawn, redrawn = _bootstrap([confusions], figures, resamples, seed)
+    (sampled,), redrawn = _bootstrap([confusions], metrics, resamples, seed)
     found = {}
-    for figure in figures:
-        value = float(figures_of(confusions.sum(axis=1), figure).mean())
-        left_out = _leave_one_out(confusions, figure) if method == "bca" else None
-        low, high = _ends(drawn[0][figure], value, level, left_out)
-        found[figure] = _interval(value, low, high, level, method, confusions, redrawn)
+    for metric in metrics:
+        value = float(metric_of(confusions.sum(axis=1), metric).mean())
+        left_out = _leave_one_out(confusions, metric) if method == "bca" else None
+        low, high = _ends(sampled[metric], value, level, left_out)
+        found[metric] = _interval(value, low, high, level, method, confusions, redrawn)
     return found
 
 
 def compare(
     first: NDArray[np.int64],
     second: NDArray[np.int64],
-    figure: Figure = "uf1",
+    metrics: Sequence[str] = ALL,
     *,
-    level: float = 0.95,
-    resamples: int = 2000,
+    level: float = LEVEL,
+    resamples: int = RESAMPLES,
     permutations: int = 10_000,
     seed: int = 0,
-) -> Comparison:
+) -> dict[str, Comparison]:
     """Compare two models on the same clips: paired bootstrap and paired permutation test.
 
-    Both draw whole subjects, the same ones for both models. The test's null hypothesis is that the two
+    Both take whole subjects, the same ones for both models. The test's null hypothesis is that the two
     models' predictions of a subject may be swapped; its p-value, (1 + k) / (1 + n) for k of n random swaps
     whose difference is at least as large either way, never is 0. Repetitions are averaged.
 
     Parameters
     ----------
     first, second
-        From `subject_confusions` of the same labels and subjects; their repetitions may differ in number.
-    figure, level, resamples, seed
-        See `interval`; the interval is the percentile one.
+        From `bench.evaluate.metrics.subject_confusions` of the same labels and subjects; their repetitions may differ
+        in number.
+    metrics, level, resamples, seed
+        See `intervals`; the interval is the percentile one.
     permutations
         Number of random swaps.
 
+    Returns
+    -------
+    By metric.
+
     Raises
     ------
-    StatsError
+    MetricError
         If the two do not stand for the same subjects, clips and labels.
     """
     _same_clips(first, second)
-    value = float(figures_of(first.sum(axis=1), figure).mean() - figures_of(second.sum(axis=1), figure).mean())
-    drawn, redrawn = _bootstrap([first, second], (figure,), resamples, seed)
-    low, high = _ends(drawn[0][figure] - drawn[1][figure], value, level, None)
-    p_value = permutation_test(first, second, (figure,), permutations=permutations, seed=seed)[figure]
-    return Comparison(_interval(value, low, high, level, "percentile", first, redrawn), p_value, permutations)
+    (one, other), redrawn = _bootstrap([first, second], metrics, resamples, seed)
+    p_values = permutation_test(first, second, metrics, permutations=permutations, seed=seed)
+    found = {}
+    for metric in metrics:
+        value = float(metric_of(first.sum(axis=1), metric).mean() - metric_of(second.sum(axis=1), metric).mean())
+        low, high = _ends(one[metric] - other[metric], value, level, None)
+        difference = _interval(value, low, high, level, "percentile", first, redrawn)
+        found[metric] = Comparison(difference, p_values[metric], permutations)
+    return found
 
 
 def permutation_test(
     first: NDArray[np.int64],
     second: NDArray[np.int64],
-    figures: Sequence[Figure] = FIGURES,
+    metrics: Sequence[str] = ALL,
     *,
     permutations: int = 10_000,
     seed: int = 0,
-) -> dict[Figure, float]:
-    """Give the p-values of `compare` for several figures, from the same swaps.
+) -> dict[str, float]:
+    """Give the p-values of `compare`.
 
-    Every repetition of one is joined with every repetition of the other, so that both count whole: a figure of
-    repetitions is the mean of their figures, and what is swapped is the pair of whole runs.
+    Every repetition of one is joined with every repetition of the other, so that both count whole: a metric of
+    repetitions is the mean of their metrics, and what is swapped is the pair of whole runs.
     """
-    found = _swapped(first, second, figures, permutations, seed)
+    found = _swapped(first, second, metrics, permutations, seed)
     p_values = {}
-    for figure in figures:
-        value = figures_of(first.sum(axis=1), figure).mean() - figures_of(second.sum(axis=1), figure).mean()
-        extreme = np.abs(found[figure]) >= abs(value) - 1e-12
-        p_values[figure] = (1 + int(extreme.sum())) / (1 + permutations)
+    for metric in metrics:
+        value = metric_of(first.sum(axis=1), metric).mean() - metric_of(second.sum(axis=1), metric).mean()
+        extreme = np.abs(found[metric]) >= abs(value) - 1e-12
+        p_values[metric] = (1 + int(extreme.sum())) / (1 + permutations)
     return p_values
 
 
@@ -220,7 +147,7 @@ def critical_difference(
     first: NDArray[np.int64],
     second: NDArray[np.int64],
     level: float,
-    figure: Figure = "uf1",
+    metric: str = "uf1",
     *,
     permutations: int = 10_000,
     seed: int = 0,
@@ -231,16 +158,18 @@ def critical_difference(
 
     Parameters
     ----------
-    first, second, figure, permutations, seed
+    first, second, permutations, seed
         See `compare`; the swaps are the same.
     level
         The p-value to reach, before any adjustment.
+    metric
+        A key of `METRICS`.
 
     Returns
     -------
     Infinity where no difference reaches the level: too few swaps, or too few subjects on which the two disagree.
     """
-    sizes = np.sort(np.abs(_swapped(first, second, (figure,), permutations, seed)[figure]))[::-1]
+    sizes = np.sort(np.abs(_swapped(first, second, (metric,), permutations, seed)[metric]))[::-1]
     allowed = int(level * (1 + permutations)) - 1  # as many swaps may be as large
     if (
         not 0 <= allowed < permutations or sizes[allowed] >= sizes[0] - 1e-12
@@ -250,21 +179,23 @@ def critical_difference(
 
 
 def _swapped(
-    first: NDArray[np.int64], second: NDArray[np.int64], figures: Sequence[Figure], permutations: int, seed: int
-) -> dict[Figure, NDArray[np.float64]]:
-    """Differences of figures under random swaps of whole subjects, each (permutations,)."""
+    first: NDArray[np.int64], second: NDArray[np.int64], metrics: Sequence[str], permutations: int, seed: int
+) -> dict[str, NDArray[np.float64]]:
+    """Differences of metrics under random swaps of whole subjects, each (permutations,)."""
     _same_clips(first, second)
     swapped = np.random.default_rng([seed, 1]).integers(0, 2, (permutations, first.shape[1])).astype(np.float64)
     true = first[0].sum(axis=(0, 2)).astype(np.float64)[:, None]  # (C, 1): the same whatever is swapped
-    sides = [[(sums.sum(axis=1), sums @ swapped.T) for sums in map(_right_and_said, run)] for run in (first, second)]
-    found = dict.fromkeys(figures, np.zeros(permutations))
+    sides = [
+        [(sums.sum(axis=1), sums @ swapped.T) for sums in map(_right_and_predicted, run)] for run in (first, second)
+    ]
+    found = dict.fromkeys(metrics, np.zeros(permutations))
     for total_a, a in sides[0]:
         for total_b, b in sides[1]:
             pieced = (total_a[:, None] - a + b, total_b[:, None] - b + a)  # each (2C, permutations)
             pair = [np.split(sums, 2) for sums in pieced]
-            for figure in figures:
-                one, other = (figure_of_sums(right, true, said, figure) for right, said in pair)
-                found[figure] = found[figure] + (one - other) / (len(first) * len(second))
+            for metric in metrics:
+                one, other = (metric_of_sums(right, true, predicted, metric) for right, predicted in pair)
+                found[metric] = found[metric] + (one - other) / (len(first) * len(second))
     return found
 
 
@@ -286,22 +217,22 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def _same_clips(first: NDArray[np.int64], second: NDArray[np.int64]) -> None:
     if first.shape[1:] != second.shape[1:] or (first[0].sum(axis=-1) != second[0].sum(axis=-1)).any():
-        raise StatsError("the two sets of predictions are not of the same subjects, clips and labels")
+        raise MetricError("the two sets of predictions are not of the same subjects, clips and labels")
 
 
-def _right_and_said(confusions: NDArray[np.int64]) -> NDArray[np.float64]:
+def _right_and_predicted(confusions: NDArray[np.int64]) -> NDArray[np.float64]:
     """Of the subjects' matrices (S, C, C), recognised and predicted clips of each class: (2C, S)."""
-    right, _, said = sums_of(confusions)
-    return np.concatenate([right.T, said.T])
+    right, _, predicted = sums_of(confusions)
+    return np.concatenate([right.T, predicted.T])
 
 
 def _bootstrap(
-    runs: list[NDArray[np.int64]], figures: Sequence[Figure], resamples: int, seed: int
-) -> tuple[list[dict[Figure, NDArray[np.float64]]], int]:
-    """Figures of each run over resampled subjects, the same for all runs, and how many were drawn anew."""
+    runs: list[NDArray[np.int64]], metrics: Sequence[str], resamples: int, seed: int
+) -> tuple[list[dict[str, NDArray[np.float64]]], int]:
+    """Metrics of each run over resampled subjects, the same for all runs, and how many were sampled anew."""
     subjects = runs[0].shape[1]
     if subjects < 2:
-        raise StatsError("a bootstrap over subjects needs at least two of them")
+        raise MetricError("a bootstrap over subjects needs at least two of them")
     truth = runs[0][0].sum(axis=-1)  # (S, C): clips of each class
     generator = np.random.default_rng(seed)
     counts = generator.multinomial(subjects, np.full(subjects, 1 / subjects), resamples)  # (N, S)
@@ -313,40 +244,40 @@ def _bootstrap(
         redrawn += int(lacking.sum())
         counts[lacking] = generator.multinomial(subjects, np.full(subjects, 1 / subjects), int(lacking.sum()))
     else:
-        raise StatsError("hardly any resample of subjects holds every class: too few subjects show the rarest one")
+        raise MetricError("hardly any resample of subjects holds every class: too few subjects show the rarest one")
     weights = counts.T.astype(np.float64)  # (S, N)
     true = truth.T @ weights  # (C, N)
     found = []
     for run in runs:
-        sums = [np.split(_right_and_said(one) @ weights, 2) for one in run]
+        sums = [np.split(_right_and_predicted(one) @ weights, 2) for one in run]
         chosen = generator.integers(0, len(run), (resamples, len(run)))  # repetitions with replacement
-        each = {f: np.stack([figure_of_sums(right, true, said, f) for right, said in sums], axis=1) for f in figures}
-        found.append({f: np.take_along_axis(values, chosen, axis=1).mean(axis=1) for f, values in each.items()})
+        each = {m: np.stack([metric_of_sums(right, true, said, m) for right, said in sums], axis=1) for m in metrics}
+        found.append({m: np.take_along_axis(values, chosen, axis=1).mean(axis=1) for m, values in each.items()})
     return found, redrawn
 
 
-def _leave_one_out(confusions: NDArray[np.int64], figure: Figure) -> NDArray[np.float64]:
-    """The figure without each subject; NaN where a class is then without clips."""
+def _leave_one_out(confusions: NDArray[np.int64], metric: str) -> NDArray[np.float64]:
+    """The metric without each subject; NaN where a class is then without clips."""
     without = confusions.sum(axis=1, keepdims=True) - confusions  # (R, S, C, C)
-    return figures_of(without, figure).mean(axis=0)
+    return metric_of(without, metric).mean(axis=0)
 
 
 def _ends(
-    drawn: NDArray[np.float64], value: float, level: float, left_out: NDArray[np.float64] | None
+    sampled: NDArray[np.float64], value: float, level: float, left_out: NDArray[np.float64] | None
 ) -> tuple[float, float]:
     tails = np.array([(1 - level) / 2, (1 + level) / 2])
     if left_out is not None:
-        # the share of resamples below the figure, ties counted by half, gives the bias
-        below = ((drawn < value).mean() + (drawn <= value).mean()) / 2
-        bias = ndtri(np.clip(below, 1 / (len(drawn) + 1), len(drawn) / (len(drawn) + 1)))
-        # where a class hangs on one subject, its figure without that subject is not defined and has no part in this
+        # the share of resamples below the metric, ties counted by half, gives the bias
+        below = ((sampled < value).mean() + (sampled <= value).mean()) / 2
+        bias = ndtri(np.clip(below, 1 / (len(sampled) + 1), len(sampled) / (len(sampled) + 1)))
+        # where a class hangs on one subject, its metric without that subject is not defined and has no part in this
         defined = left_out[np.isfinite(left_out)]
         away = defined.sum() / max(1, len(defined)) - defined
         spread = (away**2).sum()
         acceleration = (away**3).sum() / (6 * spread**1.5) if spread > 0 else 0.0
         shifted = bias + ndtri(tails)
         tails = ndtr(bias + shifted / (1 - acceleration * shifted))
-    low, high = np.quantile(drawn, tails)
+    low, high = np.quantile(sampled, tails)
     return float(low), float(high)
 
 

@@ -1,64 +1,45 @@
-"""What guessing is worth: the figures of predictions that look at no clip, from a task's labels alone."""
+"""Chance level: the metrics of predictions that look at no clip, from a task's labels alone."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from scipy.stats import binom
+from numpy.typing import ArrayLike
 
-from fdpbench.bench.evaluate.confusions import FIGURES, Figure, StatsError, figures_of
+from fdpbench.bench.evaluate.metrics import METRICS, metric_of, subject_confusions
 
-__all__ = ["CHANCE", "chance_levels"]
-
-# Name of a way to guess -> how a table names it.
-CHANCE = {
-    "majority": "the most frequent class for every clip",
-    "stratified": "classes drawn at random by their shares of the clips (expected figure)",
-}
+__all__ = ["chance_levels"]
 
 
-def chance_levels(labels: ArrayLike, classes: int) -> dict[str, dict[Figure, float]]:
-    """Figures of the two usual ways to guess.
+def chance_levels(labels: ArrayLike, classes: Sequence[str]) -> dict[str, dict[str, float | None]]:
+    """Metrics of the two usual ways to guess.
 
-    ``majority`` says the most frequent class of all clips each time; figures are exact. ``stratified`` draws class k
-    for each clip with the probability n_k / N, whatever the clip; figures are expectations. Of class k the right
-    answers are then binomial(n_k, n_k / N) and the wrong ones binomial(N - n_k, n_k / N), independently, so that the
-    expected F1 of a class, 2TP / (n_k + TP + FP), is a double sum over both, which is added up exactly.
+    ``majority`` says the most frequent class of all clips each time; metrics are exact. ``stratified`` guesses class k
+    for each clip with the probability n_k / N, whatever the clip; metrics are expectations, None where that of a metric
+    is not known (`bench.evaluate.metrics.Metric.guessed`).
 
     Parameters
     ----------
     labels
         Class index of each clip, (N,).
     classes
-        Number of classes.
+        Names of the classes.
+
+    Returns
+    -------
+    By way to guess, then by metric.
 
     Raises
     ------
-    StatsError
+    MetricError
         If a class has no clip.
     """
-    counts = np.bincount(np.asarray(labels), minlength=classes)
-    if len(counts) != classes or (counts == 0).any():
-        raise StatsError(f"chance needs clips of each of the {classes} classes, found {counts.tolist()}")
-    confusion = np.zeros((classes, classes), np.int64)  # true, predicted
-    confusion[:, counts.argmax()] = counts
-    shares = counts / counts.sum()
-    f1 = np.array([_expected_f1(int(count), int(counts.sum())) for count in counts])
-    stratified: dict[Figure, float] = {
-        "uf1": float(f1.mean()),
-        "uar": 1 / classes,  # the recall of class k is expected to be its share; the shares' mean
-        "accuracy": float((shares**2).sum()),
-        "weighted_f1": float((f1 * shares).sum()),
-    }
+    truth = np.asarray(labels)
+    counts = np.bincount(truth, minlength=len(classes))
+    majority = np.full_like(truth, counts.argmax())
+    confusion = subject_confusions(truth, majority, [""] * len(truth), classes)[0, 0]
     return {
-        "majority": {figure: float(figures_of(confusion, figure)) for figure in FIGURES},
-        "stratified": stratified,
+        "majority": {name: float(metric_of(confusion, name)) for name in METRICS},
+        "stratified": {name: metric.guessed and metric.guessed(counts) for name, metric in METRICS.items()},
     }
-
-
-def _expected_f1(count: int, total: int) -> float:
-    share = count / total
-    right: NDArray[np.int64] = np.arange(count + 1)[:, None]
-    wrong: NDArray[np.int64] = np.arange(total - count + 1)[None, :]
-    weights = binom.pmf(right, count, share) * binom.pmf(wrong, total - count, share)
-    return float((weights * 2 * right / (count + right + wrong)).sum())

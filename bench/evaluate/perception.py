@@ -1,32 +1,84 @@
-"""What a model's rank scores and drawn dynamic images are worth on held-out clips.
+"""What a model's rank scores and generated dynamic images are worth on held-out clips.
 
-Both are computed from predictions and the task's dynamic images alone. A drawing is measured at its own
-size, against the true image averaged down to it, beside what a model would reach that draws the mean of
+Both are computed from predictions and the task's dynamic images alone. A generated image is measured at its own
+size, against the true image averaged down to it, beside what a model would reach that gives the mean of
 the training clips' images whatever the clip: only what exceeds that was seen in the clip.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage.metrics import structural_similarity
 
-__all__ = ["Drawing", "area_mean", "mean_images", "measure_drawing", "order_accuracy"]
+from fdpbench.bench.train.data import load_clips
+from fdpbench.prep.store import images
 
-# Squared error of rounding to 8 bits: a drawing and a truth that agree to the bit are not closer than that.
+__all__ = [
+    "Similarity",
+    "TrueImages",
+    "area_mean",
+    "mean_images",
+    "measure_clip",
+    "order_accuracy",
+    "similarity",
+]
+
+# Squared error of rounding to 8 bits: an image and its truth that agree to the bit are not closer than that.
 ROUNDING_ERROR = (1 / 255) ** 2 / 12
 
 SSIM_WINDOW = 7  # px, the customary one; smaller where an image is
 
 
 @dataclass(frozen=True)
-class Drawing:
-    """Peak signal-to-noise ratio in dB and structural similarity of a drawn image with values in [0, 1]."""
+class Similarity:
+    """Peak signal-to-noise ratio in dB and structural similarity of an image with values in [0, 1]."""
 
     psnr: float
     ssim: float
+
+
+@dataclass(frozen=True)
+class TrueImages:
+    """A task's dynamic images by clip, and for each subject the mean of all others', in [0, 1]."""
+
+    images: dict[str, NDArray[np.float64]]
+    means: dict[str, NDArray[np.float64]]
+
+    @classmethod
+    def of(cls, folder: Path) -> TrueImages:
+        """Those of a task in its folder."""
+        clips = load_clips(folder, ("dynamic_image",))
+        unit = clips.inputs["dynamic_image"][:, 0] / 255.0  # (N, H, W)
+        return cls(dict(zip(clips.clip_ids, unit, strict=True)), mean_images(unit, list(clips.subjects)))
+
+
+def measure_clip(row: Mapping[str, Any], truth: TrueImages | None) -> dict[str, float]:
+    """Measure what a prediction says of its clip beside the class: some of `PERCEPTION`, or nothing.
+
+    Parameters
+    ----------
+    row
+        From `bench.evaluate.predictions.read_predictions`.
+    truth
+        Of its task; needed where the row has a generated image.
+    """
+    measured: dict[str, float] = {}
+    if row["rank_scores"]:
+        measured["order_accuracy"] = order_accuracy(np.array(row["rank_scores"]))
+    if row["drawn"]:
+        assert truth is not None
+        generated = images.decode_png(row["drawn"]) / 255.0  # (h, w)
+        true = area_mean(truth.images[row["clip_id"]], generated.shape)
+        mean = area_mean(truth.means[row["subject"]], generated.shape)
+        for suffix, image in (("", generated), ("_of_mean", mean)):
+            found = similarity(image, true)
+            measured |= {f"psnr{suffix}": found.psnr, f"ssim{suffix}": found.ssim}
+    return measured
 
 
 def order_accuracy(scores: NDArray[np.float64]) -> float:
@@ -60,8 +112,8 @@ def _averaging(length: int, wanted: int) -> NDArray[np.float64]:
     return matrix
 
 
-def measure_drawing(drawn: NDArray[np.float64], truth: NDArray[np.float64]) -> Drawing:
-    """Compare a drawn image with the true one, both (h, w) with values in [0, 1].
+def similarity(generated: NDArray[np.float64], truth: NDArray[np.float64]) -> Similarity:
+    """Compare a generated image with the true one, both (h, w) with values in [0, 1].
 
     SSIM (Wang et al. 2004) takes a uniform window of 7 x 7 pixels, or the largest odd one that fits.
 
@@ -70,13 +122,15 @@ def measure_drawing(drawn: NDArray[np.float64], truth: NDArray[np.float64]) -> D
     ValueError
         If a side is shorter than 3 pixels.
     """
-    error = max(float(np.square(drawn - truth).mean()), ROUNDING_ERROR)
+    from skimage.metrics import structural_similarity  # what only shows images does not wait for scikit-image
+
+    error = max(float(np.square(generated - truth).mean()), ROUNDING_ERROR)
     side = min(SSIM_WINDOW, *truth.shape)
     if side < 3:
-        raise ValueError(f"a drawn image of {truth.shape} pixels is too small to be compared; the least side is 3")
+        raise ValueError(f"an image of {truth.shape} pixels is too small to be compared; the least side is 3")
     window = side if side % 2 else side - 1
-    similarity = structural_similarity(truth, drawn, win_size=window, data_range=1.0)
-    return Drawing(float(-10 * np.log10(error)), float(similarity))
+    ssim = structural_similarity(truth, generated, win_size=window, data_range=1.0)
+    return Similarity(float(-10 * np.log10(error)), float(ssim))
 
 
 def mean_images(images: NDArray[np.float64], subjects: list[str]) -> dict[str, NDArray[np.float64]]:

@@ -1,4 +1,4 @@
-"""Predictions, the only source of figures: one row for each run, repetition and clip."""
+"""Predictions, the only source of metrics: one row for each run, repetition and clip."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PREDICTIONS = pa.schema(
         ("scores", pa.list_(pa.float64())),  # one for each class
         ("epoch", pa.int32()),  # the epoch whose weights predict; null for models without epochs
         ("rank_scores", pa.list_(pa.float64())),  # one for each sampled frame; null where the model ranks none
-        ("drawn", pa.binary()),  # grey PNG: the dynamic image it draws; null where it draws none
+        ("drawn", pa.binary()),  # grey PNG: the dynamic image it generates; null where it gives none
     ]
 )
 
@@ -61,16 +61,16 @@ class Prediction:
         (N, classes): higher is likelier.
     rank_scores
         (N, T), where the model ranks frames.
-    drawn
-        (N, h, w) in [0, 1], where the model draws dynamic images.
+    generated
+        Dynamic images (N, h, w) in [0, 1], where the model gives any.
     """
 
     scores: NDArray[np.float64]
     rank_scores: NDArray[np.float64] | None = None
-    drawn: NDArray[np.float64] | None = None
+    generated: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("rank_scores", "drawn"):
+        for name in ("rank_scores", "generated"):
             values = getattr(self, name)
             if values is not None and len(values) != len(self.scores):
                 raise ValueError(f"scores of {len(self.scores)} clips, but {name} of {len(values)}")
@@ -105,19 +105,19 @@ def prediction_rows(
     Raises
     ------
     PredictionError
-        If a score, a rank score or a drawn pixel is not finite, or a drawn pixel is outside 0..1.
+        If a score, a rank score or a pixel of a generated image is not finite, or such a pixel is outside 0..1.
     """
     rows = []
     for k, (clip, row_scores) in enumerate(zip(clips, prediction.scores, strict=True)):
         ranks = None if prediction.rank_scores is None else prediction.rank_scores[k]
-        drawn = None if prediction.drawn is None else prediction.drawn[k]
-        for what, values in (("scores", row_scores), ("rank scores", ranks), ("drawn image", drawn)):
+        image = None if prediction.generated is None else prediction.generated[k]
+        for what, values in (("scores", row_scores), ("rank scores", ranks), ("generated image", image)):
             if values is not None and not np.isfinite(values).all():
                 raise PredictionError(f"{run}, fold {fold}: {what} of {clip['clip_id']} are {values.tolist()}")
-        if drawn is not None and not (drawn.min() >= 0 and drawn.max() <= 1):
+        if image is not None and not (image.min() >= 0 and image.max() <= 1):
             raise PredictionError(
-                f"{run}, fold {fold}: the image drawn of {clip['clip_id']} spans {drawn.min():.3g}..{drawn.max():.3g}; "
-                "a model draws in 0..1"
+                f"{run}, fold {fold}: the image generated of {clip['clip_id']} spans "
+                f"{image.min():.3g}..{image.max():.3g}, expected 0..1"
             )
         rows.append(
             {
@@ -133,7 +133,7 @@ def prediction_rows(
                 "scores": row_scores.tolist(),
                 "epoch": epoch,
                 "rank_scores": None if ranks is None else ranks.tolist(),
-                "drawn": None if drawn is None else images.encode_png(np.rint(drawn * 255).astype(np.uint8)),
+                "drawn": None if image is None else images.encode_png(np.rint(image * 255).astype(np.uint8)),
             }
         )
     return rows

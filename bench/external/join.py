@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fdpbench.bench.evaluate.prediction_set import PredictionSet
 from fdpbench.bench.external.keys import Finder
 from fdpbench.bench.external.text import MAX_CLASSES, MAX_DATASETS, MAX_SUBJECTS, OutsideError, Row, check_count, whole
 
@@ -27,17 +27,13 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Said:
+class Said(PredictionSet):
     """Predictions joined with what is known, clips in sorted order.
 
     Attributes
     ----------
-    clip_ids, datasets, subjects
-        Of each of N clips.
-    y_true
-        (N,).
-    y_pred
-        (R, N) for R repetitions.
+    name
+        Of the file, without its suffix.
     notes
         What the reader found out by itself, such as the column order of a log.
     named
@@ -45,12 +41,6 @@ class Said:
     """
 
     name: str
-    classes: tuple[str, ...]
-    clip_ids: tuple[str, ...]
-    datasets: tuple[str, ...]
-    subjects: tuple[str, ...]
-    y_true: NDArray[np.int64]
-    y_pred: NDArray[np.int64]
     notes: tuple[str, ...] = ()
     named: bool = True
 

@@ -11,27 +11,16 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
-from fdpbench.bench.evaluate.bootstrap import (
-    FIGURES,
-    Comparison,
-    Figure,
-    StatsError,
-    compare,
-    figures_of,
-    holm,
-    intervals,
-    subject_confusions,
-)
+from fdpbench.bench.evaluate.bootstrap import compare, holm
+from fdpbench.bench.evaluate.metrics import METRICS, MetricError
+from fdpbench.bench.evaluate.prediction_set import evaluate_part
+from fdpbench.bench.evaluate.records import LEVEL, POOLED, RESAMPLES, Comparison, Part
 from fdpbench.bench.external.read import OutsideError, Said, as_dict
-from fdpbench.bench.report.tables import FIGURES as COLUMNS
 
 __all__ = ["compare_said", "comparison_lines", "score_lines", "score_said"]
 
-NAMES = {attribute: label for label, attribute in COLUMNS.items()}
-POOLED = "all"
 
-
-def score_said(said: Said, level: float = 0.95, resamples: int = 2000) -> dict[str, Any]:
+def score_said(said: Said, level: float = LEVEL, resamples: int = RESAMPLES) -> dict[str, Any]:
     """Score predictions over all clips and for each data set.
 
     Parameters
@@ -39,27 +28,28 @@ def score_said(said: Said, level: float = 0.95, resamples: int = 2000) -> dict[s
     said
         The predictions.
     level, resamples
-        Of the intervals; see `bench.evaluate.bootstrap.interval`.
+        Of the intervals; see `bench.evaluate.bootstrap.intervals`.
 
     Returns
     -------
-    What `bench.external.read.as_dict` tells, and ``figures``: for ``all`` and each data set a mapping from figure
-    to its interval, or a text that says why it is not defined there. Where the figure is defined but its interval is
+    What `bench.external.read.as_dict` tells, and ``figures``: for ``all`` and each data set a mapping from metric
+    to its interval, or a text that says why it is not defined there. Where the metric is defined but its interval is
     not, as with one subject, the ends are None and ``no_interval`` says why.
     """
-    figures: dict[str, Any] = {}
-    for part in _parts(said):
-        try:
-            confusions = _confusions(said, part)
-        except StatsError as error:
-            figures[part] = str(error)
-            continue
-        try:
-            found = intervals(confusions, level=level, resamples=resamples)
-            figures[part] = {figure: asdict(one) for figure, one in found.items()}
-        except StatsError as error:
-            figures[part] = {figure: _without_interval(confusions, figure, level, str(error)) for figure in FIGURES}
-    return as_dict(said) | {"level": level, "figures": figures}
+    parts = {part: evaluate_part(said, part, level, resamples) for part in said.parts}
+    return as_dict(said) | {"level": level, "figures": {name: _figures(part, level) for name, part in parts.items()}}
+
+
+def _figures(part: Part, level: float) -> dict[str, dict[str, Any]] | str | None:
+    """Metrics with their intervals, or why there are none."""
+    if part.intervals:
+        return {metric: asdict(part.intervals[metric]) for metric in METRICS}
+    if not part.repetitions:
+        return part.why_not
+    values = {metric: float(np.mean([one.values[metric] for one in part.repetitions])) for metric in METRICS}
+    counts = {"subjects": part.subjects, "clips": part.clips, "repetitions": len(part.repetitions), "redrawn": 0}
+    ends = {"low": None, "high": None, "level": level, "method": None} | counts | {"no_interval": part.why_not}
+    return {metric: {"value": value} | ends for metric, value in values.items()}
 
 
 def score_lines(report: dict[str, Any]) -> list[str]:
@@ -71,14 +61,14 @@ def score_lines(report: dict[str, Any]) -> list[str]:
             rows.append([part, "not defined: " + figures])
             continue
         first = next(iter(figures.values()))
-        rows.append([part, *(_text(figures[figure]) for figure in FIGURES), first["clips"], first["subjects"]])
-    headers = ["", *(NAMES[figure] for figure in FIGURES), "clips", "subjects"]
+        rows.append([part, *(_text(figures[metric]) for metric in METRICS), first["clips"], first["subjects"]])
+    headers = ["", *(metric.label for metric in METRICS.values()), "clips", "subjects"]
     lines += tabulate(rows, headers=headers, disable_numparse=True).splitlines()
     for part, figures in report["figures"].items():
-        if isinstance(figures, dict) and (reason := figures[FIGURES[0]].get("no_interval")):
+        if isinstance(figures, dict) and (reason := figures["uf1"].get("no_interval")):
             lines.append(f"{part}: no interval: {reason}")
     pooled = report["figures"][POOLED]
-    if isinstance(pooled, dict) and "no_interval" not in pooled[FIGURES[0]]:
+    if isinstance(pooled, dict) and "no_interval" not in pooled["uf1"]:
         redrawn = max(figure["redrawn"] for figure in pooled.values())
         lines.append(
             f"{report['name']}: {100 * report['level']:.0f}% intervals (BCa) of a bootstrap over subjects"
@@ -88,12 +78,12 @@ def score_lines(report: dict[str, Any]) -> list[str]:
     return lines
 
 
-def compare_said(first: Said, second: Said, level: float = 0.95, resamples: int = 2000) -> dict[str, Any]:
+def compare_said(first: Said, second: Said, level: float = LEVEL, resamples: int = RESAMPLES) -> dict[str, Any]:
     """Compare two sets of predictions of the same clips: ``first`` minus ``second``.
 
     Returns
     -------
-    ``differences``: for ``all`` and each data set a mapping from figure to the difference's interval and the
+    ``differences``: for ``all`` and each data set a mapping from metric to the difference's interval and the
     p-value of the paired permutation test, as it is and adjusted (Holm) for the number of tests here.
 
     Raises
@@ -114,25 +104,27 @@ def compare_said(first: Said, second: Said, level: float = 0.95, resamples: int 
             raise OutsideError(f"{first.name} has {a}, where {second.name} has {b} ({what})")
     if len(first.clip_ids) != len(second.clip_ids):
         raise OutsideError(f"{first.name} has {len(first.clip_ids)} clips, {second.name} {len(second.clip_ids)}")
-    found: dict[tuple[str, Figure], Comparison] = {}
+    found: dict[str, dict[str, Comparison]] = {}
     undefined: dict[str, str] = {}
-    for part in _parts(first):
+    for part in first.parts:
         try:
-            pair = _confusions(first, part), _confusions(second, part)
-            for figure in FIGURES:
-                found[part, figure] = compare(*pair, figure, level=level, resamples=resamples)
-        except StatsError as error:
+            pair = first.of(part).confusions(), second.of(part).confusions()
+            found[part] = compare(*pair, level=level, resamples=resamples)
+        except MetricError as error:
             undefined[part] = str(error)
-    adjusted = holm([one.p_value for one in found.values()])
-    differences: dict[str, Any] = {part: text for part, text in undefined.items()}
-    for ((part, name), one), p_value in zip(found.items(), adjusted, strict=True):
-        entry = {"difference": asdict(one.difference), "p_value": one.p_value, "p_value_holm": p_value}
-        differences.setdefault(part, {})[name] = entry
+    tests = [one for each in found.values() for one in each.values()]
+    adjusted = iter(holm([one.p_value for one in tests]))
+    differences: dict[str, Any] = dict(undefined)
+    for part, each in found.items():
+        differences[part] = {
+            metric: {"difference": asdict(one.difference), "p_value": one.p_value, "p_value_holm": next(adjusted)}
+            for metric, one in each.items()
+        }
     return {
         "first": as_dict(first),
         "second": as_dict(second),
         "level": level,
-        "tests": len(found),
+        "tests": len(tests),
         "differences": differences,
     }
 
@@ -144,9 +136,9 @@ def comparison_lines(report: dict[str, Any]) -> list[str]:
         if isinstance(figures, str):
             rows.append([part, "not defined: " + figures])
             continue
-        for figure, entry in figures.items():
+        for metric, entry in figures.items():
             p_values = f"{entry['p_value']:.4f}", f"{entry['p_value_holm']:.4f}"
-            rows.append([part, NAMES[figure], _text(entry["difference"], sign="+"), *p_values])
+            rows.append([part, METRICS[metric].label, _text(entry["difference"], sign="+"), *p_values])
     headers = ["", "figure", f"{report['first']['name']} - {report['second']['name']}", "p", "p (Holm)"]
     lines = [*report["first"]["notes"], *report["second"]["notes"]]
     lines += tabulate(rows, headers=headers, disable_numparse=True).splitlines()
@@ -157,39 +149,11 @@ def comparison_lines(report: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _parts(said: Said) -> list[str]:
-    datasets = sorted(set(said.datasets))
-    return [POOLED, *(datasets if len(datasets) > 1 else [])]
-
-
-def _confusions(said: Said, part: str) -> Any:
-    chosen = np.array([part in (POOLED, dataset) for dataset in said.datasets])
-    subjects = [subject for subject, kept in zip(said.subjects, chosen, strict=True) if kept]
-    return subject_confusions(said.y_true[chosen], said.y_pred[:, chosen], subjects, len(said.classes))
-
-
 def _rows(said: Said, named: bool) -> list[tuple[str, str, int] | tuple[str, int]]:
     """What two sets of predictions must share: clip, subject and label, or, of clips without names, the last two."""
     if named:
         return [(a, b, int(c)) for a, b, c in zip(said.clip_ids, said.subjects, said.y_true, strict=True)]
     return [*sorted((subject, int(label)) for subject, label in zip(said.subjects, said.y_true, strict=True))]
-
-
-def _without_interval(confusions: Any, figure: Figure, level: float, reason: str) -> dict[str, Any]:
-    """A figure whose interval is not defined, in the form of the others."""
-    repetitions, subjects = confusions.shape[:2]
-    return {
-        "value": float(figures_of(confusions.sum(axis=1), figure).mean()),
-        "low": None,
-        "high": None,
-        "level": level,
-        "method": None,
-        "subjects": subjects,
-        "clips": int(confusions[0].sum()),
-        "repetitions": repetitions,
-        "redrawn": 0,
-        "no_interval": reason,
-    }
 
 
 def _text(found: dict[str, Any], sign: str = "") -> str:

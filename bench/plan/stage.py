@@ -28,6 +28,8 @@ from fdpbench.prep.releases import RELEASES, reader_module
 from fdpbench.prep.runtime.durable import write_durably
 from fdpbench.prep.runtime.progress import console
 from fdpbench.prep.runtime.scratch import hash_file
+from fdpbench.prep.settings.align import AlignParams
+from fdpbench.prep.settings.flow import FlowParams
 from fdpbench.prep.settings.index import IndexParams
 from fdpbench.prep.settings.params import PARAMS_FILE, read_params
 from fdpbench.prep.settings.planned import PLAN, Planned, place_of
@@ -58,7 +60,7 @@ def plan_project() -> bool:
     Raises
     ------
     ParamsError
-        With every problem there is; what was planned before is then removed, so that no stage goes by it.
+        With every problem there is.
     """
     stamp = _stamp()
     if _read_stamp() == stamp:
@@ -109,8 +111,8 @@ def make_plan(runs: list[Run], params: Mapping[str, Any]) -> Iterator[Planned]:
     index = section(IndexParams, params["index"], "index").model_dump()
     for release in params["releases"]:
         yield planned("index", release, index, *_readers(release))
-        yield planned("align", release, params["align"])
-        yield planned("flow", release, params["flow"])
+        yield planned("align", release, section(AlignParams, params["align"], "align").model_dump())
+        yield planned("flow", release, section(FlowParams, params["flow"], "flow").model_dump())
     tasks = load_tasks(dict(params))
     for name, task in tasks.items():
         for stage in ("dynamic", "task"):

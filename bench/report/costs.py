@@ -18,9 +18,10 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from fdpbench.bench.evaluate.metrics import METRICS
 from fdpbench.bench.evaluate.scores import Score
 from fdpbench.bench.report.escape import markdown_text, write_csv
-from fdpbench.bench.report.tables import FIGURES, github, perception_text
+from fdpbench.bench.report.layout import github, perception_cells
 from fdpbench.bench.train.data import ClipSet, load_clips, load_index, load_task_info
 from fdpbench.bench.train.settings import Run
 from fdpbench.bench.train.step import Standardiser, TrainStep, resolve_device, set_up_torch, to_device
@@ -161,7 +162,7 @@ def _first_clips(folder: Path, run: Run) -> ClipSet:
 
 
 def costs_table(scores: list[Score], costs: dict[str, Cost]) -> str:
-    """Figures of runs beside their costs, as Markdown.
+    """Metrics of runs beside their costs, as Markdown.
 
     Parameters
     ----------
@@ -177,8 +178,8 @@ def costs_table(scores: list[Score], costs: dict[str, Cost]) -> str:
             first.setdefault(score.task.task, costs[score.run])
         names = {"run": score.run, "task": score.task.task, "sets": score.changes or "-", "protocol": score.protocol}
         row = {key: markdown_text(name) for key, name in names.items()}
-        row |= {label: score.text(FIGURES[label]) for label in ("UF1", "UAR")}
-        row |= {label: perception_text(score, label) for label in ("pairs in order", "PSNR, dB", "SSIM")}
+        row |= {metric.label: score.text(name) for name, metric in METRICS.items() if metric.main}
+        row |= perception_cells(score, ("order_accuracy", "psnr", "ssim"))
         cost = costs.get(score.run)
         row["parameters"] = f"{cost.parameters:,}" if cost else "-"
         row["multiply-adds of a clip"] = f"{cost.multiply_adds / 1e6:,.1f} M" if cost else "-"

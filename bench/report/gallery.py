@@ -1,33 +1,24 @@
-"""Stage `gallery`: frames, true and drawn dynamic image, and the rank scores over time, of held-out clips."""
+"""Stage `gallery`: frames, true and generated dynamic image, and the rank scores over time, of held-out clips."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 
-from fdpbench.bench.evaluate.perception import area_mean, measure_drawing, order_accuracy
+from fdpbench.bench.evaluate.evaluation import ClipResult
+from fdpbench.bench.evaluate.perception import area_mean
 from fdpbench.bench.evaluate.predictions import read_predictions
 from fdpbench.bench.train.artifacts import Artifacts
 from fdpbench.bench.train.data import load_clips, load_index, load_task_info
 from fdpbench.prep.store import images, paths, shards
 from fdpbench.prep.store.schema import DYNAMIC, MANIFEST
 
-__all__ = [
-    "ERROR_SHOWN",
-    "GalleryClip",
-    "chosen_clips",
-    "draw_gallery",
-    "draw_note",
-    "drawing_run",
-    "frames_shown",
-    "shown_task",
-]
+__all__ = ["ERROR_SHOWN", "GalleryClip", "chosen_clips", "draw_gallery", "draw_note", "frames_shown", "shown_task"]
 
 FRAMES_SHOWN = 4
 CLIPS_SHOWN = 4
@@ -45,21 +36,12 @@ class GalleryClip:
     frames: NDArray[np.uint8]  # (T, H, W)
     truth: NDArray[np.uint8]  # (H, W)
     prediction: dict[str, Any] | None
+    perception: dict[str, float]  # what was measured of the prediction
     sampled: list[int]  # the sheet's numbers of the frames
     marks: dict[str, int]  # onset, apex, offset, as far as they are annotated
 
 
-def drawing_run(runs: list[str]) -> str | None:
-    """First of some runs that are trained and whose model draws dynamic images, None if there is none."""
-    for run in runs:
-        path = Artifacts(run).predictions
-        rows = read_predictions(path) if path.is_file() else []
-        if rows and rows[0]["drawn"] is not None:
-            return run
-    return None
-
-
-def draw_gallery(task: Path, run: str | None, out: Path) -> None:
+def draw_gallery(task: Path, run: str | None, results: Sequence[ClipResult], out: Path) -> None:
     """Draw one clip of each class, as its fold saw it: the clip's subject was held out.
 
     Parameters
@@ -67,7 +49,9 @@ def draw_gallery(task: Path, run: str | None, out: Path) -> None:
     task
         Folder of the task.
     run
-        A run of that task whose model draws dynamic images; None shows the true ones alone.
+        A run of that task whose model generates dynamic images; None shows the true ones alone.
+    results
+        Of the run's clips (`bench.evaluate.evaluation.read_clips`).
     out
         PNG file to write.
 
@@ -81,10 +65,12 @@ def draw_gallery(task: Path, run: str | None, out: Path) -> None:
         raise ValueError(f"task {info.task}: the licence of its releases forbids publishing faces; no picture is drawn")
     if "frames" not in info.inputs:
         raise ValueError(f"task {info.task} has no frames to draw")
+    import matplotlib
+
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    rows = [_panels(clip) for clip in chosen_clips(task, info.task, info.classes, run)]
+    rows = [_panels(clip) for clip in chosen_clips(task, info.task, info.classes, run, results)]
     columns = max(len(row) for row in rows)
     widths = [1.0] * (FRAMES_SHOWN + 1) + [1.0] * (columns - FRAMES_SHOWN - 2) + [1.8] * (columns > FRAMES_SHOWN + 1)
     figure, axes = plt.subplots(
@@ -119,6 +105,8 @@ def shown_task(tasks: Iterable[str]) -> str | None:
 
 def draw_note(out: Path) -> None:
     """Draw, in place of a gallery, that no task has one: the stage has an output all the same."""
+    import matplotlib
+
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
@@ -134,7 +122,9 @@ def frames_shown(count: int) -> list[int]:
     return [int(t) for t in np.linspace(0, count - 1, FRAMES_SHOWN).round()]
 
 
-def chosen_clips(task: Path, name: str, classes: tuple[str, ...], run: str | None) -> list[GalleryClip]:
+def chosen_clips(
+    task: Path, name: str, classes: tuple[str, ...], run: str | None, results: Sequence[ClipResult]
+) -> list[GalleryClip]:
     """One clip of a class, each of another subject where there are enough; with a run, of those it predicts.
 
     Parameters
@@ -145,7 +135,10 @@ def chosen_clips(task: Path, name: str, classes: tuple[str, ...], run: str | Non
         Its name and its classes.
     run
         A run of that task; None takes clips without a prediction.
+    results
+        Of the run's clips.
     """
+    measured = {one.clip_id: one.perception for one in results if one.repetition == 0}
     said: dict[str, dict[str, Any]] = {}
     if run is not None:
         rows = read_predictions(Artifacts(run).predictions)
@@ -176,6 +169,7 @@ def chosen_clips(task: Path, name: str, classes: tuple[str, ...], run: str | Non
             frames=clips.inputs["frames"][k, :, 0],
             truth=clips.inputs["dynamic_image"][k, 0],
             prediction=said.get(clip_id),
+            perception=measured.get(clip_id, {}),
             sampled=sampled.get(clip_id, []),
             marks=marks.get(clip_id, {}),
         )
@@ -193,11 +187,10 @@ def _panels(clip: GalleryClip) -> list[Panel]:
     panels[0] = _labelled(panels[0], f"{clip.name}\n{subject}\n{name}")
     if clip.prediction is None:
         return panels
-    drawn = images.decode_png(clip.prediction["drawn"]) / 255.0  # (h, w)
-    truth = area_mean(clip.truth / 255.0, drawn.shape)
-    figures = measure_drawing(drawn, truth)
-    panels.append(_picture(255 * drawn, f"drawn, {drawn.shape[0]} x {drawn.shape[1]}"))
-    panels.append(_error(np.abs(drawn - truth), f"error, {figures.psnr:.1f} dB"))
+    generated = images.decode_png(clip.prediction["drawn"]) / 255.0  # (h, w)
+    truth = area_mean(clip.truth / 255.0, generated.shape)
+    panels.append(_picture(255 * generated, f"drawn, {generated.shape[0]} x {generated.shape[1]}"))
+    panels.append(_error(np.abs(generated - truth), f"error, {clip.perception['psnr']:.1f} dB"))
     if clip.prediction["rank_scores"]:
         panels.append(_curve(clip))
     return panels
@@ -242,7 +235,7 @@ def _curve(clip: GalleryClip) -> Panel:
         for mark, frame in clip.marks.items():
             place.axvline(frame, color="tab:red" if mark == "apex" else "tab:blue", linewidth=0.8, linestyle="--")
             place.text(frame, 1.0, mark, transform=place.get_xaxis_transform(), fontsize=6, ha="center", va="bottom")
-        place.set_title(f"rank score, {order_accuracy(scores):.0%} of pairs in order\n", fontsize=8)
+        place.set_title(f"rank score, {clip.perception['order_accuracy']:.0%} of pairs in order\n", fontsize=8)
         place.set_xlabel("frame", fontsize=7)
         place.tick_params(labelsize=6)
 

@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tabulate import tabulate
 
-from fdpbench.bench.evaluate.bootstrap import Figure
-from fdpbench.bench.evaluate.compare import AgainstBest, Intervals, best_runs, indistinct
+from fdpbench.bench.evaluate.metrics import METRICS
+from fdpbench.bench.evaluate.records import PERCEPTION, POOLED, Table
 from fdpbench.bench.evaluate.scores import Score, with_spread
 from fdpbench.bench.report.escape import latex_text, markdown_text
 
-__all__ = ["FIGURES", "LATEX", "MARKDOWN", "PERCEPTION", "Style", "github", "latex", "perception_text", "table_cells"]
-
-# Column -> attribute of `Figures`.
-FIGURES: dict[str, Figure] = {"UF1": "uf1", "UAR": "uar", "accuracy": "accuracy", "weighted F1": "weighted_f1"}
-
-# Columns whose intervals are printed beside the figure; tables/<task>.csv has those of all.
-WITH_INTERVAL = ("UF1", "UAR")
-
-# Column -> column of `Score.perception`, and decimals.
-PERCEPTION = {
-    "pairs in order": ("order_accuracy", 3),
-    "PSNR, dB": ("psnr", 2),
-    "SSIM": ("ssim", 3),
-    "PSNR of mean image": ("psnr_of_mean", 2),
-    "SSIM of mean image": ("ssim_of_mean", 3),
-}
+__all__ = ["LATEX", "MARKDOWN", "Style", "github", "latex", "perception_cells", "table_cells"]
 
 
 @dataclass(frozen=True)
@@ -37,11 +22,11 @@ class Style:
     Attributes
     ----------
     best
-        Format of the best figure of a column.
+        Format of the best value of a column.
     indistinct
-        What follows a figure that is not told from the best.
+        What follows a value that is not significantly different from the best.
     interval
-        Format of an interval's two ends, after the figure.
+        Format of an interval's two ends, after the value.
     test_selected
         What follows the name of a run whose epoch was chosen on the test subject.
     plain
@@ -59,47 +44,46 @@ MARKDOWN = Style("**{}**", "\N{SUPERSCRIPT EQUALS SIGN}", " [{:.3f}, {:.3f}]", "
 LATEX = Style(r"\textbf{{{}}}", "$^{=}$", r" {{\scriptsize [{:.3f}, {:.3f}]}}", r"$^{\dagger}$", latex_text)
 
 
-def table_cells(
-    group: Sequence[Score], intervals: Mapping[str, Intervals], tests: Sequence[AgainstBest], style: Style
-) -> list[dict[str, str]]:
+def table_cells(group: Sequence[Score], table: Table, style: Style) -> list[dict[str, str]]:
     """Rows of one printed table.
 
     Parameters
     ----------
     group
         The runs of the table, in order.
-    intervals
-        From `bench.evaluate.compare.all_intervals`.
-    tests
-        From `bench.evaluate.compare.against_best` of these runs.
+    table
+        How they compare.
     style
         The marks.
     """
-    datasets = dict.fromkeys(dataset for score in group for dataset in score.by_dataset)
-    columns: list[tuple[str, str, str | None]] = [(label, label, None) for label in FIGURES]
-    columns += [(f"{style.plain(dataset)} {label}", label, dataset) for dataset in datasets for label in ("UF1", "UAR")]
+    datasets = dict.fromkeys(dataset for score in group for dataset in score.datasets)
+    columns = [(metric.label, name, POOLED) for name, metric in METRICS.items()]
+    main = {name: metric for name, metric in METRICS.items() if metric.main}
+    columns += [
+        (f"{style.plain(dataset)} {metric.label}", name, dataset)
+        for dataset in datasets
+        for name, metric in main.items()
+    ]
     rows = []
     for score in group:
         mark = style.test_selected if score.entry.protocol == "test_selected" else ""
         names = {"run": score.run, "model": score.model_text, "protocol": score.protocol}
         rows.append({key: style.plain(name) for key, name in names.items()})
         rows[-1]["run"] += mark
-    for column, label, dataset in columns:
-        figure = FIGURES[label]
-        best = best_runs(group, figure, dataset)
-        alike = indistinct(tests, figure) if dataset is None else frozenset()
+    for column, name, part in columns:
+        alike = table.alike(name) if part == POOLED else frozenset()
         for row, score in zip(rows, group, strict=True):
-            text = score.text(figure, dataset)
-            if score in best:
+            text = score.text(name, part)
+            if score.run in table.best[part][name]:
                 text = style.best.format(text)
             elif score.run in alike:
                 text += style.indistinct
-            found = intervals[score.run].get((dataset, figure))
-            if found is not None and column in WITH_INTERVAL:
+            found = score.pooled.intervals.get(name)
+            if found is not None and part == POOLED and name in main:
                 text += style.interval.format(found.low, found.high)
             row[column] = text
     for row, score in zip(rows, group, strict=True):
-        row |= {"clips": str(score.clips), "subjects": str(score.subjects)}
+        row |= {"clips": str(score.pooled.clips), "subjects": str(score.pooled.subjects)}
     return rows
 
 
@@ -122,8 +106,11 @@ def latex(rows: list[dict[str, str]], notes: str = "") -> str:
     return "\n".join(lines) + "\n"
 
 
-def perception_text(score: Score, label: str) -> str:
-    """A column of `PERCEPTION` as a table prints it; a dash where the model does not rank or draw."""
-    column, decimals = PERCEPTION[label]
-    values = score.perceived(column)
-    return with_spread(values, decimals) if values else "-"
+def perception_cells(score: Score, columns: Sequence[str] = tuple(PERCEPTION)) -> dict[str, str]:
+    """Some of `PERCEPTION` as tables print them; a dash where the model does not rank frames or generate images."""
+    cells = {}
+    for column in columns:
+        label, decimals = PERCEPTION[column]
+        values = score.perception.get(column)
+        cells[label] = with_spread(values, decimals) if values else "-"
+    return cells

@@ -1,13 +1,12 @@
-"""Published figures: read and checked, and set beside what was measured, never among it.
+"""Published values: read and checked, and set beside what was measured, never among it.
 
-``results/published.csv`` holds one figure a line. Its tasks are named as the class maps of `prep.index.class_maps`; a
+``results/published.csv`` holds one value a line. Its tasks are named as the class maps of `prep.index.class_maps`; a
 task of params.yaml stands for the one whose release and classes it has.
 """
 
 from __future__ import annotations
 
 import csv
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,8 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from fdpbench.bench.evaluate.compare import Intervals
+from fdpbench.bench.evaluate.metrics import METRICS
+from fdpbench.bench.evaluate.records import POOLED
 from fdpbench.bench.evaluate.scores import Score
 from fdpbench.bench.report.escape import markdown_text
 from fdpbench.bench.report.layout import github
@@ -65,10 +65,10 @@ class Published(Section):
 
 @dataclass(frozen=True)
 class Beside:
-    """A published figure beside a run's, of the same task, clips and metric.
+    """A published value beside a run's, of the same task, clips and metric.
 
     ``difference`` is measured minus published. ``low`` and ``high`` are those of the run's interval minus the
-    published figure, whose own uncertainty is not known; None where the run's interval is not defined.
+    published value, whose own uncertainty is not known; None where the run's interval is not defined.
     """
 
     published: Published
@@ -81,7 +81,7 @@ class Beside:
 
 
 def read_published(path: Path) -> list[Published]:
-    """Read and check the file of published figures.
+    """Read and check the file of published values.
 
     Raises
     ------
@@ -128,7 +128,7 @@ def read_published(path: Path) -> list[Published]:
 
 
 def published_of(tasks: Mapping[str, TaskParams], path: Path) -> dict[str, list[Published]]:
-    """Give the published figures that belong to each task of params.yaml, as far as there are any.
+    """Give the published values that belong to each task of params.yaml, as far as there are any.
 
     The file is read only if a task is one of the literature.
     """
@@ -146,10 +146,10 @@ def _standard_name(task: TaskParams) -> str | None:
     return None
 
 
-def beside(group: Sequence[Score], intervals: Mapping[str, Intervals], published: Sequence[Published]) -> list[Beside]:
-    """Set each published figure beside the runs of its model.
+def beside(group: Sequence[Score], published: Sequence[Published]) -> list[Beside]:
+    """Set each published value beside the runs of its model.
 
-    Only clips that are there can be compared: where a data set of a composite is missing, the figure over all of its
+    Only clips that are there can be compared: where a data set of a composite is missing, the value over all of its
     clips has nothing beside it. Runs with a rebuilt fault have no part in this, nor those of a named table that
     change the model's settings.
 
@@ -157,10 +157,8 @@ def beside(group: Sequence[Score], intervals: Mapping[str, Intervals], published
     ----------
     group
         The runs of a task.
-    intervals
-        From `bench.evaluate.compare.all_intervals`.
     published
-        The task's published figures.
+        The task's published values.
     """
     result = []
     for line in published:
@@ -168,29 +166,29 @@ def beside(group: Sequence[Score], intervals: Mapping[str, Intervals], published
             plain = score.protocol in ("honest", "inner", "test_selected")
             if score.model != line.model or not plain or (score.entry.table is not None and score.entry.set):
                 continue
-            comparable, dataset = _clips_of(score, line, published)
-            if not comparable:
+            part = _part_of(score, line, published)
+            if part is None:
                 continue
-            measured = score.mean(line.metric, dataset)
-            found = intervals[score.run].get((dataset, line.metric))
+            measured = score.mean(line.metric, part)
+            found = score.parts[part].intervals.get(line.metric)
             ends = (found.low - line.value, found.high - line.value) if found else (None, None)
             result.append(Beside(line, score.run, score.protocol, measured, measured - line.value, *ends))
     return result
 
 
-def _clips_of(score: Score, line: Published, published: Iterable[Published]) -> tuple[bool, str | None]:
-    """Whether a run has the clips of a published figure, and the data set under which its own figure stands."""
-    there = {row["dataset"] for row in score.rows}
+def _part_of(score: Score, line: Published, published: Iterable[Published]) -> str | None:
+    """The part of a run's clips that a published value is of; None where the run lacks clips of it."""
+    there = set(score.clips_by_dataset)
     if not line.part:
-        return {other.part for other in published if other.part} <= there, None
+        return POOLED if {other.part for other in published if other.part} <= there else None
     if there == {line.part}:
-        return True, None
-    return line.part in score.by_dataset, line.part
+        return POOLED
+    return line.part if line.part in score.datasets else None
 
 
 def published_text(task: str, group: Sequence[Score], published: Sequence[Published], pairs: Sequence[Beside]) -> str:
-    """Lay a task's published figures out as Markdown, those of models without a run last."""
-    counts = Counter(row["dataset"] for row in group[0].rows if row["repetition"] == 0)
+    """Lay a task's published values out as Markdown, those of models without a run last."""
+    counts = group[0].clips_by_dataset
     missing = sorted({line.part for line in published if line.part} - set(counts))
     sources = list(dict.fromkeys(line.source for line in published))
     notes = [
@@ -209,7 +207,9 @@ def published_text(task: str, group: Sequence[Score], published: Sequence[Publis
         )
     whole = COMPOSITE if published[0].task == "megc2019" else {}
     partial = [
-        f"{name} ({counts[name]} of {whole[name]})" for name in sorted(whole) if counts[name] not in (0, whole[name])
+        f"{name} ({counts[name]} of {whole[name]})"
+        for name in sorted(whole)
+        if counts.get(name) not in (None, whole[name])
     ]
     if partial:
         notes.append(f"**Not all clips**: {', '.join(partial)}. Published figures are of all.")
@@ -225,7 +225,7 @@ def _rows(published: Sequence[Published], pairs: Sequence[Beside], sources: list
         key = (line.model, line.source, line.protocol, pair.run, line.part)
         row = rows.setdefault(key, _head(line, sources) | {"run": markdown_text(pair.run)} | _columns())
         row["its protocol"] = markdown_text(pair.protocol)
-        name = "UF1" if line.metric == "uf1" else "UAR"
+        name = METRICS[line.metric].label
         row[f"published {name}"] = f"{line.value:.4f}"
         ends = "" if pair.low is None or pair.high is None else f" [{pair.low:+.3f}, {pair.high:+.3f}]"
         row[f"measured {name}"] = f"{pair.measured:.3f}"
@@ -236,7 +236,7 @@ def _rows(published: Sequence[Published], pairs: Sequence[Beside], sources: list
             row = rows.setdefault(
                 (line.model, line.source, line.protocol), _head(line, sources) | {"run": "-"} | _columns()
             )
-            row["published UF1" if line.metric == "uf1" else "published UAR"] = f"{line.value:.4f}"
+            row[f"published {METRICS[line.metric].label}"] = f"{line.value:.4f}"
     return list(rows.values())
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,48 +12,18 @@ from typing import Any
 
 import pandas as pd
 
-from fdpbench.bench.evaluate.bootstrap import COVERAGE
-from fdpbench.bench.evaluate.chance import CHANCE, chance_levels
-from fdpbench.bench.evaluate.compare import (
-    LEVEL,
-    RESAMPLES,
-    AgainstBest,
-    Intervals,
-    against_best,
-    all_intervals,
-    power_note,
-)
-from fdpbench.bench.evaluate.ranks import Ranks, draw_ranks, rank_models
-from fdpbench.bench.evaluate.scores import Score
+from fdpbench.bench.evaluate.evaluation import ClipResult, Evaluation
+from fdpbench.bench.evaluate.metrics import METRICS
+from fdpbench.bench.evaluate.records import CHANCE, COVERAGE, LEVEL, PERCEPTION, POOLED, RESAMPLES, AgainstBest, Table
+from fdpbench.bench.evaluate.scores import Score, largest
 from fdpbench.bench.report.escape import latex_text, markdown_text, write_csv
-from fdpbench.bench.report.layout import (
-    FIGURES,
-    LATEX,
-    MARKDOWN,
-    PERCEPTION,
-    github,
-    latex,
-    perception_text,
-    table_cells,
-)
+from fdpbench.bench.report.layout import LATEX, MARKDOWN, github, latex, perception_cells, table_cells
 from fdpbench.bench.report.published import Published, beside, beside_numbers, published_text
+from fdpbench.bench.report.ranks import draw_ranks, ranks_text
 from fdpbench.bench.train.artifacts import Artifacts
 from fdpbench.bench.train.data import TaskInfo
 
-__all__ = [
-    "FIGURES",
-    "PERCEPTION",
-    "SIMULATED_NOTE",
-    "SYNTHETIC_NOTE",
-    "github",
-    "perception_text",
-    "native_note",
-    "rendered_note",
-    "tables_of",
-    "write_tables",
-]
-
-_PERCEPTION_COLUMNS = [column for column, _ in PERCEPTION.values()]
+__all__ = ["SIMULATED_NOTE", "SYNTHETIC_NOTE", "native_note", "rendered_note", "write_tables"]
 
 RENDERED_NOTE = "This task is made of rendered faces: its scores say nothing about real faces."
 SYNTHETIC_NOTE = (
@@ -72,109 +41,80 @@ LOST_NOTE = (
 
 
 def write_tables(
-    scores: list[Score],
-    markdown: Path,
-    tables: Path,
-    metrics: Path,
-    plots: Path,
+    evaluation: Evaluation,
+    clips: Mapping[str, Sequence[ClipResult]],
+    out: Path,
     published: Mapping[str, Sequence[Published]] | None = None,
 ) -> str:
     """Write every results file.
 
     Parameters
     ----------
-    scores
-        From `score_runs`.
-    markdown
-        File with one table for each task.
-    tables
-        Folder of ``<task>.csv``, ``<task>.tex`` (and ``<task>-<table>.tex`` for tables that runs name),
-        ``per_class.csv``, ``per_subject.csv``, ``confusion.csv``, ``chance.csv``, ``against_best.csv`` with the tests
-        against the best run of each table, ``published.csv`` with measured minus published figures where there are
-        any, and ``perception.csv``: rank scores and drawn dynamic images clip by clip.
-    metrics
-        JSON file for ``dvc metrics``: task -> run -> figure.
-    plots
-        Folder of ``confusion/<run>.csv`` and ``loss/<run>.csv`` for ``dvc plots``, and of
-        ``critical_difference.png`` where enough models were run on enough tasks (`bench.evaluate.ranks`).
+    evaluation, clips
+        From `bench.evaluate.evaluation`: of all runs, and of each of their clips.
+    out
+        Folder in which these are written: ``tables.md`` with one section for each task; ``tables/`` of
+        ``<task>.csv``, ``<task>.tex`` (and ``<task>-<table>.tex`` for tables that runs name), ``per_class.csv``,
+        ``per_subject.csv``, ``confusion.csv``, ``chance.csv``, ``against_best.csv`` with the tests against the best
+        run of each table, ``published.csv`` with measured minus published values where there are any, and
+        ``perception.csv``, rank scores and generated dynamic images clip by clip; ``metrics.json`` for ``dvc
+        metrics``, task -> run -> metric; ``plots/`` of ``confusion/<run>.csv`` and ``loss/<run>.csv`` for ``dvc
+        plots``, and of ``critical_difference.png`` where enough models were run on enough tasks.
     published
-        Published figures by task, from `bench.report.published.published_of`.
+        Published values by task, from `bench.report.published.published_of`.
 
     Returns
     -------
     The Markdown text.
     """
-    tasks = {score.task.task: score.task for score in scores}
-    by_task = {name: sorted((s for s in scores if s.task.task == name), key=_rank) for name in tasks}
+    scores, by_task = evaluation.scores, evaluation.by_task
+    tasks = {name: group[0].task for name, group in by_task.items()}
     # nothing that was made up stands beside a paper
     published = {name: lines for name, lines in (published or {}).items() if not tasks[name].simulated}
-    intervals = all_intervals(scores)
-    named = {name: tables_of(group) for name, group in by_task.items()}
-    tests = {(name, table): against_best(group) for name in named for table, group in named[name].items()}
-    pairs = {name: beside(by_task[name], intervals, published.get(name, ())) for name in tasks}
-    ranks = rank_models(scores)
+    pairs = {name: beside(by_task[name], published.get(name, ())) for name in tasks}
     sections = [_legend()]
     for name, group in by_task.items():
-        parts = _task_parts(group, intervals, {table: tests[name, table] for table in named[name]})
+        parts = _task_parts(group, evaluation)
         if name in published:
             parts.append(published_text(name, group, published[name], pairs[name]))
         sections.append("\n\n".join(parts) + "\n")
-    if ranks is not None:
-        sections.append(_ranks_text(ranks, [name for name in ranks.tasks if tasks[name].rendered]))
+    if evaluation.ranks is not None:
+        ranked = evaluation.ranks.tasks
+        sections.append(ranks_text(evaluation.ranks, [name for name in ranked if tasks[name].rendered]))
     text = "\n".join(["# Results", "", *sections])
+    tables, plots = out / "tables", out / "plots"
     for folder in (tables, plots):  # nothing of a run or task that is gone stays
         shutil.rmtree(folder, ignore_errors=True)
-    for folder in (markdown.parent, tables, metrics.parent, plots / "confusion", plots / "loss"):
+    for folder in (tables, plots / "confusion", plots / "loss"):
         folder.mkdir(parents=True, exist_ok=True)
-    markdown.write_text(text, encoding="utf-8")
+    (out / "tables.md").write_text(text, encoding="utf-8")
     for name, group in by_task.items():
-        write_csv(_frame(group, intervals), tables / f"{name}.csv")
-        for table, members in named[name].items():
-            suffix = f"-{table}" if table else ""
-            cells = table_cells(members, intervals, tests[name, table], LATEX)
-            said = latex_text(power_note(members, tests[name, table]) or ""), _latex_note(tasks[name], members)
-            notes = " ".join(filter(None, (_LATEX_NOTES, *said)))
-            (tables / f"{name}{suffix}.tex").write_text(latex(cells, notes), encoding="utf-8")
+        write_csv(_frame(group), tables / f"{name}.csv")
+        for table in evaluation.tables_of(name):
+            members = [evaluation.by_run[run] for run in table.runs]
+            suffix = f"-{table.name}" if table.name else ""
+            notes = " ".join(filter(None, (_LATEX_NOTES, latex_text(table.power or ""), _latex_note(members))))
+            printed = latex(table_cells(members, table, LATEX), notes)
+            (tables / f"{name}{suffix}.tex").write_text(printed, encoding="utf-8")
     write_csv(_per_class(scores), tables / "per_class.csv")
     write_csv(_per_subject(scores), tables / "per_subject.csv")
     write_csv(_confusion(scores), tables / "confusion.csv")
-    write_csv(_chance(by_task), tables / "chance.csv")
-    if any(tests.values()):
-        write_csv(
-            [_test_row(*key, test) for key, found in tests.items() for test in found], tables / "against_best.csv"
-        )
+    write_csv(_chance(evaluation), tables / "chance.csv")
+    tests = [_test_row(table, test) for table in evaluation.tables for test in table.tests]
+    if tests:
+        write_csv(tests, tables / "against_best.csv")
     if any(pairs.values()):
         write_csv([row for name in tasks for row in beside_numbers(name, pairs[name])], tables / "published.csv")
     if any(score.perception for score in scores):
-        write_csv(_perception(scores), tables / "perception.csv")
+        write_csv(_perception(scores, clips), tables / "perception.csv")
     nested = {name: {score.run: _nested(score) for score in group} for name, group in by_task.items()}
-    metrics.write_text(json.dumps(nested, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    (out / "metrics.json").write_text(json.dumps(nested, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     for score in scores:
-        write_csv(_confusion_rows(score), plots / "confusion" / f"{score.run}.csv")
+        write_csv(_confusion_rows(score, clips[score.run]), plots / "confusion" / f"{score.run}.csv")
         _loss_curve(score.run, plots / "loss" / f"{score.run}.csv")
-    if ranks is not None:
-        draw_ranks(ranks, plots / "critical_difference.png")
+    if evaluation.ranks is not None:
+        draw_ranks(evaluation.ranks, plots / "critical_difference.png")
     return text
-
-
-def _rank(score: Score) -> tuple[bool, float, str]:
-    """Best first; runs that looked at the test subject, or have a fault, after all others."""
-    return (not score.competes, -score.mean("uf1"), score.run)
-
-
-def tables_of(group: list[Score]) -> dict[str, list[Score]]:
-    """The tables of one task's runs: its own, named ``""``, and those that runs name.
-
-    A table that runs name also holds the runs of the same models in the task's own, to be compared with.
-    """
-    own = [score for score in group if score.entry.table is None]
-    tables = {"": own} if own else {}
-    for name in sorted({score.entry.table for score in group if score.entry.table}):
-        models = {score.model for score in group if score.entry.table == name}
-        tables[name] = [
-            score for score in group if score.entry.table == name or (score in own and score.model in models)
-        ]
-    return tables
 
 
 def _legend() -> str:
@@ -202,30 +142,32 @@ _LATEX_NOTES = (
 )
 
 
-def _task_parts(
-    group: list[Score], intervals: Mapping[str, Intervals], tests: Mapping[str, Sequence[AgainstBest]]
-) -> list[str]:
+def _task_parts(group: Sequence[Score], evaluation: Evaluation) -> list[str]:
     """Paragraphs and tables of one task."""
     info = group[0].task
-    clips, subjects = max(score.clips for score in group), max(score.subjects for score in group)
+    clips, subjects = (max(getattr(score.pooled, name) for score in group) for name in ("clips", "subjects"))
     head = (
         f"## {info.task}\n\n{clips} clips, {subjects} subjects, classes: {', '.join(map(markdown_text, info.classes))}."
     )
     note = rendered_note(info)
     parts = [f"{head} {f'**{note}**' if info.simulated else note}".rstrip()]
-    for number, (name, members) in enumerate(tables_of(group).items()):
-        if name:
-            parts.append(f"### {info.task}: {name}")
-        parts.append(github(table_cells(members, intervals, tests[name], MARKDOWN)))
-        if power := power_note(members, tests[name]):
-            parts.append(power)
+    for number, table in enumerate(evaluation.tables_of(info.task)):
+        if table.name:
+            parts.append(f"### {info.task}: {table.name}")
+        parts.append(github(table_cells([evaluation.by_run[run] for run in table.runs], table, MARKDOWN)))
+        if table.power:
+            parts.append(table.power)
         if number == 0:
-            parts.append(_below(group, intervals))
+            parts.append(_below(group, evaluation.chance[info.task]))
     perceiving = [score for score in group if score.perception]
     if perceiving:
         parts += [f"### {info.task}: order of frames, and dynamic images drawn of held-out clips", _PERCEPTION_NOTE]
-        parts.append(github(_perception_cells(perceiving)))
+        parts.append(github([_named(score) | perception_cells(score) for score in perceiving]))
     return parts
+
+
+def _named(score: Score) -> dict[str, str]:
+    return {"run": markdown_text(score.run), "protocol": markdown_text(score.protocol)}
 
 
 def rendered_note(info: TaskInfo) -> str:
@@ -238,30 +180,30 @@ def rendered_note(info: TaskInfo) -> str:
     return " ".join(notes)
 
 
-def native_note(group: list[Score]) -> str:
+def native_note(group: Sequence[Score]) -> str:
     """What to say of runs that other machines will not repeat; empty where there are none."""
     runs = sorted(score.run for score in group if score.native)
     return NATIVE_NOTE.format(", ".join(runs)) if runs else ""
 
 
-def _latex_note(info: TaskInfo, group: list[Score]) -> str:
-    return latex_text(" ".join(filter(None, (rendered_note(info), native_note(group)))))
+def _latex_note(group: Sequence[Score]) -> str:
+    return latex_text(" ".join(filter(None, (rendered_note(group[0].task), native_note(group)))))
 
 
-def _below(group: list[Score], intervals: Mapping[str, Intervals]) -> str:
-    """What stands below a task's first table: chance, clips of each data set, resamples that were drawn anew."""
-    most = max(group, key=lambda score: (score.clips, score.run))
-    levels = chance_levels(most.predicted()[0], len(most.task.classes))
-    guesses = (f"{CHANCE[way]}: UF1 {level['uf1']:.3f}, UAR {level['uar']:.3f}" for way, level in levels.items())
+def _below(group: Sequence[Score], chance: Mapping[str, Mapping[str, float | None]]) -> str:
+    """What stands below a task's first table: chance, clips of each data set, resamples that were sampled anew."""
+    guesses = (f"{text}: UF1 {chance[way]['uf1']:.3f}, UAR {chance[way]['uar']:.3f}" for way, text in CHANCE.items())
     lines = [f"Chance: {'; '.join(guesses)}.", *filter(None, [native_note(group)])]
-    if most.by_dataset:
-        found = Counter(row["dataset"] for row in most.rows if row["repetition"] == 0)
-        people = {name: len({row["subject"] for row in most.rows if row["dataset"] == name}) for name in found}
+    parts = largest(group).parts
+    if largest(group).datasets:
         each = (
-            f"{markdown_text(name)} {count} clips of {people[name]} subjects" for name, count in sorted(found.items())
+            f"{markdown_text(name)} {parts[name].clips} clips of {parts[name].subjects} subjects"
+            for name in sorted(parts)
+            if name != POOLED
         )
         lines.append(f"Data sets: {', '.join(each)}.")
-    redrawn = max((one.redrawn for score in group for one in intervals[score.run].values()), default=0)
+    found = [one for score in group for part in score.parts.values() for one in part.intervals.values()]
+    redrawn = max((one.redrawn for one in found), default=0)
     if redrawn:
         lines.append(f"Of {RESAMPLES} resamples at most {redrawn} lacked a class and were drawn anew.")
     return "\n".join(lines)
@@ -275,120 +217,101 @@ _PERCEPTION_NOTE = (
 )
 
 
-def _perception_cells(group: list[Score]) -> list[dict[str, str]]:
-    rows = []
-    for score in group:
-        row = {"run": markdown_text(score.run), "protocol": markdown_text(score.protocol)}
-        rows.append(row | {label: perception_text(score, label) for label in PERCEPTION})
-    return rows
-
-
-def _ranks_text(ranks: Ranks, rendered: list[str]) -> str:
-    rows = [
-        {"model": markdown_text(model), "mean rank": f"{rank:.2f}"}
-        for model, rank in zip(ranks.models, ranks.mean_ranks, strict=True)
-    ]
-    note = (
-        f"Models that were run on each of {', '.join(ranks.tasks)}, ranked by UF1 on each (1 is the best). Friedman's "
-        f"test that all are alike: p = {ranks.p_value:.4f};\nNemenyi's critical difference of mean ranks at 0.05: "
-        f"{ranks.critical_difference:.2f} (Demsar, JMLR 7, 2006). Both take tasks as independent: tasks that share "
-        "clips are not."
-    )
-    if rendered:
-        note += f" Made of rendered faces, which say nothing about real ones: {', '.join(rendered)}."
-    picture = "![Critical differences: models on an axis of mean ranks](plots/critical_difference.png)"
-    return "\n\n".join(["## Models over tasks", note, github(rows), picture]) + "\n"
-
-
-def _frame(group: list[Score], intervals: Mapping[str, Intervals]) -> pd.DataFrame:
+def _frame(group: Sequence[Score]) -> pd.DataFrame:
     rows = []
     for score in group:
         row: dict[str, Any] = {"run": score.run, "model": score.model, "protocol": score.protocol}
         row |= {"changes": score.changes, "rendered": score.task.rendered}
-        row |= {"table": score.entry.table, "clips": score.clips, "subjects": score.subjects}
-        row["repetitions"] = len(score.repetitions)
-        row |= {attribute: score.mean(attribute) for attribute in FIGURES.values()}
-        for dataset in score.by_dataset:
-            row |= {f"{dataset}_{attribute}": score.mean(attribute, dataset) for attribute in FIGURES.values()}
-        for (part, figure), found in intervals[score.run].items():
-            name = f"{part}_{figure}" if part else figure
-            row |= {f"{name}_low": found.low, f"{name}_high": found.high}
-        row |= {column: fmean(values) for column in _PERCEPTION_COLUMNS if (values := score.perceived(column))}
-        rows.append(row)
+        row |= {"table": score.entry.table, "clips": score.pooled.clips, "subjects": score.pooled.subjects}
+        row["repetitions"] = len(score.pooled.repetitions)
+        prefixes = {POOLED: ""} | {dataset: f"{dataset}_" for dataset in score.datasets}
+        for part, prefix in prefixes.items():
+            row |= {f"{prefix}{metric}": score.mean(metric, part) for metric in METRICS}
+        for part, prefix in prefixes.items():
+            found = score.parts[part].intervals
+            for metric in METRICS:
+                if metric in found:
+                    row |= {f"{prefix}{metric}_low": found[metric].low, f"{prefix}{metric}_high": found[metric].high}
+        rows.append(row | _perception_means(score))
     return pd.DataFrame(rows)
 
 
+def _perception_means(score: Score) -> dict[str, float]:
+    return {name: fmean(score.perception[name]) for name in PERCEPTION if name in score.perception}
+
+
 def _nested(score: Score) -> dict[str, Any]:
-    result: dict[str, Any] = {attribute: round(score.mean(attribute), 6) for attribute in FIGURES.values()}
-    for dataset in score.by_dataset:
-        result[dataset] = {attribute: round(score.mean(attribute, dataset), 6) for attribute in FIGURES.values()}
-    result |= {column: round(fmean(values), 6) for column in _PERCEPTION_COLUMNS if (values := score.perceived(column))}
-    return result
+    result: dict[str, Any] = {metric: round(score.mean(metric), 6) for metric in METRICS}
+    for dataset in score.datasets:
+        result[dataset] = {metric: round(score.mean(metric, dataset), 6) for metric in METRICS}
+    return result | {name: round(mean, 6) for name, mean in _perception_means(score).items()}
 
 
 def _who(score: Score) -> dict[str, str]:
     return {"task": score.task.task, "run": score.run, "protocol": score.protocol}
 
 
-def _per_class(scores: list[Score]) -> list[dict[str, Any]]:
+def _per_class(scores: Sequence[Score]) -> list[dict[str, Any]]:
     return [
         _who(score)
         | {"repetition": k, "class": one.name, "clips": one.clips}
         | {"precision": one.precision, "recall": one.recall, "f1": one.f1}
         for score in scores
-        for k, repetition in enumerate(score.repetitions)
+        for k, repetition in enumerate(score.pooled.repetitions)
         for one in repetition.classes
     ]
 
 
-def _per_subject(scores: list[Score]) -> list[dict[str, Any]]:
+def _per_subject(scores: Sequence[Score]) -> list[dict[str, Any]]:
     """Accuracy for each subject: UF1 of one is not defined where the subject lacks a class."""
-    rows = []
-    for score in scores:
-        frame = pd.DataFrame(score.rows)
-        frame["correct"] = frame["y_true"] == frame["y_pred"]
-        for (repetition, subject), part in frame.groupby(["repetition", "subject"], sort=True):
-            rows.append(
-                _who(score)
-                | {"repetition": repetition, "subject": subject}
-                | {"clips": len(part), "accuracy": float(part["correct"].mean())}
-            )
-    return rows
-
-
-def _confusion(scores: list[Score]) -> list[dict[str, Any]]:
     return [
         _who(score)
-        | {"repetition": k, "actual": actual, "predicted": predicted}
-        | {"clips": int(repetition.confusion[i, j])}
+        | {"repetition": k, "subject": one.subject}
+        | {"clips": one.clips, "accuracy": one.right[k] / one.clips}
         for score in scores
-        for k, repetition in enumerate(score.repetitions)
+        for k in range(len(score.pooled.repetitions))
+        for one in score.by_subject
+    ]
+
+
+def _confusion(scores: Sequence[Score]) -> list[dict[str, Any]]:
+    return [
+        _who(score) | {"repetition": k, "actual": actual, "predicted": predicted, "clips": repetition.confusion[i][j]}
+        for score in scores
+        for k, repetition in enumerate(score.pooled.repetitions)
         for i, actual in enumerate(score.task.classes)
         for j, predicted in enumerate(score.task.classes)
     ]
 
 
-def _chance(by_task: Mapping[str, list[Score]]) -> list[dict[str, Any]]:
-    rows = []
-    for name, group in by_task.items():
-        most = max(group, key=lambda score: (score.clips, score.run))
-        levels = chance_levels(most.predicted()[0], len(most.task.classes))
-        rows += [{"task": name, "guess": way} | level for way, level in levels.items()]
-    return rows
+def _chance(evaluation: Evaluation) -> list[dict[str, Any]]:
+    return [
+        {"task": task, "guess": way} | {metric: evaluation.chance[task][way][metric] for metric in METRICS}
+        for task in evaluation.by_task
+        for way in CHANCE
+    ]
 
 
-def _test_row(task: str, table: str, test: AgainstBest) -> dict[str, Any]:
-    return {"task": task, "table": table} | asdict(test)
+def _test_row(table: Table, test: AgainstBest) -> dict[str, Any]:
+    row = asdict(test)
+    return {"task": table.task, "table": table.name, "figure": row.pop("metric")} | row
 
 
-def _perception(scores: list[Score]) -> list[dict[str, Any]]:
-    return [_who(score) | row for score in scores for row in score.perception]
+def _perception(scores: Sequence[Score], clips: Mapping[str, Sequence[ClipResult]]) -> list[dict[str, Any]]:
+    return [
+        _who(score)
+        | {"repetition": clip.repetition, "clip_id": clip.clip_id, "subject": clip.subject}
+        | clip.perception
+        for score in scores
+        for clip in clips[score.run]
+        if clip.perception
+    ]
 
 
-def _confusion_rows(score: Score) -> list[dict[str, Any]]:
+def _confusion_rows(score: Score, clips: Sequence[ClipResult]) -> list[dict[str, Any]]:
     """One row for each prediction, the form that DVC's confusion template counts."""
     names = score.task.classes
-    return [{"actual": names[row["y_true"]], "predicted": names[row["y_pred"]]} for row in score.rows]
+    return [{"actual": names[clip.y_true], "predicted": names[clip.y_pred]} for clip in clips]
 
 
 def _loss_curve(run: str, path: Path) -> None:

@@ -6,15 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fdpbench.bench.train.data import ClipSet, load_clips
+from fdpbench.bench.train.data import ClipSet, load_clips, load_each_subject
 from fdpbench.prep.runtime.scratch import Scratch
 from fdpbench.prep.store import shards
 
 __all__ = ["StoredClips", "store_clips"]
+
+UNIT = "inputs"
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class StoredClips:
 
 
 def store_clips(task: Path, inputs: Sequence[str], scratch: Scratch) -> StoredClips:
-    """Decode a task's clips, subject by subject; those that an earlier, interrupted run stored are left as they are.
+    """Decode a task's clips, unless an earlier, interrupted run has done so.
 
     Parameters
     ----------
@@ -82,18 +85,24 @@ def store_clips(task: Path, inputs: Sequence[str], scratch: Scratch) -> StoredCl
     inputs
         Names of the inputs to decode; without any nothing is written.
     scratch
-        Where to keep them, as units ``inputs/<subject>``.
+        Where to keep them, as the unit ``inputs``.
 
     Raises
     ------
     ValueError
         If an input is missing for a clip, damaged or not finite.
     """
-    units = {subject: f"inputs/{subject}" for subject in shards.subjects_of(task / "clips.parquet")}
-    for subject, unit in units.items():
-        if inputs and not scratch.has(unit):
-            folder = scratch.temporary(unit)
-            for name, array in load_clips(task, inputs, {subject}.__contains__).inputs.items():
-                np.save(folder / f"{name}.npy", array, allow_pickle=False)
-            scratch.finish(unit)
-    return StoredClips(task, {subject: scratch.unit(unit) for subject, unit in units.items()})
+    if inputs and not scratch.has(UNIT):
+        folder = scratch.temporary(UNIT)
+        for clips in load_each_subject(task, inputs):
+            place = folder / _folder_name(clips.subjects[0])
+            place.mkdir()
+            for name, array in clips.inputs.items():
+                np.save(place / f"{name}.npy", array, allow_pickle=False)
+        scratch.finish(UNIT)
+    subjects = shards.subjects_of(task / "clips.parquet")
+    return StoredClips(task, {subject: scratch.unit(UNIT) / _folder_name(subject) for subject in subjects})
+
+
+def _folder_name(subject: str) -> str:
+    return quote(subject, safe="")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ __all__ = [
     "TaskInfo",
     "check_finite",
     "load_clips",
+    "load_each_subject",
     "load_features",
     "load_index",
     "load_task_info",
@@ -136,11 +137,24 @@ def load_clips(folder: Path, inputs: Sequence[str], keep: Callable[[str], bool] 
     ValueError
         If no clip is left, an input is missing for a clip, or a flow value is not finite.
     """
-    columns = ["clip_id", "subject", "label", *inputs]
-    tables = list(shards.read_subjects(folder / "clips.parquet", TASK, keep, columns))
+    tables = list(_read(folder, inputs, keep))
     if not tables:
         raise ValueError(f"{folder}: no clip of the subjects asked for")
-    table = pa.concat_tables(tables).sort_by("clip_id").combine_chunks()
+    return _decoded(folder, inputs, pa.concat_tables(tables))
+
+
+def load_each_subject(folder: Path, inputs: Sequence[str]) -> Iterator[ClipSet]:
+    """Read the clips of one subject after the other, as `load_clips` gives them."""
+    for table in _read(folder, inputs, lambda subject: True):
+        yield _decoded(folder, inputs, table)
+
+
+def _read(folder: Path, inputs: Sequence[str], keep: Callable[[str], bool]) -> Iterator[pa.Table]:
+    return shards.read_subjects(folder / "clips.parquet", TASK, keep, ["clip_id", "subject", "label", *inputs])
+
+
+def _decoded(folder: Path, inputs: Sequence[str], table: pa.Table) -> ClipSet:
+    table = table.sort_by("clip_id").combine_chunks()
     clip_ids = table.column("clip_id").to_pylist()
     for name in inputs:
         for clip_id, absent in zip(clip_ids, table.column(name).is_null().to_pylist(), strict=True):

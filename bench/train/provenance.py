@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fdpbench.arithmetic import PINS, arithmetic, processor
+from fdpbench.prep.runtime.durable import write_durably
 from fdpbench.prep.store.documents import read_object
 
 __all__ = ["machine", "read_provenance", "write_machine", "write_provenance"]
@@ -45,7 +46,8 @@ def machine(device: str) -> dict[str, str]:
 
 def write_machine(path: Path, device: str) -> None:
     """Write which machine trained a run as JSON: beside its outputs, and none of them."""
-    path.write_text(json.dumps(machine(device), indent=2) + "\n", encoding="utf-8")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_durably(path, json.dumps(machine(device), indent=2) + "\n")
 
 
 def write_provenance(path: Path, run: str, made_of: Mapping[str, Any]) -> None:

@@ -142,13 +142,13 @@ def train_run(
         check_predictions(run.name, rows, tested, len(info.classes), run.train.repetitions)
         made_from = [task / "clips.parquet", *([features] if features else [])]
         table = pa.Table.from_pylist(rows, schema=shards.marked(PREDICTIONS, *made_from))
+        write_machine(artifacts.machine, device)  # not published: scratch is kept until DVC has recorded what was
         scratch.publish(
             {
                 artifacts.predictions: lambda path: shards.write_table(table, path),
                 artifacts.curves: lambda path: _write_curves(places, trainings, path),
                 artifacts.provenance: lambda path: write_provenance(path, run.name, made_of),
                 artifacts.checkpoints: lambda path: _copy_checkpoints(places, trainings, path),
-                artifacts.machine: lambda path: write_machine(path, device),
             }
         )
 

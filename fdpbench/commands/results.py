@@ -1,11 +1,12 @@
-"""Tables, pictures and reports of the trained runs."""
+"""The trained runs evaluated; tables, pictures and reports of that."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,32 +15,68 @@ from fdpbench.prep.runtime.command import command
 from fdpbench.prep.runtime.progress import console
 from fdpbench.prep.store import paths
 
+if TYPE_CHECKING:
+    from fdpbench.bench.evaluate.evaluation import Evaluation
+    from fdpbench.bench.train.settings import RunEntry
+
 RESULTS = Path("results")
+
+
+def _evaluated(runs: Mapping[str, RunEntry]) -> Evaluation:
+    """The evaluation of exactly the runs that params.yaml lists.
+
+    Raises
+    ------
+    ParamsError
+        If it is of other runs, or of other entries of them.
+    """
+    from fdpbench.bench.evaluate.evaluation import FOLDER, read_evaluation
+    from fdpbench.prep.settings.problems import ParamsError
+
+    evaluation = read_evaluation()
+    entries = {score.run: score.entry for score in evaluation.scores}
+    other = sorted(run for run in {*entries, *runs} if entries.get(run) != runs.get(run))
+    if other:
+        raise ParamsError(f"{FOLDER} is not of the runs of params.yaml ({', '.join(other)} differ): run `dvc repro`")
+    return evaluation
+
+
+@app.command(rich_help_panel="Results")
+def evaluate() -> None:
+    """Compute every metric, interval and test of all listed runs, from predictions alone: artifacts/evaluation."""
+    from fdpbench.bench.evaluate.evaluation import FOLDER
+    from fdpbench.bench.evaluate.stage import evaluate_runs
+    from fdpbench.bench.plan.params import load_train, run_names
+    from fdpbench.prep.runtime.scratch import open_scratch
+
+    with command("evaluate"):
+        runs = run_names()
+        with open_scratch("evaluate", "whole") as scratch:
+            scratch.publish({FOLDER: partial(evaluate_runs, runs, load_train().repetitions)})
+        console.print(f"evaluate: {len(runs)} runs in {FOLDER}")
 
 
 @app.command(rich_help_panel="Results")
 def tables() -> None:
-    """Aggregate the predictions of all listed runs into results/."""
-    from fdpbench.bench.evaluate.scores import clear_unlisted, score_runs
-    from fdpbench.bench.plan.params import load_tasks, load_train, run_names
+    """Print the evaluation of all listed runs as tables: results/tables.md, tables, metrics.json and plots."""
+    from fdpbench.bench.evaluate.evaluation import read_clips
+    from fdpbench.bench.plan.params import load_tasks, run_names
     from fdpbench.bench.report.published import published_of
     from fdpbench.bench.report.tables import write_tables
     from fdpbench.prep.runtime.scratch import open_scratch
 
     with command("tables"):
         runs = run_names()
-        clear_unlisted(list(runs))
-        scores = score_runs(runs, load_train().repetitions)
+        evaluation = _evaluated(runs)
         used = {entry.task for entry in runs.values()}
         tasks = {name: task for name, task in load_tasks().items() if name in used}
         published = published_of(tasks, RESULTS / "published.csv")
         with open_scratch("tables", "whole") as scratch:
             built = scratch.temporary("results")
+            write_tables(evaluation, read_clips(), built, published)
             names = ("tables.md", "tables", "metrics.json", "plots")
-            markdown, folder, metrics, plots = (built / name for name in names)
-            write_tables(scores, markdown, folder, metrics, plots, published)
             scratch.publish({RESULTS / name: partial(os.rename, built / name) for name in names})
-        console.print(f"tables: {len(scores)} runs in {RESULTS / 'tables.md'}")
+        console.print(f"tables: {len(runs)} runs in {RESULTS / 'tables.md'}")
 
 
 @app.command(rich_help_panel="Results")
@@ -48,14 +85,14 @@ def gallery(
         str | None, typer.Argument(help="A task whose faces may be published; by default the first of params.yaml.")
     ] = None,
     run: Annotated[
-        str | None, typer.Option(help="The run whose drawings are shown; by default the task's first that draws.")
+        str | None,
+        typer.Option(help="The run whose generated images are shown; by default the task's first that has any."),
     ] = None,
 ) -> None:
-    """Draw frames, true and drawn dynamic images and rank scores of held-out clips: results/dynamic_images.png."""
-    from fdpbench.bench.evaluate.scores import clear_unlisted
+    """Draw frames, true and generated dynamic images and rank scores of clips: results/dynamic_images.png."""
+    from fdpbench.bench.evaluate.evaluation import read_clips
     from fdpbench.bench.plan.params import load_tasks, run_names
-    from fdpbench.bench.report.gallery import draw_gallery, draw_note, drawing_run, shown_task
-    from fdpbench.bench.train.artifacts import Artifacts
+    from fdpbench.bench.report.gallery import draw_gallery, draw_note, shown_task
     from fdpbench.bench.train.protocols import Faults
     from fdpbench.prep.runtime.scratch import open_scratch
     from fdpbench.prep.settings.problems import ParamsError
@@ -69,21 +106,18 @@ def gallery(
             console.print(f"gallery: {out}: no task has frames of faces that may be published")
             return
         runs = run_names()
-        clear_unlisted(list(runs))
         mine = [name for name, entry in runs.items() if entry.task == task]
         mine.sort(key=lambda name: (runs[name].protocol != "honest", runs[name].faults != Faults()))  # as listed else
         if run is not None and run not in mine:
             raise ParamsError(f"no run {run!r} of task {task}; its runs: {', '.join(mine) or 'none'}")
-        if run is not None and not Artifacts(run).predictions.is_file():
-            raise ParamsError(
-                f"run {run!r} is not trained yet, {Artifacts(run).predictions} not found: run `dvc repro`"
-            )
-        drawing = drawing_run(mine if run is None else [run])
-        if run is not None and drawing is None:
-            raise ParamsError(f"the model of run {run!r} draws no dynamic images; leave --run out")
+        scores = _evaluated(runs).by_run
+        shown = next((name for name in (mine if run is None else [run]) if "psnr" in scores[name].perception), None)
+        if run is not None and shown is None:
+            raise ParamsError(f"the model of run {run!r} generates no dynamic images; leave --run out")
+        results = read_clips()[shown] if shown else []
         with open_scratch("gallery", "whole") as scratch:
-            scratch.publish({out: partial(draw_gallery, paths.task(task), drawing)})
-        console.print(f"gallery: {out}" + (f", drawn by {drawing}" if drawing else ""))
+            scratch.publish({out: partial(draw_gallery, paths.task(task), shown, results)})
+        console.print(f"gallery: {out}" + (f", generated by {shown}" if shown else ""))
 
 
 @app.command(rich_help_panel="Results")
@@ -93,8 +127,8 @@ def report() -> None:
     Leaderboards with intervals, a page for each run, the audit, the data and the provenance of every figure.
     No faces of a release whose licence forbids it are in it. Needs `dvc repro` to have trained every run.
     """
-    from fdpbench.bench.evaluate.scores import clear_unlisted, score_runs
-    from fdpbench.bench.plan.params import load_tasks, load_train, run_names
+    from fdpbench.bench.evaluate.evaluation import read_clips
+    from fdpbench.bench.plan.params import load_tasks, run_names
     from fdpbench.bench.report.html.build import build_report
     from fdpbench.prep.runtime.scratch import open_scratch
     from fdpbench.prep.settings.params import read_params
@@ -102,12 +136,11 @@ def report() -> None:
     with command("report"):
         params = read_params()
         runs = run_names(params)
-        clear_unlisted(list(runs))
-        scores = score_runs(runs, load_train(params).repetitions)
         out = RESULTS / "report"
+        build = partial(build_report, _evaluated(runs), read_clips(), load_tasks(params), params["releases"])
         with open_scratch("report", "whole") as scratch:
-            scratch.publish({out: partial(build_report, scores, load_tasks(params), params["releases"])})
-        console.print(f"report: {len(scores)} runs in {out / 'index.html'}")
+            scratch.publish({out: build})
+        console.print(f"report: {len(runs)} runs in {out / 'index.html'}")
 
 
 @app.command(rich_help_panel="Results")
@@ -118,14 +151,12 @@ def audit() -> None:
     inflation and its interval, each rebuilt fault of released code, and the same predictions under three ways of
     averaging. Needs `dvc repro` to have run.
     """
-    from fdpbench.bench.evaluate.audit import write_audit
-    from fdpbench.bench.evaluate.scores import score_runs
-    from fdpbench.bench.plan.params import load_train, run_names
+    from fdpbench.bench.plan.params import run_names
+    from fdpbench.bench.report.audit import write_audit
 
     with command("audit"):
         runs = run_names()
-        scores = sorted(score_runs(runs, load_train().repetitions), key=lambda score: list(runs).index(score.run))
-        print(write_audit(scores, RESULTS))
+        print(write_audit(_evaluated(runs), list(runs), RESULTS))
         console.print(f"audit: {RESULTS / 'audit.md'}, audit.csv, audit.png")
 
 
@@ -141,24 +172,23 @@ def costs(
     Writes results/costs.md and costs.csv, or costs-TABLE.md and costs-TABLE.csv. Needs `dvc repro` to have run. Times
     are of this machine.
     """
-    from fdpbench.bench.evaluate.scores import score_runs
-    from fdpbench.bench.plan.params import load_run, load_tasks, load_train, run_names
+    from fdpbench.bench.plan.params import load_run, load_tasks, run_names
     from fdpbench.bench.report.costs import costs_table, measure_costs, write_costs
-    from fdpbench.bench.report.tables import tables_of
     from fdpbench.prep.settings.problems import ParamsError
 
     with command("costs"):
         entries = run_names()
-        scores = sorted(score_runs(entries, load_train().repetitions), key=lambda score: list(entries).index(score.run))
+        evaluation = _evaluated(entries)
+        names = list(entries)
         if table is not None:
-            groups = [[score for score in scores if score.task.task == task] for task in load_tasks()]
-            scores = [score for group in groups for score in tables_of(group).get(table, [])]
-            if not scores:
+            members = {one.task: one.runs for one in evaluation.tables if one.name == table}
+            names = [run for task in load_tasks() for run in entries if run in members.get(task, ())]
+            if not names:
                 raise ParamsError(f"params.yaml: no run has `table: {table}`")
-        runs = [load_run(score.run) for score in scores]
+        runs = [load_run(name) for name in names]
         measured = measure_costs([run for run in runs if run.model.kind == "module"])
         model_of = {run.name: run.model.name for run in runs}
-        text = costs_table(scores, {cost.run: cost for cost in measured})
+        text = costs_table([evaluation.by_run[name] for name in names], {cost.run: cost for cost in measured})
         out = RESULTS / ("costs.md" if table is None else f"costs-{table}.md")
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(text, encoding="utf-8")

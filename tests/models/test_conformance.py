@@ -25,6 +25,7 @@ from fdpbench.models import create_model, list_models, model_info
 from fdpbench.models.common.blocks import ModelOutput
 from fdpbench.models.common.registry import (
     ModelOptionError,
+    Recipe,
     UnknownModelError,
     check_options,
     register_model,
@@ -119,6 +120,8 @@ def test_declaration(name: str) -> None:
     assert info.paper
     assert set(info.inputs) | set(info.targets) <= set(INPUTS)
     check_options(name, dict(info.options))  # the defaults pass the model's own checks
+    assert (info.recipe is None) == (info.kind == "estimator")
+    check_options(name, info.recipe.options if info.recipe else {})
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -163,6 +166,29 @@ def test_a_wrong_declaration_is_refused() -> None:
         register_model(inputs=("sound",), paper="-")(object)
     with pytest.raises(TypeError, match="derive it"):
         register_model(inputs=(), paper="-")(object)
+
+
+def test_a_network_has_a_recipe_and_an_estimator_none() -> None:
+    class Net:
+        kind = "module"
+
+        def __init__(self, num_classes: int, *, width: int = 3) -> None: ...
+
+    class Fitted(Net):
+        kind = "estimator"
+        hand_crafted = False
+
+    recipe: dict[str, Any] = {"epochs": 3, "batch_size": 4, "lr": 1e-3, "weight_decay": 0.0}
+    with pytest.raises(TypeError, match="Net: give a module's recipe"):
+        register_model(inputs=(), paper="-")(Net)
+    with pytest.raises(TypeError, match="Fitted: an estimator takes no recipe"):
+        register_model(inputs=(), paper="-", recipe=Recipe(**recipe))(Fitted)
+    with pytest.raises(TypeError, match="Net: its recipe sets widht; its options: width"):
+        register_model(inputs=(), paper="-", recipe=Recipe(**recipe, options={"widht": 3}))(Net)
+    register_model(inputs=(), paper="-", recipe=Recipe(**recipe, options={"width": 4}))(Net)
+    for wrong in ({"epochs": 0}, {"batch_size": 1}, {"lr": 0.0}, {"lr": "1e-3"}, {"weight_decay": -1.0}, {"epoch": 3}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            Recipe(**recipe | wrong)
 
 
 # Modules

@@ -87,7 +87,7 @@ def run_steps() -> dict[str, str]:
     import numpy as np
 
     from fdpbench.bench.evaluate.bootstrap import intervals
-    from fdpbench.bench.evaluate.perception import measure_drawing
+    from fdpbench.bench.evaluate.perception import similarity
     from fdpbench.prep.align import geometry
     from fdpbench.prep.align.faces import FaceMesh
     from fdpbench.prep.align.placing import place
@@ -133,8 +133,8 @@ def run_steps() -> dict[str, str]:
     note("tim", tim.interpolate(clip, 7))
     note("dynamic image", dynamic_image(clip))
     note("exact rank pooling", rank_svm(clip[:, ::16, ::16], 5.0), fernando(clip[:, ::16, ::16]))
-    drawing = measure_drawing(grey[0] / 255, grey[-1] / 255)
-    note("drawing", drawing.psnr, drawing.ssim)
+    alike = similarity(grey[0] / 255, grey[-1] / 255)
+    note("similarity of images", alike.psnr, alike.ssim)
 
     confusions = np.random.default_rng(3).integers(1, 5, size=(2, 9, 3, 3))  # (R, S, C, C)
     for figure, one in intervals(confusions, resamples=200).items():

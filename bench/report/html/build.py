@@ -14,18 +14,18 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from fdpbench.bench.evaluate.compare import LEVEL, SIGNIFICANCE
-from fdpbench.bench.evaluate.scores import Score
+from fdpbench.bench.evaluate.evaluation import ClipResult, Evaluation
+from fdpbench.bench.evaluate.metrics import METRICS
+from fdpbench.bench.evaluate.records import LEVEL, POOLED, SIGNIFICANCE
 from fdpbench.bench.report.html import charts
 from fdpbench.bench.report.html.data import Release, Task, releases_of, tasks_of
-from fdpbench.bench.report.html.facts import ALL, NAMES, Estimate, RunFacts, chance, standings
+from fdpbench.bench.report.html.facts import NAMES, Estimate, RunFacts, chance, leaderboards
 from fdpbench.bench.report.html.leakage import averages, effects, span
 from fdpbench.bench.report.html.pictures import gallery_of
 from fdpbench.bench.report.tables import native_note, rendered_note
 from fdpbench.bench.train.artifacts import Artifacts
 from fdpbench.bench.train.data import TaskInfo
 from fdpbench.bench.train.provenance import read_provenance
-from fdpbench.prep.runtime.scratch import hash_file
 from fdpbench.prep.settings.task import TaskParams
 from fdpbench.prep.store import paths
 
@@ -49,13 +49,19 @@ class _Curve:
     means: list[float]
 
 
-def build_report(scores: Sequence[Score], tasks: Mapping[str, TaskParams], releases: Sequence[str], out: Path) -> None:
+def build_report(
+    evaluation: Evaluation,
+    clips: Mapping[str, Sequence[ClipResult]],
+    tasks: Mapping[str, TaskParams],
+    releases: Sequence[str],
+    out: Path,
+) -> None:
     """Write the report: the same bytes from the same artifacts.
 
     Parameters
     ----------
-    scores
-        Of every listed run (`bench.evaluate.scores.score_runs`).
+    evaluation, clips
+        From `bench.evaluate.evaluation`: of every listed run, and of each of their clips.
     tasks
         The tasks of params.yaml.
     releases
@@ -68,7 +74,7 @@ def build_report(scores: Sequence[Score], tasks: Mapping[str, TaskParams], relea
     ValueError
         If something that a page shows is missing: a run's provenance or curves, a release's report.
     """
-    facts = {score.run: RunFacts(score) for score in scores}
+    facts = {score.run: RunFacts(score) for score in evaluation.scores}
     environment = _environment()
     out.mkdir(parents=True)
     (out / "runs").mkdir()
@@ -81,18 +87,18 @@ def build_report(scores: Sequence[Score], tasks: Mapping[str, TaskParams], relea
         text = environment.get_template(template).render(root=root, page=path, **content)
         (out / path).write_text(text, encoding="utf-8", newline="\n")
 
-    by_task = [_Board(name, [one for one in facts.values() if one.score.task.task == name]) for name in _tasks(scores)]
-    write("index.html.j2", "index.html", boards=by_task, protocols=PROTOCOLS, runs=len(facts))
+    boards = [_Board(name, facts, evaluation) for name in evaluation.by_task]
+    write("index.html.j2", "index.html", boards=boards, protocols=PROTOCOLS, runs=len(facts))
     for one in facts.values():
-        write("run.html.j2", f"runs/{one.run}.html", **_run_page(one, out))
-    shown = effects(facts)
+        write("run.html.j2", f"runs/{one.run}.html", **_run_page(one, clips[one.run], out))
+    shown = effects(facts, evaluation.effects)
     write(
         "audit.html.j2",
         "audit.html",
         effects=shown,
         span=span(shown),
         averages=averages(facts),
-        rendered=_rendered(scores),
+        rendered=any(score.task.rendered for score in evaluation.scores),
     )
     known: list[Release] = releases_of(releases)
     held: list[Task] = tasks_of(tasks)
@@ -102,23 +108,16 @@ def build_report(scores: Sequence[Score], tasks: Mapping[str, TaskParams], relea
 class _Board:
     """One task's section of the first page."""
 
-    def __init__(self, name: str, facts: list[RunFacts]) -> None:
-        self.task = name
-        self.info: TaskInfo = facts[0].score.task
-        self.clips = max(one.score.clips for one in facts)
-        self.subjects = max(one.score.subjects for one in facts)
-        self.parts = list(dict.fromkeys(part for one in facts for part in one.score.by_dataset))
-        self.tables = standings(facts)
-        self.chance = chance(facts)
-        self.native = native_note([one.score for one in facts])
-
-
-def _tasks(scores: Sequence[Score]) -> list[str]:
-    return list(dict.fromkeys(score.task.task for score in scores))
-
-
-def _rendered(scores: Sequence[Score]) -> bool:
-    return any(score.task.rendered for score in scores)
+    def __init__(self, task: str, facts: Mapping[str, RunFacts], evaluation: Evaluation) -> None:
+        scores = [score for score in evaluation.scores if score.task.task == task]
+        self.task = task
+        self.info: TaskInfo = scores[0].task
+        self.clips = max(score.pooled.clips for score in scores)
+        self.subjects = max(score.pooled.subjects for score in scores)
+        self.parts = list(dict.fromkeys(part for score in scores for part in score.datasets))
+        self.tables = leaderboards(facts, evaluation.tables_of(task))
+        self.chance = chance(facts, task, evaluation)
+        self.native = native_note(scores)
 
 
 def _environment() -> Environment:
@@ -131,12 +130,14 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     environment.globals |= {
-        "ALL": ALL,
         "ALIKE": SIGNIFICANCE,
+        "LEAST": min(metric.least for metric in METRICS.values()),
+        "MAIN": [name for name, metric in METRICS.items() if metric.main],
         "NAMES": NAMES,
+        "POOLED": POOLED,
         "axis": charts.axis,
-        "dot": lambda number, departs: _drawn(Estimate(number), departs),
-        "drawn": _drawn,
+        "chart": _chart,
+        "dot": lambda number, departs: _chart(Estimate(number), departs),
         "level": round(100 * LEVEL),
         "native_note": native_note,
         "rendered_note": rendered_note,
@@ -144,7 +145,7 @@ def _environment() -> Environment:
     return environment
 
 
-def _drawn(estimate: Estimate, departs: bool, low: float = 0.0, high: float = 1.0) -> Markup:
+def _chart(estimate: Estimate, departs: bool, low: float = 0.0, high: float = 1.0) -> Markup:
     """The drawing of an estimate."""
     ends = None
     if estimate.low is not None and estimate.high is not None:
@@ -152,7 +153,7 @@ def _drawn(estimate: Estimate, departs: bool, low: float = 0.0, high: float = 1.
     return charts.interval(estimate.value.value, ends, low, high, "departs" if departs else "honest")
 
 
-def _run_page(facts: RunFacts, out: Path) -> dict[str, Any]:
+def _run_page(facts: RunFacts, clips: Sequence[ClipResult], out: Path) -> dict[str, Any]:
     """What a run's page shows."""
     artifacts = Artifacts(facts.run)
     provenance, curves = read_provenance(artifacts.provenance), _curves(artifacts.curves)
@@ -163,11 +164,10 @@ def _run_page(facts: RunFacts, out: Path) -> dict[str, Any]:
         "facts": facts,
         "score": facts.score,
         "predictions": artifacts.predictions.as_posix(),
-        "predictions_hash": hash_file(artifacts.predictions),
         "curves": curves,
         "epochs": max((curve.epochs for curve in curves), key=len, default=[]),
         "curves_file": artifacts.curves.as_posix(),
-        "gallery": gallery_of(facts, paths.task(facts.score.task.task), out),
+        "gallery": gallery_of(facts, clips, paths.task(facts.score.task.task), out),
         "provenance": provenance,
         "code_hash": digest.hexdigest(),
         "params": yaml.safe_dump(params, sort_keys=False, default_flow_style=False),

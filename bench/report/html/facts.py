@@ -1,4 +1,4 @@
-"""What the pages show: every figure with its interval, and under what name it can be computed again.
+"""What the pages show: every metric with its interval, and under what name it can be computed again.
 
 A `Number` carries its place (run, figure, data set, repetition, ...) into the page as data attributes, so that
 a reader's program, or a test, finds it and computes it from the run's predictions.
@@ -7,35 +7,33 @@ a reader's program, or a test, finds it and computes it from the run's predictio
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean, stdev
 from types import MappingProxyType
 
-import numpy as np
+from fdpbench.bench.evaluate.evaluation import Evaluation
+from fdpbench.bench.evaluate.metrics import METRICS
+from fdpbench.bench.evaluate.records import CHANCE, PERCEPTION, POOLED, SIGNIFICANCE, Table
+from fdpbench.bench.evaluate.scores import Score, largest
 
-from fdpbench.bench.evaluate.bootstrap import FIGURES, Figure, StatsError, intervals
-from fdpbench.bench.evaluate.chance import CHANCE, chance_levels
-from fdpbench.bench.evaluate.compare import (
-    LEVEL,
-    RESAMPLES,
-    SIGNIFICANCE,
-    AgainstBest,
-    against_best,
-    best_runs,
-    power_note,
-)
-from fdpbench.bench.evaluate.scores import Score
-from fdpbench.bench.report.tables import FIGURES as LABELS
-from fdpbench.bench.report.tables import PERCEPTION, tables_of
+__all__ = [
+    "MEAN",
+    "NAMES",
+    "Estimate",
+    "Leaderboard",
+    "Number",
+    "Row",
+    "RunFacts",
+    "Standing",
+    "chance",
+    "leaderboards",
+]
 
-__all__ = ["ALL", "MEAN", "NAMES", "Estimate", "Number", "Row", "RunFacts", "Standing", "chance", "standings"]
-
-ALL = "all"  # data sets pooled
 MEAN = "mean"  # over repetitions
 NOWHERE: Mapping[str, str] = MappingProxyType({})
 
-NAMES: dict[Figure, str] = {attribute: label for label, attribute in LABELS.items()}
+NAMES = {name: metric.label for name, metric in METRICS.items()}
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,7 @@ class Number:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure, and the ends of its interval or why it has none."""
+    """A metric, and the ends of its interval or why it has none."""
 
     value: Number
     low: Number | None = None
@@ -88,59 +86,54 @@ class RunFacts:
     @property
     def clips(self) -> Number:
         """How many clips it predicts."""
-        return self.number(self.score.clips, "clips", decimals=0)
+        return self.number(self.score.pooled.clips, "clips", decimals=0)
 
     @property
     def subjects(self) -> Number:
         """How many subjects those clips have."""
-        return self.number(self.score.subjects, "subjects", decimals=0)
+        return self.number(self.score.pooled.subjects, "subjects", decimals=0)
 
     @property
     def repetitions(self) -> int:
         """How often it was trained."""
-        return len(self.score.repetitions)
+        return len(self.score.pooled.repetitions)
 
     @cached_property
     def parts(self) -> list[str]:
-        """All data sets pooled, and each on which every figure is defined."""
-        return [ALL, *self.score.by_dataset]
+        """All data sets pooled, and each on which every metric is defined."""
+        return [POOLED, *self.score.datasets]
 
     @cached_property
-    def estimates(self) -> dict[str, dict[Figure, Estimate]]:
-        """For each part, each figure with its interval: those that `fdpbench score` prints."""
-        return {part: self._estimates(part) for part in self.parts}
+    def estimates(self) -> dict[str, dict[str, Estimate]]:
+        """For each part, each metric with its interval: those that `fdpbench score` prints."""
+        return {part: {metric: self._estimate(metric, part) for metric in METRICS} for part in self.parts}
 
-    def _estimates(self, part: str) -> dict[Figure, Estimate]:
-        dataset, place = None if part == ALL else part, {"dataset": part, "repetition": MEAN}
-        values = {figure: self.number(self.score.mean(figure, dataset), figure, place) for figure in FIGURES}
-        try:
-            found = intervals(self.score.confusions(dataset), level=LEVEL, resamples=RESAMPLES)
-        except StatsError as error:
-            return {figure: Estimate(value, why_not=str(error)) for figure, value in values.items()}
-        return {
-            figure: Estimate(
-                value,
-                self.number(found[figure].low, f"{figure}_low", place),
-                self.number(found[figure].high, f"{figure}_high", place),
-            )
-            for figure, value in values.items()
-        }
+    def _estimate(self, metric: str, part: str) -> Estimate:
+        place = {"dataset": part, "repetition": MEAN}
+        value = self.number(self.score.mean(metric, part), metric, place)
+        found = self.score.parts[part].intervals.get(metric)
+        if found is None:
+            return Estimate(value, why_not=self.score.parts[part].why_not)
+        low, high = (self.number(getattr(found, end), f"{metric}_{end}", place) for end in ("low", "high"))
+        return Estimate(value, low, high)
 
-    def of_repetitions(self, figure: str, part: str = ALL) -> list[Number]:
-        """A figure of each repetition, and its standard deviation; empty where there is one repetition."""
+    def of_repetitions(self, metric: str, part: str = POOLED) -> list[Number]:
+        """A metric of each repetition, and its standard deviation; empty where there is one repetition."""
         if self.repetitions == 1:
             return []
-        chosen = self.score.repetitions if part == ALL else self.score.by_dataset[part]
-        values = [getattr(one, figure) for one in chosen]
-        numbers = [self.number(v, figure, {"dataset": part, "repetition": str(k)}) for k, v in enumerate(values)]
-        return [*numbers, self.number(stdev(values), f"{figure}_sd", {"dataset": part})]
+        values = self.score.values(metric, part)
+        numbers = [self.number(v, metric, {"dataset": part, "repetition": str(k)}) for k, v in enumerate(values)]
+        return [*numbers, self.number(stdev(values), f"{metric}_sd", {"dataset": part})]
 
     @cached_property
     def confusion(self) -> list[Row]:
         """Clips of each true class by predicted class, counted over all repetitions."""
-        counts = np.sum([one.confusion for one in self.score.repetitions], axis=0)
+        each = [one.confusion for one in self.score.pooled.repetitions]
         return [
-            Row(actual, [self._count(counts[i, j], actual, said) for j, said in enumerate(self.classes)])
+            Row(
+                actual,
+                [self._count(sum(one[i][j] for one in each), actual, name) for j, name in enumerate(self.classes)],
+            )
             for i, actual in enumerate(self.classes)
         ]
 
@@ -152,11 +145,11 @@ class RunFacts:
         """Clips, precision, recall and F1 of each class, mean over repetitions."""
         rows = []
         for k, name in enumerate(self.classes):
-            each = [one.classes[k] for one in self.score.repetitions]
+            each = [one.classes[k] for one in self.score.pooled.repetitions]
             numbers = [self.number(each[0].clips, "class_clips", {"class": name}, decimals=0)]
             numbers += [
-                self.number(fmean(getattr(one, figure) for one in each), f"class_{figure}", {"class": name})
-                for figure in ("precision", "recall", "f1")
+                self.number(fmean(getattr(one, metric) for one in each), f"class_{metric}", {"class": name})
+                for metric in ("precision", "recall", "f1")
             ]
             rows.append(Row(name, numbers))
         return rows
@@ -164,35 +157,25 @@ class RunFacts:
     @cached_property
     def per_subject(self) -> list[Row]:
         """Clips and accuracy of each subject, mean over repetitions; see `lacking`."""
-        right: dict[str, list[bool]] = {}
-        for row in self.score.rows:
-            right.setdefault(row["subject"], []).append(row["y_true"] == row["y_pred"])
-        return [
-            Row(
-                subject,
-                [
-                    self.number(len(values) // self.repetitions, "subject_clips", {"subject": subject}, decimals=0),
-                    self.number(fmean(values), "subject_accuracy", {"subject": subject}),
-                ],
-            )
-            for subject, values in sorted(right.items())
-        ]
+        rows = []
+        for one in self.score.by_subject:
+            place, accuracy = {"subject": one.subject}, sum(one.right) / (one.clips * self.repetitions)
+            numbers = [self.number(one.clips, "subject_clips", place, decimals=0)]
+            rows.append(Row(one.subject, [*numbers, self.number(accuracy, "subject_accuracy", place)]))
+        return rows
 
     @cached_property
     def lacking(self) -> int:
         """How many subjects lack a class, so that UF1 of one of them is not defined."""
-        shown: dict[str, set[int]] = {}
-        for row in self.score.rows:
-            shown.setdefault(row["subject"], set()).add(row["y_true"])
-        return sum(len(labels) < len(self.classes) for labels in shown.values())
+        return sum(one.classes < len(self.classes) for one in self.score.by_subject)
 
     @cached_property
     def perception(self) -> list[Row]:
-        """What its rank scores and drawn images are worth, mean over clips and repetitions; empty without them."""
+        """What its rank scores and generated images are worth, mean over clips and repetitions; empty without them."""
         return [
-            Row(label, [self.number(fmean(values), column, decimals=decimals)])
-            for label, (column, decimals) in PERCEPTION.items()
-            if (values := self.score.perceived(column))
+            Row(label, [self.number(fmean(self.score.perception[name]), name, decimals=decimals)])
+            for name, (label, decimals) in PERCEPTION.items()
+            if name in self.score.perception
         ]
 
 
@@ -200,7 +183,7 @@ class RunFacts:
 class Standing:
     """A run's line in a leaderboard.
 
-    ``best`` names the figures in which no competing run exceeds it. ``p_value`` is that of the paired test
+    ``best`` names the metrics in which no competing run exceeds it. ``p_value`` is that of the paired test
     of UF1 against the best competing run, adjusted for the number of runs (Holm), None for that run itself; ``alike``
     says that by it the two are not significantly different.
     """
@@ -208,57 +191,44 @@ class Standing:
     facts: RunFacts
     best: frozenset[str] = frozenset()
     p_value: Number | None = None
-    against: str | None = None
     alike: bool = False
 
 
-@dataclass
-class _Table:
+@dataclass(frozen=True)
+class Leaderboard:
+    """A table of runs: those that compete, best first, and the others below."""
+
     name: str
-    power: str | None = None
-    competing: list[Standing] = field(default_factory=list)
-    others: list[Standing] = field(default_factory=list)
+    power: str | None
+    competing: list[Standing]
+    others: list[Standing]
 
 
-def standings(facts: Sequence[RunFacts]) -> list[_Table]:
-    """Leaderboards of one task: its own table, then those that runs name; best first, others than honest below."""
-    by_run = {one.run: one for one in facts}
-    tables = []
-    for name, members in tables_of([one.score for one in facts]).items():
-        ranked = sorted(members, key=lambda score: (-score.mean("uf1"), score.run))
-        table = _Table(name)
-        competing = [by_run[score.run] for score in ranked if score.competes]
-        scores = [one.score for one in competing]
-        tests = against_best(scores)
-        table.competing = _compared(competing, tests, name)
-        table.power = power_note(scores, tests)
-        table.others = [Standing(by_run[score.run]) for score in ranked if not score.competes]
-        tables.append(table)
-    return tables
+def leaderboards(facts: Mapping[str, RunFacts], tables: Sequence[Table]) -> list[Leaderboard]:
+    """Leaderboards of one task: its own table, then those that runs name."""
+    boards = []
+    for table in tables:
+        lines = [_standing(facts[run], table) for run in table.runs]
+        competing = [line for line in lines if line.facts.score.competes]
+        boards.append(Leaderboard(table.name, table.power, competing, [one for one in lines if one not in competing]))
+    return boards
 
 
-def chance(facts: Sequence[RunFacts]) -> list[Row]:
-    """What guessing is worth on a task, each way to guess with its UF1 and UAR; from the labels of its largest run."""
-    most = max(facts, key=lambda one: (one.score.clips, one.run))
-    levels = chance_levels(most.score.predicted()[0], len(most.score.task.classes))
-    return [
-        Row(CHANCE[way], [most.number(level[figure], figure, {"guess": way}) for figure in ("uf1", "uar")])
-        for way, level in levels.items()
-    ]
+def chance(facts: Mapping[str, RunFacts], task: str, evaluation: Evaluation) -> list[Row]:
+    """Chance level of a task, each way to guess with its UF1 and UAR; from the labels of its largest run."""
+    most, rows = facts[largest(evaluation.by_task[task]).run], []
+    for way, text in CHANCE.items():
+        levels = ((name, evaluation.chance[task][way][name]) for name in ("uf1", "uar"))
+        rows.append(Row(text, [most.number(one, name, {"guess": way}) for name, one in levels if one is not None]))
+    return rows
 
 
-def _compared(competing: list[RunFacts], tests: Sequence[AgainstBest], table: str) -> list[Standing]:
-    """Mark the best of each figure, and tell how every run stands beside the one with the best UF1."""
-    scores = [one.score for one in competing]
-    tops = {figure: best_runs(scores, figure) for figure in FIGURES}
-    of_uf1 = {test.run: test for test in tests if test.figure == "uf1"}
-    standing = []
-    for one in competing:
-        best = frozenset(figure for figure, runs in tops.items() if one.score in runs)
-        test = of_uf1.get(one.run)
-        if test is None:
-            standing.append(Standing(one, best))
-            continue
-        p_value = one.number(test.p_value_holm, "p_value_holm", {"against": test.best, "table": table}, decimals=4)
-        standing.append(Standing(one, best, p_value, test.best, test.p_value_holm > SIGNIFICANCE))
-    return standing
+def _standing(facts: RunFacts, table: Table) -> Standing:
+    """Mark in which metrics a run is the best, and tell how it stands beside the one with the best UF1."""
+    best = frozenset(metric for metric in METRICS if facts.run in table.best[POOLED][metric])
+    test = next((one for one in table.tests if (one.metric, one.run) == ("uf1", facts.run)), None)
+    if test is None:
+        return Standing(facts, best)
+    place = {"against": test.best, "table": table.name}
+    p_value = facts.number(test.p_value_holm, "p_value_holm", place, decimals=4)
+    return Standing(facts, best, p_value, test.p_value_holm > SIGNIFICANCE)

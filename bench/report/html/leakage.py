@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fdpbench.bench.evaluate.audit import audit_effects, averages_of
+from fdpbench.bench.evaluate.records import POOLED, Effect
 from fdpbench.bench.report.html.charts import ticks
-from fdpbench.bench.report.html.facts import ALL, MEAN, Estimate, Number, Row, RunFacts
+from fdpbench.bench.report.html.facts import MEAN, Estimate, Number, Row, RunFacts
 
 __all__ = ["ShownEffect", "averages", "effects", "span"]
 
-WAYS = ("uf1", "uf1_fold_mean", "uf1_fold_mean_zeros")
+# Name of a number on the page -> of `FoldMeans`.
+WAYS = {"uf1": "pooled", "uf1_fold_mean": "over_present", "uf1_fold_mean_zeros": "with_zeros"}
 
 
 @dataclass(frozen=True)
@@ -20,31 +21,30 @@ class ShownEffect:
 
     facts: RunFacts
     honest: RunFacts
-    figure: Number
+    uf1: Number
     reference: Number
     difference: Estimate
     p_value: Number | None
 
 
-def effects(facts: Mapping[str, RunFacts]) -> list[ShownEffect]:
+def effects(facts: Mapping[str, RunFacts], found: Sequence[Effect]) -> list[ShownEffect]:
     """The effects of every run that departs from the honest protocol; empty if none does."""
     shown = []
-    for effect in audit_effects([one.score for one in facts.values()]):
-        one, honest = facts[effect.run.run], facts[effect.honest.run]
+    for effect in found:
+        one, honest = facts[effect.run], facts[effect.honest]
         against = {"against": honest.run}
-        pooled = {"dataset": ALL, "repetition": MEAN}
+        pooled = {"dataset": POOLED, "repetition": MEAN}
         value = one.number(effect.inflation, "difference", against, signed=True)
         difference, p_value = Estimate(value, why_not="the two runs do not test the same clips"), None
         if effect.comparison is not None:
-            found = effect.comparison.difference
             low, high = (
-                one.number(end, f"difference_{name}", against, signed=True)
-                for name, end in (("low", found.low), ("high", found.high))
+                one.number(getattr(effect.comparison.difference, end), f"difference_{end}", against, signed=True)
+                for end in ("low", "high")
             )
             difference = Estimate(value, low, high)
             p_value = one.number(effect.comparison.p_value, "p_value", against, decimals=4)
         reference = honest.number(honest.score.mean("uf1"), "uf1", pooled)
-        shown.append(ShownEffect(one, honest, one.number(effect.figure, "uf1", pooled), reference, difference, p_value))
+        shown.append(ShownEffect(one, honest, one.number(effect.uf1, "uf1", pooled), reference, difference, p_value))
     return shown
 
 
@@ -65,8 +65,8 @@ def averages(facts: Mapping[str, RunFacts]) -> list[tuple[RunFacts, Row]]:
         if not one.score.competes:
             continue
         numbers = [
-            one.number(value, figure, {"dataset": ALL, "repetition": MEAN})
-            for figure, value in zip(WAYS, averages_of(one.score), strict=True)
+            one.number(getattr(one.score.fold_means, way), name, {"dataset": POOLED, "repetition": MEAN})
+            for name, way in WAYS.items()
         ]
         rows.append((one, Row(one.run, numbers)))
     return rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from fdpbench.bench.evaluate.perception import area_mean, measure_drawing, order_accuracy
+from fdpbench.bench.evaluate.evaluation import ClipResult
+from fdpbench.bench.evaluate.perception import area_mean
 from fdpbench.bench.report.gallery import ERROR_SHOWN, GalleryClip, chosen_clips, frames_shown
 from fdpbench.bench.report.html.charts import rank_curve
 from fdpbench.bench.report.html.facts import Number, RunFacts
@@ -45,19 +47,20 @@ class ShownClip:
 
 
 def may_be_shown(facts: RunFacts) -> bool:
-    """Whether a run ranks or draws, has frames to show, and the licence of its task's releases lets faces be seen."""
-    row = facts.score.rows[0]
-    perceives = row["drawn"] is not None or row["rank_scores"] is not None
-    return perceives and facts.score.task.faces_may_be_published and "frames" in facts.score.task.inputs
+    """Whether a run ranks frames or generates images of clips whose frames may be shown by their releases' licence."""
+    task = facts.score.task
+    return bool(facts.score.perception) and task.faces_may_be_published and "frames" in task.inputs
 
 
-def gallery_of(facts: RunFacts, task: Path, out: Path) -> list[ShownClip]:
+def gallery_of(facts: RunFacts, results: Sequence[ClipResult], task: Path, out: Path) -> list[ShownClip]:
     """Write the images of one clip of each class, as the fold saw it that held out its subject.
 
     Parameters
     ----------
     facts
         The run; its first repetition is shown.
+    results
+        Of its clips.
     task
         Folder of its task.
     out
@@ -71,7 +74,7 @@ def gallery_of(facts: RunFacts, task: Path, out: Path) -> list[ShownClip]:
     if not may_be_shown(facts):
         return []
     album = _Album(out, info)
-    clips = chosen_clips(task, info.task, info.classes, facts.run)
+    clips = chosen_clips(task, info.task, info.classes, facts.run, results)
     return [_shown(clip, facts, album) for clip in clips]
 
 
@@ -101,21 +104,21 @@ def _shown(clip: GalleryClip, facts: RunFacts, album: _Album) -> ShownClip:
     pictures.append(album.add(clip.truth, "dynamic image", f"True dynamic image of {clip.clip_id}"))
     place = {"clip": clip.clip_id, "repetition": "0"}
     if said["drawn"] is not None:
-        drawn = images.decode_png(said["drawn"])  # (h, w)
-        truth = area_mean(clip.truth / 255.0, drawn.shape)
-        measured = measure_drawing(drawn / 255.0, truth)
-        height, width = drawn.shape
-        psnr = facts.number(measured.psnr, "clip_psnr", place, decimals=1)
-        ssim = facts.number(measured.ssim, "clip_ssim", place)
-        pictures.append(album.add(drawn, f"drawn, {height} \u00d7 {width}", f"Dynamic image drawn of {clip.clip_id}"))
-        error = _reds(np.abs(drawn / 255.0 - truth))
+        generated = images.decode_png(said["drawn"])  # (h, w)
+        truth = area_mean(clip.truth / 255.0, generated.shape)
+        height, width = generated.shape
+        psnr = facts.number(clip.perception["psnr"], "clip_psnr", place, decimals=1)
+        ssim = facts.number(clip.perception["ssim"], "clip_ssim", place)
+        pictures.append(
+            album.add(generated, f"drawn, {height} \u00d7 {width}", f"Dynamic image drawn of {clip.clip_id}")
+        )
+        error = _reds(np.abs(generated / 255.0 - truth))
         pictures.append(album.add(error, "error", f"Error of the image drawn of {clip.clip_id}", psnr, ssim))
     curve, order = None, None
     if said["rank_scores"] is not None:
-        scores = np.array(said["rank_scores"])
-        order = facts.number(order_accuracy(scores), "clip_order_accuracy", place)
+        order = facts.number(clip.perception["order_accuracy"], "clip_order_accuracy", place)
         summary = f"Rank scores of {clip.clip_id} over its frames; share of pairs in order {order.text}"
-        curve = rank_curve(clip.sampled, scores.tolist(), clip.marks, summary)
+        curve = rank_curve(clip.sampled, said["rank_scores"], clip.marks, summary)
     return ShownClip(clip.clip_id, clip.name, facts.classes[said["y_pred"]], pictures, curve, order)
 
 

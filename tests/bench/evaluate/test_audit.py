@@ -14,6 +14,7 @@ from sklearn.metrics import f1_score
 from typer.testing import CliRunner
 
 from fdpbench.bench.evaluate.audit import fold_means
+from fdpbench.bench.evaluate.metrics import subject_confusions
 from fdpbench.commands import app
 from fdpbench.prep.store import images, paths
 from tests.support.builders import params, predictions, write_params, write_predictions, write_task
@@ -48,6 +49,12 @@ def ready(project: Path) -> Path:
     return project
 
 
+def audit() -> Any:
+    evaluated = CliRunner().invoke(app, ["evaluate"])
+    assert evaluated.exit_code == 0, evaluated.output
+    return CliRunner().invoke(app, ["audit"])
+
+
 def test_the_honest_run_is_of_the_same_task_where_there_is_one(project: Path) -> None:
     """Two tasks of the same clips and classes, as with another sampling: each departure belongs to its own."""
     content = params()
@@ -64,14 +71,14 @@ def test_the_honest_run_is_of_the_same_task_where_there_is_one(project: Path) ->
         rows = write_task(paths.task(task), name=task)
     for run in content["runs"]:
         write_predictions(run, predictions(run, rows, [row["label"] for row in rows]))
-    result = CliRunner().invoke(app, ["audit"])
+    result = audit()
     assert result.exit_code == 0, result.output
     table = pd.read_csv("results/audit.csv").set_index("run")
     assert table["honest"].to_dict() == {"b-selected-test_selected": "b-honest", "c-inner": "d-honest"}
 
 
 def test_each_departure_is_beside_its_honest_run(ready: Path) -> None:
-    result = CliRunner().invoke(app, ["audit"])
+    result = audit()
     assert result.exit_code == 0, result.output
     table = pd.read_csv("results/audit.csv").set_index("run")
     # the run of other settings has no honest run of its own, and is not compared with another's
@@ -95,13 +102,13 @@ def test_nothing_to_compare_is_said(ready: Path) -> None:
     content = params(train={"repetitions": 2})
     content |= {"runs": {"tiny-ststnet": RUNS["tiny-ststnet"]}}
     write_params(content)
-    result = CliRunner().invoke(app, ["audit"])
+    result = audit()
     assert result.exit_code == 1 and not Path("results/audit.md").exists()
 
 
 def test_three_ways_by_hand() -> None:
     truth, said, folds = np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1]), ["a", "a", "a", "b"]
-    pooled, present, zeros = fold_means(truth, said, folds, 2)
+    pooled, present, zeros = fold_means(subject_confusions(truth, said, folds, "ab")[0])
     assert pooled == pytest.approx((2 / 3 + 4 / 5) / 2)
     assert present == pytest.approx(((2 / 3 + 2 / 3) / 2 + 1) / 2)
     assert zeros == pytest.approx(((2 / 3 + 2 / 3) / 2 + 1 / 2) / 2)
@@ -112,7 +119,7 @@ def test_three_ways_agree_with_scikit_learn(rows: list[tuple[int, int, str]]) ->
     truth, said, folds = (np.array(column) for column in zip(*rows, strict=True))
     if len(set(truth.tolist())) < 3:
         return
-    pooled, present, zeros = fold_means(truth, said, folds.tolist(), 3)
+    pooled, present, zeros = fold_means(subject_confusions(truth, said, folds.tolist(), "abc")[0])
     each = [(truth[folds == fold], said[folds == fold]) for fold in np.unique(folds)]
     over_present = [f1_score(a, b, labels=np.unique(a), average="macro", zero_division=0.0) for a, b in each]
     with_zeros = [

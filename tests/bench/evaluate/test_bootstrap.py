@@ -12,20 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats as scipy_stats
-from sklearn.metrics import accuracy_score, f1_score, recall_score
 
-from fdpbench.bench.evaluate.bootstrap import (
-    COVERAGE,
-    FIGURES,
-    StatsError,
-    compare,
-    figures_of,
-    holm,
-    interval,
-    intervals,
-    permutation_test,
-    subject_confusions,
-)
+from fdpbench.bench.evaluate.bootstrap import compare, holm, intervals, permutation_test
+from fdpbench.bench.evaluate.metrics import METRICS, MetricError, metric_of, subject_confusions
+from fdpbench.bench.evaluate.records import COVERAGE, Interval
 
 
 def predictions(
@@ -39,34 +29,9 @@ def predictions(
     return truth, np.where(hit, truth, wrong), names
 
 
-@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2), st.sampled_from("abcd")), min_size=3, max_size=60))
-def test_figures_agree_with_scikit_learn(rows: list[tuple[int, int, str]]) -> None:
-    truth, said, subjects = map(list, zip(*rows, strict=True))
-    if len(set(truth)) < 3:
-        with pytest.raises(StatsError, match="a class has no clip"):
-            subject_confusions(truth, said, subjects, 3)
-        return
-    pooled = subject_confusions(truth, said, subjects, 3).sum(axis=(0, 1))
-    how = {"labels": [0, 1, 2], "zero_division": 0.0}
-    expected: dict[Any, float] = {
-        "uf1": f1_score(truth, said, average="macro", **how),
-        "uar": recall_score(truth, said, average="macro", **how),
-        "accuracy": accuracy_score(truth, said),
-        "weighted_f1": f1_score(truth, said, average="weighted", **how),
-    }
-    assert set(expected) == set(FIGURES)
-    assert {name: float(figures_of(pooled, name)) for name in expected} == pytest.approx(expected)
-
-
-def test_a_resample_without_a_class_has_no_uf1_or_uar() -> None:
-    confusion = np.array([[2, 0, 0], [1, 1, 0], [0, 0, 0]])
-    assert np.isnan(figures_of(confusion, "uf1")) and np.isnan(figures_of(confusion, "uar"))
-    assert figures_of(confusion, "accuracy") == 0.75
-
-
-def test_confusions_by_hand() -> None:
-    found = subject_confusions([0, 1, 0, 1], [[0, 0, 1, 1], [0, 1, 0, 1]], ["b", "a", "a", "a"], 2)
-    assert found.tolist() == [[[[0, 1], [1, 1]], [[1, 0], [0, 0]]], [[[1, 0], [0, 2]], [[1, 0], [0, 0]]]]
+def interval(confusions: NDArray, metric: str = "uf1", **how: Any) -> Interval:
+    """The interval of one metric."""
+    return intervals(confusions, (metric,), **how)[metric]
 
 
 @pytest.mark.parametrize("method", ["percentile", "bca"])
@@ -74,10 +39,10 @@ def test_the_interval_agrees_with_scipy(method: str) -> None:
     """Scipy's bootstrap over subjects, another implementation with other draws, gives nearly the same ends."""
     generator = np.random.default_rng(5)
     truth, said, names = predictions(generator, 30, 9, generator.uniform(0.3, 0.9, 30))
-    confusions = subject_confusions(truth, said, names, 3)
+    confusions = subject_confusions(truth, said, names, "abc")
 
     def statistic(index: NDArray, axis: int) -> NDArray:
-        return figures_of(np.moveaxis(confusions[0][index], axis, 0).sum(axis=0), "uf1")
+        return metric_of(np.moveaxis(confusions[0][index], axis, 0).sum(axis=0), "uf1")
 
     theirs = scipy_stats.bootstrap(
         (np.arange(30),),
@@ -86,7 +51,7 @@ def test_the_interval_agrees_with_scipy(method: str) -> None:
         method={"percentile": "percentile", "bca": "BCa"}[method],
         rng=np.random.default_rng(1),
     ).confidence_interval
-    ours = interval(confusions, "uf1", method=method, resamples=4000)  # type: ignore[arg-type]
+    ours = interval(confusions, "uf1", method=method, resamples=4000)
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.012)
     assert ours.low < ours.value < ours.high and ours.subjects == 30 and ours.clips == 270 and ours.redrawn == 0
 
@@ -95,13 +60,13 @@ def test_the_order_of_rows_changes_nothing() -> None:
     generator = np.random.default_rng(2)
     truth, said, names = predictions(generator, 12, 6, 0.6)
     order = generator.permutation(len(truth))
-    first = interval(subject_confusions(truth, said, names, 3))
-    assert first == interval(subject_confusions(truth[order], said[order], [names[k] for k in order], 3))
+    first = interval(subject_confusions(truth, said, names, "abc"))
+    assert first == interval(subject_confusions(truth[order], said[order], [names[k] for k in order], "abc"))
 
 
 def test_resamples_that_lack_a_class_are_drawn_anew_and_counted() -> None:
     truth = [0, 0, 0, 0, 1]
-    found = interval(subject_confusions(truth, [0, 0, 0, 1, 1], list("abcde"), 2), "uar", resamples=500)
+    found = interval(subject_confusions(truth, [0, 0, 0, 1, 1], list("abcde"), "ab"), "uar", resamples=500)
     assert 100 < found.redrawn and np.isfinite([found.low, found.high]).all()
 
 
@@ -110,15 +75,15 @@ def test_several_repetitions_widen_the_interval() -> None:
     truth, _, names = predictions(generator, 40, 6, 0.6)
     alike = np.stack([predictions(np.random.default_rng(3), 40, 6, 0.6)[1]] * 3)
     apart = np.stack([predictions(np.random.default_rng(3), 40, 6, right)[1] for right in (0.4, 0.6, 0.8)])
-    one = interval(subject_confusions(truth, alike, names, 3), method="percentile")
-    three = interval(subject_confusions(truth, apart, names, 3), method="percentile")
+    one = interval(subject_confusions(truth, alike, names, "abc"), method="percentile")
+    three = interval(subject_confusions(truth, apart, names, "abc"), method="percentile")
     assert three.high - three.low > 1.5 * (one.high - one.low) and three.repetitions == 3
 
 
 def test_two_equal_models_do_not_differ() -> None:
     truth, said, names = predictions(np.random.default_rng(4), 10, 6, 0.6)
-    confusions = subject_confusions(truth, said, names, 3)
-    found = compare(confusions, confusions, permutations=200)
+    confusions = subject_confusions(truth, said, names, "abc")
+    found = compare(confusions, confusions, permutations=200)["uf1"]
     assert found.difference.value == found.difference.low == found.difference.high == 0 and found.p_value == 1
 
 
@@ -127,26 +92,26 @@ def test_the_permutation_test_against_all_swaps() -> None:
     generator = np.random.default_rng(6)
     truth, a, names = predictions(generator, 8, 6, 0.75)
     b = predictions(generator, 8, 6, 0.5)[1]
-    first, second = (subject_confusions(truth, said, names, 3) for said in (a, b))
-    observed = figures_of(first.sum(axis=1), "uf1")[0] - figures_of(second.sum(axis=1), "uf1")[0]
+    first, second = (subject_confusions(truth, said, names, "abc") for said in (a, b))
+    observed = metric_of(first.sum(axis=1), "uf1")[0] - metric_of(second.sum(axis=1), "uf1")[0]
     extreme = 0
     for swaps in itertools.product([False, True], repeat=8):
         swap = np.array(swaps)[:, None, None]
         one, other = np.where(swap, second[0], first[0]), np.where(swap, first[0], second[0])
-        difference = figures_of(one.sum(axis=0), "uf1") - figures_of(other.sum(axis=0), "uf1")
+        difference = metric_of(one.sum(axis=0), "uf1") - metric_of(other.sum(axis=0), "uf1")
         extreme += abs(difference) >= abs(observed) - 1e-12
-    found = compare(first, second, permutations=20_000)
+    found = compare(first, second, permutations=20_000)["uf1"]
     assert found.p_value == pytest.approx(extreme / 256, abs=0.01)
     assert found.difference.value == pytest.approx(observed)
-    mirrored = compare(second, first, permutations=20_000)
+    mirrored = compare(second, first, permutations=20_000)["uf1"]
     assert mirrored.p_value == found.p_value and mirrored.difference.value == pytest.approx(-observed)
 
 
 def test_other_clips_cannot_be_compared() -> None:
     truth, said, names = predictions(np.random.default_rng(4), 10, 6, 0.6)
-    first = subject_confusions(truth, said, names, 3)
-    second = subject_confusions(truth[1:], said[1:], names[1:], 3)
-    with pytest.raises(StatsError, match="not of the same subjects"):
+    first = subject_confusions(truth, said, names, "abc")
+    second = subject_confusions(truth[1:], said[1:], names[1:], "abc")
+    with pytest.raises(MetricError, match="not of the same subjects"):
         compare(first, second)
 
 
@@ -156,27 +121,29 @@ def test_holm_by_hand() -> None:
 
 
 def test_one_subject_has_no_interval() -> None:
-    with pytest.raises(StatsError, match="at least two"):
-        interval(subject_confusions([0, 1], [0, 1], ["a", "a"], 2))
+    with pytest.raises(MetricError, match="at least two"):
+        interval(subject_confusions([0, 1], [0, 1], ["a", "a"], "ab"))
 
 
 @settings(deadline=None)
-@given(st.sampled_from(FIGURES), st.integers(2, 6), st.integers(0, 2**31))
-def test_an_interval_lies_within_the_range_of_figures(figure: str, subjects: int, seed: int) -> None:
+@given(st.sampled_from(tuple(METRICS)), st.integers(2, 6), st.integers(0, 2**31))
+def test_an_interval_lies_within_the_range_of_metrics(metric: str, subjects: int, seed: int) -> None:
     truth, said, names = predictions(np.random.default_rng(seed), subjects, 6, 0.5)
-    found = interval(subject_confusions(truth, said, names, 3), figure, resamples=200, seed=seed)  # type: ignore[arg-type]
-    assert 0 <= found.low <= found.high <= 1
+    found = interval(subject_confusions(truth, said, names, "abc"), metric, resamples=200, seed=seed)
+    assert METRICS[metric].least <= found.low <= found.high <= 1
 
 
-def test_several_figures_at_once_are_those_one_by_one() -> None:
+def test_several_metrics_at_once_are_those_one_by_one() -> None:
     generator = np.random.default_rng(9)
     truth, _, names = predictions(generator, 14, 6, 0.6)
     first, second = (
-        subject_confusions(truth, np.stack([predictions(generator, 14, 6, 0.6)[1] for _ in range(count)]), names, 3)
+        subject_confusions(truth, np.stack([predictions(generator, 14, 6, 0.6)[1] for _ in range(count)]), names, "abc")
         for count in (3, 2)
     )
-    assert intervals(first) == {figure: interval(first, figure) for figure in FIGURES}
-    assert permutation_test(first, second) == {figure: compare(first, second, figure).p_value for figure in FIGURES}
+    assert intervals(first) == {name: interval(first, name) for name in METRICS}
+    together = compare(first, second)
+    assert together == {name: compare(first, second, (name,))[name] for name in METRICS}
+    assert permutation_test(first, second) == {name: one.p_value for name, one in together.items()}
 
 
 def test_repetitions_are_swapped_whole() -> None:
@@ -184,15 +151,15 @@ def test_repetitions_are_swapped_whole() -> None:
     generator = np.random.default_rng(3)
     truth, _, names = predictions(generator, 5, 6, 0.6)
     first, second = (
-        subject_confusions(truth, np.stack([predictions(generator, 5, 6, right)[1] for _ in range(2)]), names, 3)
+        subject_confusions(truth, np.stack([predictions(generator, 5, 6, right)[1] for _ in range(2)]), names, "abc")
         for right in (0.8, 0.5)
     )
-    observed = figures_of(first.sum(axis=1), "uf1").mean() - figures_of(second.sum(axis=1), "uf1").mean()
+    observed = metric_of(first.sum(axis=1), "uf1").mean() - metric_of(second.sum(axis=1), "uf1").mean()
     swaps = np.random.default_rng([0, 1]).integers(0, 2, (300, 5)).astype(bool)
     extreme = 0
     for swap in swaps[..., None, None]:
         pairs = [(np.where(swap, b, a), np.where(swap, a, b)) for a in first for b in second]
-        values = [figures_of(one.sum(axis=0), "uf1") - figures_of(other.sum(axis=0), "uf1") for one, other in pairs]
+        values = [metric_of(one.sum(axis=0), "uf1") - metric_of(other.sum(axis=0), "uf1") for one, other in pairs]
         extreme += abs(np.mean(values)) >= abs(observed) - 1e-12
     assert permutation_test(first, second, ("uf1",), permutations=300)["uf1"] == pytest.approx((1 + extreme) / 301)
 
@@ -205,13 +172,13 @@ def test_coverage_of_a_95_percent_interval(subjects: int, least: float, method: 
 
     def release(seed: int, number: int) -> NDArray:
         generator = np.random.default_rng([seed, number])
-        return subject_confusions(*predictions(generator, number, 6, generator.beta(4, 2, number)), 3)
+        return subject_confusions(*predictions(generator, number, 6, generator.beta(4, 2, number)), "abc")
 
-    truth = float(figures_of(release(0, 40_000).sum(axis=(0, 1)), "uf1"))
+    truth = float(metric_of(release(0, 40_000).sum(axis=(0, 1)), "uf1"))
     held = [
         found.low <= truth <= found.high
         for seed in range(1, 601)
-        for found in [interval(release(seed, subjects), resamples=1000, method=method)]  # type: ignore[arg-type]
+        for found in [interval(release(seed, subjects), resamples=1000, method=method)]
     ]
     print(f"{subjects} subjects, {method}: coverage {np.mean(held):.3f}")
     assert np.mean(held) >= least

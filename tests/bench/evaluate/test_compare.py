@@ -11,26 +11,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fdpbench.bench.evaluate.bootstrap import (
-    COVERAGE,
-    FIGURES,
-    StatsError,
-    compare,
-    critical_difference,
-    figures_of,
-    holm,
-    interval,
-    permutation_test,
-    subject_confusions,
-)
+from fdpbench.bench.evaluate.bootstrap import compare, critical_difference, holm, intervals, permutation_test
 from fdpbench.bench.evaluate.chance import chance_levels
-from fdpbench.bench.evaluate.compare import against_best, all_intervals, indistinct, power_note
+from fdpbench.bench.evaluate.metrics import METRICS, MetricError, metric_of, subject_confusions
 from fdpbench.bench.evaluate.predictions import read_predictions
-from fdpbench.bench.evaluate.ranks import groups_of, rank_models, ranks_of
-from fdpbench.bench.evaluate.scores import Score, score_runs
-from fdpbench.bench.report.tables import write_tables
+from fdpbench.bench.evaluate.ranks import ranks_of
+from fdpbench.bench.evaluate.records import COVERAGE, POOLED, Table
 from fdpbench.bench.train.settings import RunEntry
 from tests.support.builders import predictions, task_rows, write_predictions, write_task
+from tests.support.evaluation import evaluated, results_of
 
 SUBJECTS = tuple(f"synthetic/s{k:02d}" for k in range(12))
 
@@ -40,22 +29,24 @@ def test_chance_is_the_mean_over_all_guesses(labels: list[int]) -> None:
     """Every way to guess, weighted by its probability."""
     classes = max(labels) + 1
     shares = np.bincount(labels) / len(labels)
-    expected = dict.fromkeys(FIGURES, 0.0)
+    known = [name for name, metric in METRICS.items() if metric.guessed is not None]
+    expected: dict[str, float | None] = dict.fromkeys(METRICS)
+    expected |= dict.fromkeys(known, 0.0)
     for guess in itertools.product(range(classes), repeat=len(labels)):
         confusion = np.zeros((classes, classes))
         np.add.at(confusion, (labels, list(guess)), 1)
-        for figure in FIGURES:
-            expected[figure] += float(figures_of(confusion, figure)) * float(np.prod(shares[list(guess)]))
-    found = chance_levels(labels, classes)
+        for name in known:
+            expected[name] += float(metric_of(confusion, name)) * float(np.prod(shares[list(guess)]))  # type: ignore[operator]
+    found = chance_levels(labels, "abc"[:classes])
     assert found["stratified"] == pytest.approx(expected)
     most = int(np.argmax(shares))
     confusion = np.zeros((classes, classes))
     np.add.at(confusion, (labels, [most] * len(labels)), 1)
-    assert found["majority"] == pytest.approx({figure: float(figures_of(confusion, figure)) for figure in FIGURES})
+    assert found["majority"] == pytest.approx({name: float(metric_of(confusion, name)) for name in METRICS})
 
 
 def test_chance_of_megc2019_by_hand() -> None:
-    found = chance_levels([0] * 250 + [1] * 109 + [2] * 83, 3)
+    found = chance_levels([0] * 250 + [1] * 109 + [2] * 83, "abc")
     assert found["majority"]["uf1"] == pytest.approx(2 * 250 / (250 + 442) / 3)
     assert found["majority"]["uar"] == found["stratified"]["uar"] == pytest.approx(1 / 3)
     # with so many clips F1 of class k is near its share
@@ -63,8 +54,8 @@ def test_chance_of_megc2019_by_hand() -> None:
 
 
 def test_chance_needs_every_class() -> None:
-    with pytest.raises(StatsError, match=r"\[2, 0, 1\]"):
-        chance_levels([0, 0, 2], 3)
+    with pytest.raises(MetricError, match="no clip is labelled b"):
+        chance_levels([0, 0, 2], "abc")
 
 
 # --- printed intervals and marks
@@ -84,10 +75,10 @@ def setup(wrong: dict[str, float], subjects: tuple[str, ...] = SUBJECTS, task: s
     return {run: RunEntry(task=task, model="majority") for run in wrong}
 
 
-def write(scores: list[Score]) -> Path:
-    out = Path("results")
-    write_tables(scores, out / "tables.md", out / "tables", out / "metrics.json", out / "plots")
-    return out
+def own_table(runs: dict[str, RunEntry]) -> Table:
+    """The only table of the only task of some runs."""
+    (table,) = evaluated(runs, 2).tables
+    return table
 
 
 def cells_of(text: str, separator: str = "|") -> list[list[str]]:
@@ -101,18 +92,18 @@ def confusions_from_disk(run: str, dataset: str | None = None) -> np.ndarray:
     frame = pd.DataFrame([row for row in rows if dataset in (None, row["dataset"])])
     table = frame.pivot(index="clip_id", columns="repetition", values="y_pred")
     once = frame[frame["repetition"] == 0].set_index("clip_id").loc[table.index]
-    return subject_confusions(once["y_true"], table.to_numpy().T, list(once["subject"]), 3)
+    return subject_confusions(once["y_true"], table.to_numpy().T, list(once["subject"]), "abc")
 
 
 def test_printed_intervals_are_those_of_the_predictions(project: Path) -> None:
     two = tuple(f"{name}/s{k}" for name in ("casme2", "smic") for k in range(6))
-    out = write(score_runs(setup({"good": 0.2, "bad": 0.5}, two), 2))
+    out = results_of(setup({"good": 0.2, "bad": 0.5}, two), 2)
     printed = {row[0]: row for row in cells_of((out / "tables.md").read_text())}
     latex = {row[0]: row for row in cells_of((out / "tables/tiny.tex").read_text(), "&")}
     frame = pd.read_csv(out / "tables/tiny.csv").set_index("run")
     for run in ("good", "bad"):
-        for dataset, figure in itertools.product((None, "casme2", "smic"), FIGURES):
-            found = interval(confusions_from_disk(run, dataset), figure)
+        for dataset, figure in itertools.product((None, "casme2", "smic"), METRICS):
+            found = intervals(confusions_from_disk(run, dataset))[figure]
             name = f"{dataset}_{figure}" if dataset else figure
             assert frame.loc[run, f"{name}_low"] == pytest.approx(found.low, abs=1e-6)
             assert frame.loc[run, f"{name}_high"] == pytest.approx(found.high, abs=1e-6)
@@ -126,11 +117,10 @@ def test_printed_intervals_are_those_of_the_predictions(project: Path) -> None:
     assert all(f"{100 * share:.1f}" in text for share in COVERAGE["bca"].values())
 
 
-def test_what_is_not_told_from_the_best_is_marked(project: Path) -> None:
+def test_what_is_not_significantly_different_from_the_best_is_marked(project: Path) -> None:
     runs = setup({"best": 0.2, "near": 0.22, "far": 0.6, "selected": 0.0})
     runs["selected"] = RunEntry(task="tiny", model="majority", protocol="test_selected")
-    scores = score_runs(runs, 2)
-    out = write(scores)
+    out = results_of(runs, 2)
     for text, separator, mark, bold in (
         ((out / "tables.md").read_text(), "|", "\N{SUPERSCRIPT EQUALS SIGN}", "**"),
         ((out / "tables/tiny.tex").read_text(), "&", "$^{=}$", r"\textbf"),
@@ -142,33 +132,38 @@ def test_what_is_not_told_from_the_best_is_marked(project: Path) -> None:
         assert all(bold not in cell and mark not in cell for cell in (*rows["far"], *rows[dagger]))
     assert r"best$^{\dagger}$" not in (out / "tables/tiny.tex").read_text()
     tests = pd.read_csv(out / "tables/against_best.csv")
-    assert len(tests) == 2 * len(FIGURES) and set(tests["best"]) == {"best"}
+    assert len(tests) == 2 * len(METRICS) and set(tests["best"]) == {"best"}
     for figure, part in tests.groupby("figure"):
         pairs = [(confusions_from_disk("best"), confusions_from_disk(run)) for run in part["run"]]
-        found = [compare(*pair, figure) for pair in pairs]
+        found = [compare(*pair)[str(figure)] for pair in pairs]
         assert part["p_value"].tolist() == pytest.approx([one.p_value for one in found], abs=1e-6)
         assert part["p_value_holm"].tolist() == pytest.approx(holm([one.p_value for one in found]), abs=1e-6)
         assert part["difference"].tolist() == pytest.approx([one.difference.value for one in found], abs=1e-6)
 
 
 def test_correction_is_over_the_runs_of_the_table(project: Path) -> None:
-    """A run that would be told from the best alone is not, where many others are compared as well."""
+    """A run that would differ significantly from the best alone does not, where many others are compared as well."""
     shares = {"best": 0.2, "near": 0.24} | {f"other{k}": 0.22 for k in range(8)}
-    scores = score_runs(setup(shares), 2)
-    alone = against_best([score for score in scores if score.run in ("best", "near")])
-    together = against_best(scores)
-    assert len(together) == 9 * len(FIGURES)
-    one = next(test for test in alone if test.figure == "uf1")
-    same = next(test for test in together if test.figure == "uf1" and {test.best, test.run} == {one.best, one.run})
+    runs = setup(shares)
+    alone = own_table({run: runs[run] for run in ("best", "near")})
+    together = own_table(runs)
+    assert len(together.tests) == 9 * len(METRICS)
+    one = next(test for test in alone.tests if test.metric == "uf1")
+    same = next(
+        test for test in together.tests if test.metric == "uf1" and {test.best, test.run} == {one.best, one.run}
+    )
     assert same.p_value == one.p_value == one.p_value_holm < same.p_value_holm
-    assert indistinct(together, "uf1") > indistinct(alone, "uf1")
+    assert together.alike("uf1") > alone.alike("uf1")
 
 
 def test_one_subject_of_a_data_set_gives_it_no_interval(project: Path) -> None:
-    scores = score_runs(setup({"it": 0.3}, (*SUBJECTS, "smic/s01")), 2)
-    found = all_intervals(scores)["it"]
-    assert set(found) == {(part, figure) for part in (None, "synthetic") for figure in FIGURES}
-    row = cells_of((write(scores) / "tables.md").read_text())[2]
+    runs = setup({"it": 0.3}, (*SUBJECTS, "smic/s01"))
+    (score,) = evaluated(runs, 2).scores
+    assert {part: set(one.intervals) for part, one in score.parts.items()} == {
+        POOLED: {*METRICS}, "synthetic": {*METRICS}, "smic": set(),
+    }  # fmt: skip
+    assert score.parts["smic"].repetitions and "at least two" in str(score.parts["smic"].why_not)
+    row = cells_of((results_of(runs, 2) / "tables.md").read_text())[2]
     assert "smic_uf1_low" not in pd.read_csv("results/tables/tiny.csv").columns and "not defined" not in row
 
 
@@ -177,11 +172,10 @@ def test_resamples_drawn_anew_are_told(project: Path) -> None:
     rows = [row for row in rows if row["label"] < 2 or row["subject"] in SUBJECTS[:2]]
     write_task(Path("data/task/tiny"), rows)
     write_predictions("it", predictions("it", rows, [row["label"] for row in rows]))
-    scores = score_runs({"it": RunEntry(task="tiny", model="majority")}, 1)
-    redrawn = {one.redrawn for one in all_intervals(scores)["it"].values()}
-    (number,) = redrawn
+    runs = {"it": RunEntry(task="tiny", model="majority")}
+    (number,) = {one.redrawn for one in evaluated(runs, 1).scores[0].pooled.intervals.values()}
     assert number > 100  # (10 / 12) ** 12 of 2000
-    assert f"Of 2000 resamples at most {number} lacked a class" in (write(scores) / "tables.md").read_text()
+    assert f"Of 2000 resamples at most {number} lacked a class" in (results_of(runs, 1) / "tables.md").read_text()
 
 
 # --- what the tests could have found
@@ -194,7 +188,7 @@ def random_pair(seed: int, subjects: int, share: float) -> tuple[np.ndarray, np.
     people = [f"s{k // 6}" for k in range(len(truth))]
     said = np.where(generator.random(len(truth)) < share, (truth + 1) % 3, truth)
     other = np.where(generator.random(len(truth)) < 0.1, (truth + 1) % 3, truth)
-    first, second = (subject_confusions(truth, one[None], people, 3) for one in (said, other))
+    first, second = (subject_confusions(truth, one[None], people, "abc") for one in (said, other))
     return first, second
 
 
@@ -203,7 +197,7 @@ def test_a_difference_is_significant_exactly_where_it_exceeds_the_critical_one(l
     significant = set()
     for seed, subjects, share in itertools.product(range(4), (4, 6, 9, 20), (0.1, 0.3, 0.6)):
         first, second = random_pair(seed, subjects, share)
-        value = float(figures_of(first.sum(axis=1), "uf1").mean() - figures_of(second.sum(axis=1), "uf1").mean())
+        value = float(metric_of(first.sum(axis=1), "uf1").mean() - metric_of(second.sum(axis=1), "uf1").mean())
         critical = critical_difference(first, second, level)
         assert (permutation_test(first, second)["uf1"] <= level) == (abs(value) > critical + 1e-12)
         assert subjects > 4 or critical == float("inf")
@@ -216,15 +210,14 @@ def test_no_p_value_is_below_the_one_that_is_named(subjects: int) -> None:
     """Two runs that differ as far as runs can: one is right of every clip, the other of none."""
     truth = np.tile([0, 1, 2], subjects)
     people = [f"s{k // 3}" for k in range(len(truth))]
-    right, wrong = (subject_confusions(truth, said[None], people, 3) for said in (truth, (truth + 1) % 3))
+    right, wrong = (subject_confusions(truth, said[None], people, "abc") for said in (truth, (truth + 1) % 3))
     # of 10,000 random swaps, so that the exact value is met within three standard deviations
     smallest = 2.0 ** (1 - subjects)
     assert permutation_test(right, wrong)["uf1"] == pytest.approx(smallest, abs=3 * (smallest / 10_000) ** 0.5)
 
 
 def note_of(wrong: dict[str, float], subjects: int) -> str | None:
-    scores = score_runs(setup(wrong, SUBJECTS[:subjects]), 2)
-    return power_note(scores, against_best(scores))
+    return own_table(setup(wrong, SUBJECTS[:subjects])).power
 
 
 def test_few_subjects_are_named_where_they_can_tell_nothing(project: Path) -> None:
@@ -236,21 +229,20 @@ def test_few_subjects_are_named_where_they_can_tell_nothing(project: Path) -> No
 
 
 def test_a_note_says_what_difference_was_needed(project: Path) -> None:
-    runs = {"best": 0.3, "near": 0.32, "other": 0.34}
-    scores = score_runs(setup(runs), 2)
-    note = power_note(scores, against_best(scores))
+    runs = setup({"best": 0.3, "near": 0.32, "other": 0.34})
+    note = own_table(runs).power
     pairs = [(confusions_from_disk("best"), confusions_from_disk(run)) for run in ("near", "other")]
     ends = sorted(f"{critical_difference(*pair, 0.025):.3f}" for pair in pairs)
     assert note is not None and "With 12 subjects and 2 comparisons (Holm)" in note
     assert f"only if it exceeds {ends[0]} to {ends[1]}, depending on the run" in note
-    out = write(scores)
+    out = results_of(runs, 2)
     assert note in (out / "tables.md").read_text() and note in (out / "tables/tiny.tex").read_text()
 
 
 def test_there_is_no_note_where_a_run_is_significantly_different(project: Path) -> None:
-    scores = score_runs(setup({"best": 0.2, "near": 0.22, "far": 0.6}), 2)
-    assert power_note(scores, against_best(scores)) is None
-    assert "permutation test gives" not in (write(scores) / "tables.md").read_text()
+    runs = setup({"best": 0.2, "near": 0.22, "far": 0.6})
+    assert own_table(runs).power is None
+    assert "permutation test gives" not in (results_of(runs, 2) / "tables.md").read_text()
 
 
 # --- models over tasks
@@ -289,12 +281,12 @@ def test_critical_differences_are_those_of_demsars_table(count: int, quantile: f
     assert found.critical_difference == pytest.approx(quantile * np.sqrt(count * (count + 1) / 30), rel=5e-4)
 
 
-def test_groups_of_models_not_told_apart() -> None:
+def test_groups_of_models_that_do_not_differ() -> None:
     figures = [[0.9, 0.8, 0.7, 0.6, 0.5]] * 8
     found = ranks_of(figures, list("abcde"), [str(k) for k in range(8)])  # ranks 1 to 5, critical difference 2.16
     assert found.critical_difference == pytest.approx(2.157, abs=1e-3)
-    assert groups_of(found) == [(0, 2), (1, 3), (2, 4)]
-    assert groups_of(ranks_of([[0.5] * 3] * 2, list("abc"), ["x", "y"])) == [(0, 2)]
+    assert found.groups == ((0, 2), (1, 3), (2, 4))
+    assert ranks_of([[0.5] * 3] * 2, list("abc"), ["x", "y"]).groups == ((0, 2),)
 
 
 def over_tasks(tasks: tuple[str, ...], models: tuple[str, ...]) -> dict[str, RunEntry]:
@@ -307,14 +299,14 @@ def over_tasks(tasks: tuple[str, ...], models: tuple[str, ...]) -> dict[str, Run
 
 def test_the_plot_is_written_where_there_is_something_to_rank(project: Path) -> None:
     runs = over_tasks(("one", "two"), ("ststnet", "cnn3d", "majority"))
-    out = write(score_runs(runs, 2))
+    out = results_of(runs, 2)
     assert (out / "plots/critical_difference.png").read_bytes().startswith(b"\x89PNG")
     _, section = (out / "tables.md").read_text().split("## Models over tasks")
     assert [row for row in cells_of(section)[2:]] == [["ststnet", "1.00"], ["cnn3d", "2.00"], ["majority", "3.00"]]
     (link,) = re.findall(r"\]\((.+)\)", section)
     assert (out / link).is_file() and "one, two" in section
     fewer = {run: entry for run, entry in runs.items() if run != "two-majority"}
-    assert not (write(score_runs(fewer, 2)) / "plots/critical_difference.png").exists()
+    assert not (results_of(fewer, 2) / "plots/critical_difference.png").exists()
     assert "Models over tasks" not in (out / "tables.md").read_text()
 
 
@@ -331,7 +323,7 @@ def test_the_plot_is_written_where_there_is_something_to_rank(project: Path) -> 
 def test_whose_runs_are_ranked(entry: dict[str, Any], counts: bool, project: Path) -> None:
     runs = over_tasks(("one", "two"), ("ststnet", "cnn3d", "majority"))
     runs["two-ststnet"] = RunEntry.model_validate({"task": "two", "model": "ststnet"} | entry)
-    assert (rank_models(score_runs(runs, 2)) is not None) == counts
+    assert (evaluated(runs, 2).ranks is not None) == counts
 
 
 def test_of_several_runs_of_a_model_the_plain_one_is_ranked(project: Path) -> None:
@@ -339,5 +331,5 @@ def test_of_several_runs_of_a_model_the_plain_one_is_ranked(project: Path) -> No
     runs = over_tasks(("one", "two"), ("cnn3d", "ststnet", "majority"))
     setup({"one-a-majority": 0.0}, SUBJECTS[:3], "one")
     runs["one-a-majority"] = RunEntry(task="one", model="majority", set={"model": {}, "lr": 0.1})
-    found = rank_models(score_runs(runs, 2))
+    found = evaluated(runs, 2).ranks
     assert found is not None and found.models == ("cnn3d", "ststnet", "majority")

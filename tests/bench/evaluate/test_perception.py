@@ -1,4 +1,4 @@
-"""Rank scores and drawn images: each measure against a loop, torch or scikit-image."""
+"""Rank scores and generated images: each measure against a loop, torch or scikit-image."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from fdpbench.bench.evaluate.perception import area_mean, mean_images, measure_drawing, order_accuracy
+from fdpbench.bench.evaluate.perception import area_mean, mean_images, order_accuracy, similarity
 
 SCORES = arrays(np.float64, st.integers(2, 12), elements=st.sampled_from([-2.0, 0.0, 0.0, 1e-9, 0.5, 7.0]))
 
@@ -43,7 +43,7 @@ sides = st.integers(1, 20)
 @given(st.tuples(sides, sides), st.tuples(sides, sides), st.integers(0, 99))
 @example((96, 96), (24, 24), 0)
 @example((7, 5), (3, 2), 0)  # windows overlap
-@example((3, 3), (8, 5), 0)  # drawn larger than the truth
+@example((3, 3), (8, 5), 0)  # larger than the truth
 def test_area_mean_is_adaptive_average_pooling(shape: tuple[int, int], wanted: tuple[int, int], seed: int) -> None:
     image = np.random.default_rng(seed).random(shape)
     pooled = torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(image)[None], wanted)[0]
@@ -67,14 +67,14 @@ def window(shape: tuple[int, int]) -> int:
 @example((4, 4), 0)
 @example((5, 6), 0)
 @example((6, 24), 0)
-def test_a_drawing_is_measured_as_scikit_image_does(shape: tuple[int, int], seed: int) -> None:
+def test_an_image_is_measured_as_scikit_image_does(shape: tuple[int, int], seed: int) -> None:
     rng = np.random.default_rng(seed)
-    truth, drawn = rng.random(shape), rng.random(shape)
-    found = measure_drawing(drawn, truth)
-    assert found.psnr == pytest.approx(peak_signal_noise_ratio(truth, drawn, data_range=1), rel=1e-9)
+    truth, generated = rng.random(shape), rng.random(shape)
+    found = similarity(generated, truth)
+    assert found.psnr == pytest.approx(peak_signal_noise_ratio(truth, generated, data_range=1), rel=1e-9)
     side = window(shape)
-    similarity = structural_similarity(truth, drawn, win_size=side, data_range=1, gaussian_weights=False)
-    assert found.ssim == pytest.approx(similarity, rel=1e-9)
+    ssim = structural_similarity(truth, generated, win_size=side, data_range=1, gaussian_weights=False)
+    assert found.ssim == pytest.approx(ssim, rel=1e-9)
 
 
 def ssim_by_hand(a: np.ndarray, b: np.ndarray) -> float:
@@ -93,18 +93,18 @@ def ssim_by_hand(a: np.ndarray, b: np.ndarray) -> float:
 def test_ssim_by_its_formula() -> None:
     rng = np.random.default_rng(1)
     truth = rng.random((12, 15))
-    for drawn in (truth + 0.05, rng.random((12, 15)), 1 - truth):
-        assert measure_drawing(drawn, truth).ssim == pytest.approx(ssim_by_hand(truth, drawn), rel=1e-9)
+    for generated in (truth + 0.05, rng.random((12, 15)), 1 - truth):
+        assert similarity(generated, truth).ssim == pytest.approx(ssim_by_hand(truth, generated), rel=1e-9)
 
 
 @pytest.mark.parametrize("side", [3, 4, 5, 6, 7, 64])
 def test_equal_images_have_a_finite_figure(side: int) -> None:
-    """A drawing is stored in 8 bits: no closer than their rounding can be told."""
+    """An image is stored in 8 bits: no closer than their rounding can be told."""
     image = np.random.default_rng(0).random((side, side))
-    found = measure_drawing(image, image)
+    found = similarity(image, image)
     assert found.ssim == pytest.approx(1)
     assert found.psnr == pytest.approx(10 * math.log10(12 * 255**2))
-    flat = measure_drawing(np.full((side, side), 0.5), np.full((side, side), 0.5))
+    flat = similarity(np.full((side, side), 0.5), np.full((side, side), 0.5))
     assert flat.ssim == pytest.approx(1) and math.isfinite(flat.psnr)
 
 
@@ -113,17 +113,17 @@ def test_images_too_small_for_a_window_are_finite_too_or_refused(shape: tuple[in
     """Never a NaN in a table, nor a warning of numpy's."""
     rng = np.random.default_rng(0)
     try:
-        found = measure_drawing(rng.random(shape), rng.random(shape))
+        found = similarity(rng.random(shape), rng.random(shape))
     except ValueError as error:
         assert "3" in str(error) or "small" in str(error)
     else:
         assert math.isfinite(found.ssim) and math.isfinite(found.psnr)
 
 
-def test_a_further_drawing_is_worse() -> None:
+def test_an_image_further_off_is_worse() -> None:
     truth = np.linspace(0, 1, 256).reshape(16, 16)
     noise = np.random.default_rng(0).normal(0, 1, truth.shape)
-    found = [measure_drawing(truth + size * noise, truth) for size in (0.001, 0.01, 0.1, 1.0)]
+    found = [similarity(truth + size * noise, truth) for size in (0.001, 0.01, 0.1, 1.0)]
     assert [one.psnr for one in found] == sorted((one.psnr for one in found), reverse=True)
     assert [one.ssim for one in found] == sorted((one.ssim for one in found), reverse=True)
     assert found[1].psnr - found[2].psnr == pytest.approx(20)

@@ -129,16 +129,16 @@ def test_as_many_scores_as_clips(count: int) -> None:
         prediction_rows("r", 0, 1, "synthetic/s01", CLIPS[:2], Prediction(np.zeros((count, 3))), None)
 
 
-def test_rank_scores_and_drawn_images_go_with_their_clip() -> None:
-    ranks, drawn = np.array([[0.0, 1.5], [2.0, -1.0]]), np.stack([np.zeros((3, 4)), np.full((3, 4), 0.25)])
-    built = prediction_rows("r", 0, 1, "synthetic/s01", CLIPS[:2], Prediction(np.eye(3)[:2], ranks, drawn), None)
+def test_rank_scores_and_generated_images_go_with_their_clip() -> None:
+    ranks, generated = np.array([[0.0, 1.5], [2.0, -1.0]]), np.stack([np.zeros((3, 4)), np.full((3, 4), 0.25)])
+    built = prediction_rows("r", 0, 1, "synthetic/s01", CLIPS[:2], Prediction(np.eye(3)[:2], ranks, generated), None)
     assert [row["rank_scores"] for row in built] == ranks.tolist()
     assert [images.decode_png(row["drawn"]).tolist() for row in built] == [[[0] * 4] * 3, [[64] * 4] * 3]
     assert pa.Table.from_pylist(built, schema=PREDICTIONS).to_pylist() == built
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-@pytest.mark.parametrize("what", ["rank scores", "drawn image"])
+@pytest.mark.parametrize("what", ["rank scores", "generated image"])
 def test_what_else_is_no_number_never_becomes_a_row(what: str, bad: float) -> None:
     values = np.full((2, 3, 3), 0.5)
     values[1, 2, 1] = bad
@@ -148,11 +148,11 @@ def test_what_else_is_no_number_never_becomes_a_row(what: str, bad: float) -> No
 
 
 @pytest.mark.parametrize("bad", [-0.1, 1.2])
-def test_what_is_drawn_outside_the_range_never_wraps(bad: float) -> None:
-    drawn = np.full((2, 3, 3), 0.5)
-    drawn[1, 0, 0] = bad
-    with pytest.raises(PredictionError, match=rf"drawn of {CLIPS[1]['clip_id']} spans .*0\.\.1"):
-        prediction_rows("r", 0, 1, "synthetic/s01", CLIPS[:2], Prediction(np.eye(3)[:2], None, drawn), None)
+def test_what_is_generated_outside_the_range_never_wraps(bad: float) -> None:
+    generated = np.full((2, 3, 3), 0.5)
+    generated[1, 0, 0] = bad
+    with pytest.raises(PredictionError, match=rf"generated of {CLIPS[1]['clip_id']} spans .*0\.\.1"):
+        prediction_rows("r", 0, 1, "synthetic/s01", CLIPS[:2], Prediction(np.eye(3)[:2], None, generated), None)
 
 
 @pytest.mark.parametrize("lengths", [(2, 1, 2), (2, 2, 3)])

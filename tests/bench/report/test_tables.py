@@ -1,4 +1,4 @@
-"""Tables: every figure from predictions alone, every listed run, nothing else."""
+"""Tables: every metric from predictions alone, every listed run, nothing else."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ import pandas as pd
 import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+from fdpbench.bench.evaluate.evaluation import read_clips
+from fdpbench.bench.evaluate.metrics import METRICS
 from fdpbench.bench.evaluate.predictions import PredictionError, read_predictions
-from fdpbench.bench.evaluate.scores import Score, clear_unlisted, score_runs
-from fdpbench.bench.report.tables import FIGURES, SIMULATED_NOTE, SYNTHETIC_NOTE, write_tables
+from fdpbench.bench.report.tables import SIMULATED_NOTE, SYNTHETIC_NOTE
 from fdpbench.bench.train.protocols import Faults
 from fdpbench.bench.train.settings import RunEntry
 from fdpbench.prep.store import images
 from fdpbench.prep.store.shards import ShardError
 from tests.support.builders import CLASSES, perceived, predictions, task_rows, write_predictions, write_task
+from tests.support.evaluation import evaluated, results_of
 
 pytestmark = pytest.mark.usefixtures("project")
 
@@ -62,18 +64,12 @@ def right_for_one(row: dict[str, Any], repetition: int) -> int:
     return worse_each_time(row, 1)
 
 
-def write(scores: list[Score]) -> Path:
-    out = Path("results")
-    write_tables(scores, out / "tables.md", out / "tables", out / "metrics.json", out / "plots")
-    return out
-
-
 def text_of(out: Path) -> str:
     return (out / "tables.md").read_text()
 
 
 def lines_of_table(text: str) -> list[list[str]]:
-    """Cells without intervals and marks of what is not told from the best: those are test_standings' matter."""
+    """Cells without intervals and marks of what is not told from the best: those are test_compare's matter."""
     text = re.sub(r" \[[\d., ]+\]", "", text).replace("\N{SUPERSCRIPT EQUALS SIGN}", "")
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
 
@@ -106,12 +102,12 @@ def formula(run: str, repetition: int = 0, dataset: str | None = None) -> dict[s
 
 def test_metrics_are_what_the_predictions_say() -> None:
     runs = setup({"right": right, "first": first, "worse": worse_each_time}, subjects=TWO_SETS, repetitions=2)
-    out = write(score_runs(runs, 2))
+    out = results_of(runs, 2)
     written = json.loads((out / "metrics.json").read_text())
     assert set(written) == {"tiny"} and set(written["tiny"]) == set(runs)
     for run in runs:
         found = written["tiny"][run]
-        for figure in FIGURES.values():
+        for figure in METRICS:
             mean = np.mean([formula(run, k)[figure] for k in range(2)])
             assert found[figure] == pytest.approx(mean, abs=1e-6)
             for dataset in ("casme2", "smic"):
@@ -124,7 +120,7 @@ def test_metrics_are_what_the_predictions_say() -> None:
 
 
 def test_markdown_ranks_runs_and_marks_the_best() -> None:
-    out = write(score_runs(setup({"first": first, "right": right}), 1))
+    out = results_of(setup({"first": first, "right": right}), 1)
     head, _, best, other = lines_of_table((out / "tables.md").read_text())
     assert head == ["run", "model", "protocol", "UF1", "UAR", "accuracy", "weighted F1", "clips", "subjects"]
     assert best == ["right", "majority", "honest", *["**1.000**"] * 4, "18", "3"]
@@ -132,13 +128,13 @@ def test_markdown_ranks_runs_and_marks_the_best() -> None:
 
 
 def test_equal_figures_are_all_best_and_runs_are_in_order_of_name() -> None:
-    out = write(score_runs(setup({"b": first, "a": first}), 1))
+    out = results_of(setup({"b": first, "a": first}), 1)
     _, _, one, other = lines_of_table((out / "tables.md").read_text())
     assert (one[0], other[0]) == ("a", "b") and one[3] == other[3] == "**0.167**"
 
 
 def test_spread_over_repetitions() -> None:
-    out = write(score_runs(setup({"worse": worse_each_time}, repetitions=3), 3))
+    out = results_of(setup({"worse": worse_each_time}, repetitions=3), 3)
     values = [formula("worse", k)["uf1"] for k in range(3)]
     expected = f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}"
     assert f"**{expected}**" in (out / "tables.md").read_text()
@@ -146,7 +142,7 @@ def test_spread_over_repetitions() -> None:
 
 
 def test_columns_for_each_data_set() -> None:
-    out = write(score_runs(setup({"right": right}, subjects=TWO_SETS), 1))
+    out = results_of(setup({"right": right}, subjects=TWO_SETS), 1)
     head = lines_of_table((out / "tables.md").read_text())[0]
     assert head[7:] == ["casme2 UF1", "casme2 UAR", "smic UF1", "smic UAR", "clips", "subjects"]
 
@@ -155,7 +151,7 @@ def test_a_data_set_that_lacks_a_class_has_no_figure() -> None:
     rows = [row for row in task_rows(subjects=TWO_SETS, length=2) if row["dataset"] != "smic" or row["label"] < 2]
     write_task(Path("data/task/tiny"), rows)
     write_predictions("right", predictions("right", rows, [row["label"] for row in rows]))
-    out = write(score_runs({"right": RunEntry(task="tiny", model="majority")}, 1))
+    out = results_of({"right": RunEntry(task="tiny", model="majority")}, 1)
     nested = json.loads((out / "metrics.json").read_text())["tiny"]["right"]
     assert "casme2" in nested and "smic" not in nested
     assert "smic UF1" not in (out / "tables.md").read_text() or "not defined" in (out / "tables.md").read_text()
@@ -163,22 +159,22 @@ def test_a_data_set_that_lacks_a_class_has_no_figure() -> None:
 
 def test_rendered_faces_are_called_so() -> None:
     runs = setup({"right": right}, task="synthetic")
-    assert SYNTHETIC_NOTE in (write(score_runs(runs, 1)) / "tables.md").read_text()
+    assert SYNTHETIC_NOTE in (results_of(runs, 1) / "tables.md").read_text()
     runs = setup({"right": right}, task="casme2_5")
-    assert SYNTHETIC_NOTE not in (write(score_runs(runs, 1)) / "tables.md").read_text()
+    assert SYNTHETIC_NOTE not in (results_of(runs, 1) / "tables.md").read_text()
 
 
 def test_any_task_of_rendered_faces_is_called_so() -> None:
     """A second task on the embedded release, under another name."""
     runs = setup({"right": right}, task="synthetic_3")
-    assert SYNTHETIC_NOTE in (write(score_runs(runs, 1)) / "tables.md").read_text()
+    assert SYNTHETIC_NOTE in (results_of(runs, 1) / "tables.md").read_text()
 
 
 def test_simulated_releases_are_called_so() -> None:
     """Figures on a release in the form of a real one must not be taken for figures on it."""
     runs = setup({"right": right}, task="casme2_5")
     write_task(Path("data/task/casme2_5"), task_rows(length=2), name="casme2_5", simulated=["casme2", "samm"])
-    text = (write(score_runs(runs, 1)) / "tables.md").read_text()
+    text = (results_of(runs, 1) / "tables.md").read_text()
     assert SIMULATED_NOTE.format("casme2, samm") in text and SYNTHETIC_NOTE not in text
 
 
@@ -187,14 +183,14 @@ def test_order_of_prediction_rows_changes_nothing() -> None:
     for seed, run in enumerate(runs):
         path = Path("artifacts/predictions") / f"{run}.parquet"
         write_predictions(run, perceived(read_predictions(path), seed=seed))
-    before = contents(write(score_runs(runs, 2)))
+    before = contents(results_of(runs, 2))
     assert "tables/perception.csv" in before
     for run in runs:
         path = Path("artifacts/predictions") / f"{run}.parquet"
         rows = read_predictions(path)
         order = np.random.default_rng(0).permutation(len(rows))
         write_predictions(run, [rows[k] for k in order])
-    assert contents(write(score_runs(runs, 2))) == before
+    assert contents(results_of(runs, 2)) == before
 
 
 def contents(folder: Path) -> dict[str, Any]:
@@ -203,14 +199,14 @@ def contents(folder: Path) -> dict[str, Any]:
 
 def test_order_of_runs_does_not_change_the_tables_of_a_task() -> None:
     runs = setup({"right": right, "first": first})
-    before = contents(write(score_runs(runs, 1)))
-    after = contents(write(score_runs(dict(reversed(runs.items())), 1)))
+    before = contents(results_of(runs, 1))
+    after = contents(results_of(dict(reversed(runs.items())), 1))
     for name in ("tables.md", "metrics.json", "tables/tiny.csv", "tables/tiny.tex"):
         assert after[name] == before[name]
 
 
 def test_tables_of_classes_and_subjects() -> None:
-    out = write(score_runs(setup({"first": first}), 1))
+    out = results_of(setup({"first": first}), 1)
     classes = pd.read_csv(out / "tables/per_class.csv")
     assert classes["class"].tolist() == list(CLASSES) and classes["clips"].tolist() == [6, 6, 6]
     assert classes["recall"].tolist() == [1, 0, 0] and classes["precision"].tolist() == pytest.approx([1 / 3, 0, 0])
@@ -226,43 +222,24 @@ def test_loss_curves_are_means_over_folds() -> None:
     runs = setup({"net": right, "majority": first})
     curve = "repetition,fold,epoch,loss\n0,a,1,2.0\n0,a,2,1.0\n0,b,1,4.0\n0,b,2,2.0\n"
     write_predictions("net", read_predictions(Path("artifacts/predictions/net.parquet")), curve)
-    out = write(score_runs(runs, 1))
-    drawn = pd.read_csv(out / "plots/loss/net.csv")
-    assert drawn["epoch"].tolist() == [1, 2] and drawn["loss"].tolist() == [3.0, 1.5]
+    out = results_of(runs, 1)
+    shown = pd.read_csv(out / "plots/loss/net.csv")
+    assert shown["epoch"].tolist() == [1, 2] and shown["loss"].tolist() == [3.0, 1.5]
     assert not (out / "plots/loss/majority.csv").exists()
-
-
-def test_an_unlisted_run_is_removed_and_named(capsys: pytest.CaptureFixture) -> None:
-    runs = setup({"kept": right, "gone": first})
-    del runs["gone"]
-    assert clear_unlisted(list(runs)) == ["gone"]
-    assert "gone is not in the run list" in capsys.readouterr().err
-    assert not list(Path("artifacts").rglob("*gone*"))
-    assert Path("artifacts/predictions/kept.parquet").is_file() and Path("artifacts/curves/kept.csv").is_file()
-    assert clear_unlisted(list(runs)) == []
-    assert "gone" not in (write(score_runs(runs, 1)) / "tables.md").read_text()
-
-
-def test_a_curve_without_predictions_is_removed_too() -> None:
-    """The curves are a dependency of the tables as well: a fresh clone would not have it."""
-    runs = setup({"kept": right})
-    Path("artifacts/curves/gone.csv").write_text("repetition,fold,epoch,loss\n")
-    clear_unlisted(list(runs))
-    assert not Path("artifacts/curves/gone.csv").exists()
 
 
 def test_results_of_a_run_taken_off_the_list_do_not_stay_behind() -> None:
     """Also where the command is run by hand: DVC is not there to empty the folders."""
     runs = setup({"kept": right, "gone": first})
-    write(score_runs(runs, 1))
+    results_of(runs, 1)
     del runs["gone"]
-    assert not list(write(score_runs(runs, 1)).rglob("*gone*"))
+    assert not list(results_of(runs, 1).rglob("*gone*"))
 
 
 def test_a_missing_run_fails_by_name() -> None:
     runs = setup({"there": right}) | {"not_there": RunEntry(task="tiny", model="majority")}
     with pytest.raises(ShardError, match=r"not_there\.parquet not found"):
-        score_runs(runs, 1)
+        evaluated(runs, 1)
 
 
 def test_incomplete_predictions_fail_by_name() -> None:
@@ -270,7 +247,7 @@ def test_incomplete_predictions_fail_by_name() -> None:
     rows = read_predictions(Path("artifacts/predictions/r.parquet"))
     write_predictions("r", [row for row in rows if row["fold"] != "synthetic/s02"])
     with pytest.raises(PredictionError, match="r, repetition 0: fold synthetic/s02"):
-        score_runs(runs, 1)
+        evaluated(runs, 1)
 
 
 def latex_is_sound(text: str) -> None:
@@ -294,7 +271,7 @@ def latex_is_sound(text: str) -> None:
 @pytest.mark.parametrize("repetitions", [1, 2])
 def test_latex_is_sound(repetitions: int) -> None:
     runs = setup({"run_one": right, "run_two": worse_each_time}, subjects=TWO_SETS, repetitions=repetitions)
-    text = (write(score_runs(runs, repetitions)) / "tables/tiny.tex").read_text()
+    text = (results_of(runs, repetitions) / "tables/tiny.tex").read_text()
     latex_is_sound(text)
     assert r"\textbf{1.000" in text and r"run\_one" in text
 
@@ -338,7 +315,7 @@ PROTOCOLS = {
 
 
 def test_the_protocol_stands_in_every_row_of_every_table() -> None:
-    out = write(score_runs(crowd(), 1))
+    out = results_of(crowd(), 1)
     printed, perception = text_of(out).split("### tiny: order of frames")
     latex = (out / "tables/tiny.tex").read_text()
     for head, *rest in (lines_of_table(printed), lines_of_table(perception), lines_of_latex(latex)):
@@ -360,7 +337,7 @@ def lines_of_latex(text: str) -> list[list[str]]:
 
 
 def test_test_selected_is_never_printed_without_that_word() -> None:
-    out = write(score_runs(crowd(), 1))
+    out = results_of(crowd(), 1)
     for path in (path for path in out.rglob("*") if path.is_file()):
         for line in path.read_text().splitlines():
             if "best-" in line:
@@ -372,7 +349,7 @@ def test_test_selected_is_never_printed_without_that_word() -> None:
 
 def test_runs_that_do_not_compete_are_last_and_never_bold() -> None:
     """They are perfect here, and the honest ones are not."""
-    out = write(score_runs(crowd(), 1))
+    out = results_of(crowd(), 1)
     for text, mark in (((out / "tables.md").read_text(), "**"), ((out / "tables/tiny.tex").read_text(), r"\textbf")):
         lines = lines_of_table(text) if mark == "**" else lines_of_latex(text)
         rows = {row[0]: row for row in lines[: 2 + len(PROTOCOLS)] if row[0] in PROTOCOLS}
@@ -387,28 +364,28 @@ def test_runs_that_do_not_compete_are_last_and_never_bold() -> None:
 def test_inner_may_win() -> None:
     runs = setup({"plain": first, "nested": right})
     runs["nested"] = RunEntry(task="tiny", model="majority", protocol="inner")
-    rows = lines_of_table((write(score_runs(runs, 1)) / "tables.md").read_text())
+    rows = lines_of_table((results_of(runs, 1) / "tables.md").read_text())
     assert rows[2][:4] == ["nested", "majority", "inner", "**1.000**"]
 
 
 def test_where_no_run_competes_none_is_bold() -> None:
     runs = setup({"it-test_selected": right})
     runs["it-test_selected"] = RunEntry(task="tiny", model="majority", protocol="test_selected")
-    out = write(score_runs(runs, 1))
+    out = results_of(runs, 1)
     assert "**" not in (out / "tables.md").read_text() and "textbf" not in (out / "tables/tiny.tex").read_text()
 
 
 def test_truncated_sampling_is_printed_and_does_not_compete() -> None:
     runs = setup({"right": right})
     write_task(Path("data/task/tiny"), task_rows(length=2), sampling="truncated")
-    out = write(score_runs(runs, 1))
+    out = results_of(runs, 1)
     (row,) = (row for row in lines_of_table((out / "tables.md").read_text()) if row[0] == "right")
     assert row == ["right", "majority", "honest + truncated sampling", *["1.000"] * 4, "18", "3"]
 
 
 def test_untested_subjects_are_counted_out() -> None:
     runs = crowd()
-    out = write(score_runs(runs, 1))
+    out = results_of(runs, 1)
     frame = pd.read_csv(out / "tables/tiny.csv").set_index("run")
     assert frame["clips"].to_dict() == {run: 12 if run == "fewer" else 18 for run in runs}
     assert frame["subjects"].to_dict() == {run: 2 if run == "fewer" else 3 for run in runs}
@@ -417,7 +394,7 @@ def test_untested_subjects_are_counted_out() -> None:
     assert subjects["fewer"] == ["synthetic/s01", "synthetic/s02"]
     classes = pd.read_csv(out / "tables/per_class.csv").groupby("run")["clips"].sum()
     assert classes["fewer"] == 12 and classes["plain"] == 18
-    out = write(score_runs({"fewer": runs["fewer"]}, 1))
+    out = results_of({"fewer": runs["fewer"]}, 1)
     assert "12 clips, 2 subjects" in (out / "tables.md").read_text()
 
 
@@ -426,14 +403,14 @@ def test_a_row_of_an_untested_subject_is_refused() -> None:
     rows = task_rows(length=2)
     write_predictions("fewer", predictions("fewer", rows, [0] * len(rows)))
     with pytest.raises(PredictionError, match="fewer, fold synthetic/s03, clip .*not among those"):
-        score_runs(runs, 1)
+        evaluated(runs, 1)
 
 
 def test_an_unknown_untested_subject_is_refused() -> None:
     runs = crowd()
     runs["fewer"] = RunEntry(task="tiny", model="cnn3d", faults=Faults(untested_subjects=["synthetic/s33"]))
     with pytest.raises(PredictionError, match=r"runs\.fewer\.faults\.untested_subjects: synthetic/s33 not in the task"):
-        score_runs(runs, 1)
+        evaluated(runs, 1)
 
 
 def test_columns_of_data_sets_are_those_of_all_runs() -> None:
@@ -446,7 +423,7 @@ def test_columns_of_data_sets_are_those_of_all_runs() -> None:
         runs[run] = RunEntry(task="tiny", model="majority", faults=Faults(untested_subjects=subjects))
         mine = [row for row in rows if row["subject"] not in subjects]
         write_predictions(run, predictions(run, mine, [row["label"] if run == "half" else 0 for row in mine]))
-    text = (write(score_runs(runs, 1)) / "tables.md").read_text()
+    text = (results_of(runs, 1) / "tables.md").read_text()
     (whole,) = (row for row in lines_of_table(text) if row[0] == "whole")
     head = lines_of_table(text)[0]
     assert head[7:] == ["casme2 UF1", "casme2 UAR", "smic UF1", "smic UAR", "clips", "subjects"]
@@ -462,10 +439,10 @@ def test_loss_curves_of_inner_are_of_the_final_training() -> None:
         "0,b,1,9.0,choice,9.0,0.5,1.0\n0,b,1,4.0,final,4.0,,\n"
     )
     write_predictions("nested", read_predictions(Path("artifacts/predictions/nested.parquet")), curve)
-    drawn = pd.read_csv(write(score_runs(runs, 1)) / "plots/loss/nested.csv")
-    assert drawn["epoch"].tolist() == [1, 2] and drawn["loss"].tolist() == [3.0, 1.0]
-    assert drawn["cross_entropy"].tolist() == [3.0, 1.0]
-    assert not drawn.isna().any().any(), "columns without a value"
+    shown = pd.read_csv(results_of(runs, 1) / "plots/loss/nested.csv")
+    assert shown["epoch"].tolist() == [1, 2] and shown["loss"].tolist() == [3.0, 1.0]
+    assert shown["cross_entropy"].tolist() == [3.0, 1.0]
+    assert not shown.isna().any().any(), "columns without a value"
 
 
 # --- tables that runs name
@@ -477,7 +454,7 @@ def test_named_tables_hold_their_runs_and_those_of_the_same_models() -> None:
     for run in ("without", "less"):
         runs[run] = RunEntry(task="tiny", model="majority", table="ablations")
     runs["alone"] = RunEntry(task="tiny", model="ststnet", table="zoo")
-    out = write(score_runs(runs, 1))
+    out = results_of(runs, 1)
     own, ablations, zoo = (lines_of_table(part) for part in re.split(r"^### .*$", text_of(out), flags=re.MULTILINE))
     assert [row[0] for row in own[2:]] == ["other", "reference"]
     assert [row[0] for row in ablations[2:]] == ["reference", "less", "without"]
@@ -497,7 +474,7 @@ def test_named_tables_hold_their_runs_and_those_of_the_same_models() -> None:
 def test_what_a_run_sets_stands_beside_its_model() -> None:
     runs = setup({"plain": right, "wet": right})
     runs["wet"] = RunEntry(task="tiny", model="ststnet", set={"lr": 0.1, "model": {"dropout": 0.2}})
-    out = write(score_runs(runs, 1))
+    out = results_of(runs, 1)
     models = {row[0]: row[1] for row in lines_of_table(text_of(out))[2:]}
     assert models == {"plain": runs["plain"].model, "wet": "ststnet (dropout 0.2, lr 0.1)"}
     assert r"ststnet (dropout 0.2, lr 0.1)" in (out / "tables/tiny.tex").read_text()
@@ -508,22 +485,22 @@ def test_what_a_run_sets_stands_beside_its_model() -> None:
 def test_a_task_whose_runs_all_name_a_table_has_no_empty_one() -> None:
     runs = setup({"it": right})
     runs["it"] = RunEntry(task="tiny", model="majority", table="ablations")
-    out = write(score_runs(runs, 1))
+    out = results_of(runs, 1)
     assert [row[0] for row in lines_of_table(text_of(out))[2:]] == ["it"]
     assert [path.name for path in (out / "tables").glob("*.tex")] == ["tiny-ablations.tex"]
 
 
 def test_a_table_that_is_gone_leaves_no_file() -> None:
     runs = setup({"it": right})
-    write(score_runs({"it": RunEntry(task="tiny", model="majority", table="old")}, 1))
-    assert not list(write(score_runs(runs, 1)).rglob("*old*"))
+    results_of({"it": RunEntry(task="tiny", model="majority", table="old")}, 1)
+    assert not list(results_of(runs, 1).rglob("*old*"))
 
 
-# --- rank scores and drawn images
+# --- rank scores and generated images
 
 
 def perception_of(run: str) -> list[dict[str, Any]]:
-    """Every measure from the Parquet files by plain loops and scikit-image; drawings are half the truth's side."""
+    """Every measure from the Parquet files by plain loops and scikit-image; images are half the truth's side."""
     rows = {row["clip_id"]: row for row in task_rows(length=2)}
 
     def small(clip: str) -> np.ndarray:
@@ -537,9 +514,9 @@ def perception_of(run: str) -> list[dict[str, Any]]:
             pairs = [(a, b) for k, a in enumerate(scores) for b in scores[k + 1 :]]
             one["order_accuracy"] = sum(b > a for a, b in pairs) / len(pairs)
         if row["drawn"] is not None:
-            truth, drawn = small(row["clip_id"]), images.decode_png(row["drawn"]) / 255
+            truth, generated = small(row["clip_id"]), images.decode_png(row["drawn"]) / 255
             others = [small(clip) for clip in rows if rows[clip]["subject"] != row["subject"]]
-            for suffix, picture in (("", drawn), ("_of_mean", np.mean(others, axis=0))):
+            for suffix, picture in (("", generated), ("_of_mean", np.mean(others, axis=0))):
                 one[f"psnr{suffix}"] = peak_signal_noise_ratio(truth, picture, data_range=1)
                 one[f"ssim{suffix}"] = structural_similarity(truth, picture, win_size=7, data_range=1)
         found.append(one)
@@ -555,7 +532,7 @@ def test_perception_is_what_predictions_and_truth_say(repetitions: int) -> None:
     for seed, (run, options) in enumerate({"both": {}, "ranks": {"side": None}, "draws": {"ranks": False}}.items()):
         rows = read_predictions(Path("artifacts/predictions") / f"{run}.parquet")
         write_predictions(run, perceived(rows, seed=seed, **options))  # type: ignore[arg-type]
-    out = write(score_runs(runs, repetitions))
+    out = results_of(runs, repetitions)
     frame = pd.read_csv(out / "tables/perception.csv")
     assert set(frame["run"]) == {"both", "ranks", "draws"} and (frame["task"] == "tiny").all()
     nested = json.loads((out / "metrics.json").read_text())["tiny"]
@@ -583,22 +560,22 @@ def test_perception_is_what_predictions_and_truth_say(repetitions: int) -> None:
     assert not set(MEASURES) & set(nested["blind"]) and "**" not in section
 
 
-def test_without_rank_scores_and_drawings_there_is_no_such_section() -> None:
-    out = write(score_runs(setup({"blind": right}), 1))
+def test_without_rank_scores_and_images_there_is_no_such_section() -> None:
+    out = results_of(setup({"blind": right}), 1)
     assert "order of frames" not in text_of(out)
     assert not (out / "tables/perception.csv").exists()
     assert not set(MEASURES) & set(pd.read_csv(out / "tables/tiny.csv").columns)
 
 
-def test_a_drawing_of_another_clip_is_another_figure() -> None:
-    """Drawings are held against the truth of their own clip, whatever the order of rows."""
+def test_an_image_of_another_clip_is_another_figure() -> None:
+    """Generated images are held against the truth of their own clip, whatever the order of rows."""
     runs, rows = setup({"it": right}), task_rows(length=2)
     written = read_predictions(Path("artifacts/predictions/it.parquet"))
     truth = {row["clip_id"]: row["dynamic_image"] for row in rows}
     write_predictions("it", [row | {"drawn": truth[row["clip_id"]]} for row in written[::-1]])
-    (score,) = score_runs(runs, 1)
-    assert min(row["ssim"] for row in score.perception) == pytest.approx(1)
+    evaluated(runs, 1)
+    assert min(clip.perception["ssim"] for clip in read_clips()["it"]) == pytest.approx(1)
     shifted = [row["clip_id"] for row in written[1:] + written[:1]]
     write_predictions("it", [row | {"drawn": truth[clip]} for row, clip in zip(written, shifted, strict=True)])
-    (score,) = score_runs(runs, 1)
-    assert max(row["ssim"] for row in score.perception) < 0.9
+    evaluated(runs, 1)
+    assert max(clip.perception["ssim"] for clip in read_clips()["it"]) < 0.9

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from functools import partial
 from pathlib import Path
@@ -9,11 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 import fdpbench.bench.train.arrays as module
 import fdpbench.bench.train.run
 from fdpbench.bench.train.artifacts import Artifacts
-from fdpbench.bench.train.data import load_clips
+from fdpbench.bench.train.data import load_clips, load_each_subject
 from fdpbench.bench.train.run import train_run
 from fdpbench.prep.runtime.scratch import Scratch
 from fdpbench.prep.runtime.workers import Context
@@ -63,6 +65,19 @@ def test_arrays_that_do_not_fit_are_refused(task: Path, tmp_path: Path, change: 
         clips.load(("flow",))
 
 
+def test_scratch_with_arrays_is_removed_when_dvc_has_recorded_the_run(
+    task: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is recorded when dvc.lock holds what was published, and so nothing is published that DVC does not know."""
+    monkeypatch.setattr(fdpbench.bench.train.run, "run_units", run_here)
+    train_run(run_of("majority"), task, Artifacts("it"), 1, 1)
+    (published,) = Path(".scratch/train-it").glob("*/published")
+    dvc = yaml.safe_load((Path(__file__).parents[3] / "dvc.yaml").read_text(encoding="utf-8"))
+    outs = [path.replace("${key}", "it") for out in dvc["stages"]["train"]["do"]["outs"] for path in out]
+    assert sorted(json.loads(published.read_bytes())) == sorted(outs)
+    assert Artifacts("it").machine.is_file()
+
+
 def run_here(units: Any, function: Any, scratch: Scratch, jobs: int, on_report: Any) -> Any:
     """`run_units` without worker processes."""
     for unit in units:
@@ -91,10 +106,11 @@ def test_a_run_decodes_each_image_once(task: Path, monkeypatch: pytest.MonkeyPat
     assert decoded == []
 
 
-def test_a_run_that_was_cut_off_decodes_what_was_damaged_since(
-    task: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_run_that_was_cut_off_decodes_again_what_was_damaged_since(
+    task: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture, damaged: bool
 ) -> None:
-    """And nothing else; the bytes are those of a run that was not cut off."""
+    """And only then; the bytes are those of a run that was not cut off."""
 
     def checkpoints() -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in Artifacts("it").checkpoints.iterdir()}
@@ -105,11 +121,12 @@ def test_a_run_that_was_cut_off_decodes_what_was_damaged_since(
 
     decoded: list[str] = []
 
-    def noted(folder: Path, inputs: Any, keep: Any) -> Any:
-        decoded.extend(subject for subject in SUBJECTS if inputs and keep(subject))
-        return load_clips(folder, inputs, keep)
+    def noted(folder: Path, inputs: Any) -> Any:
+        for clips in load_each_subject(folder, inputs):
+            decoded.append(clips.subjects[0])
+            yield clips
 
-    monkeypatch.setattr(module, "load_clips", noted)
+    monkeypatch.setattr(module, "load_each_subject", noted)
     monkeypatch.setattr(fdpbench.bench.train.run, "run_units", run_here)
     with torch_as_it_was():
         train_run(run_of("ststnet"), task, Artifacts("it"), 1, 1)
@@ -120,10 +137,12 @@ def test_a_run_that_was_cut_off_decodes_what_was_damaged_since(
             train_run(run_of("ststnet"), task, Artifacts("it"), 1, 1)
         assert sorted(decoded) == sorted(2 * SUBJECTS)
         decoded.clear()
-        (damaged,) = Path(".scratch").rglob("inputs%2Fr%2Fs1-b/flow.npy")
-        data = damaged.read_bytes()
-        damaged.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        (file,) = Path(".scratch").rglob("r%2Fs1-b/flow.npy")
+        if damaged:
+            data = file.read_bytes()
+            file.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
         monkeypatch.setattr(fdpbench.bench.train.run, "run_units", run_here)
         train_run(run_of("ststnet"), task, Artifacts("it"), 1, 1)
-    assert decoded == ["r/s1-b"] and checkpoints() == whole
-    assert "inputs/r/s1-b, which an earlier run finished, is damaged on disk (flow.npy)" in capfd.readouterr().err
+    assert sorted(decoded) == (sorted(SUBJECTS) if damaged else []) and checkpoints() == whole
+    said = "inputs, which an earlier run finished, is damaged on disk (r%2Fs1-b/flow.npy)" in capfd.readouterr().err
+    assert said == damaged

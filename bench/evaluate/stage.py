@@ -1,0 +1,155 @@
+"""Stage `evaluate`: every metric, interval and test of every listed run, from predictions alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from fdpbench.bench.evaluate.audit import audit_effects, mean_fold_means
+from fdpbench.bench.evaluate.chance import chance_levels
+from fdpbench.bench.evaluate.compare import compared, members_of
+from fdpbench.bench.evaluate.evaluation import FOLDER, ClipResult, Evaluation, write_evaluation
+from fdpbench.bench.evaluate.metrics import METRICS, MetricError
+from fdpbench.bench.evaluate.perception import TrueImages, measure_clip
+from fdpbench.bench.evaluate.prediction_set import PredictionSet, evaluate_part, prediction_set
+from fdpbench.bench.evaluate.predictions import check_predictions, expected_clips, read_predictions
+from fdpbench.bench.evaluate.ranks import rank_models
+from fdpbench.bench.evaluate.records import PERCEPTION, POOLED
+from fdpbench.bench.evaluate.scores import Score, SubjectScore, largest
+from fdpbench.bench.train.artifacts import Artifacts
+from fdpbench.bench.train.data import TaskInfo, load_index, load_task_info
+from fdpbench.bench.train.settings import RunEntry
+from fdpbench.prep.runtime.progress import console
+from fdpbench.prep.runtime.scratch import hash_file
+from fdpbench.prep.store import paths, shards
+
+__all__ = ["evaluate_runs"]
+
+
+def evaluate_runs(runs: Mapping[str, RunEntry], repetitions: int, out: Path = FOLDER) -> None:
+    """Read, check and evaluate the predictions of every listed run.
+
+    Parameters
+    ----------
+    runs
+        Names and entries, in any order.
+    repetitions
+        ``train.repetitions``.
+    out
+        Folder to write (`bench.evaluate.evaluation`).
+
+    Raises
+    ------
+    bench.evaluate.predictions.PredictionError
+        If a run's predictions are incomplete, doubled or not numbers.
+    MetricError
+        If a class of a task has no clip.
+    prep.store.shards.ShardError
+        If a run has no predictions yet.
+    """
+    tasks: dict[str, _Task] = {}
+    scores: list[Score] = []
+    predictions: dict[str, PredictionSet] = {}
+    clips: list[ClipResult] = []
+    for run, entry in sorted(runs.items()):  # not as listed: DVC does not see the order of a list
+        if entry.task not in tasks:
+            tasks[entry.task] = _Task(entry.task)
+        task = tasks[entry.task]
+        rows = _checked_rows(run, entry, task, repetitions)
+        predictions[run] = prediction_set(rows, task.info.classes)
+        mine = [_clip_result(row, task) for row in rows]
+        scores.append(_score(run, entry, task.info, predictions[run], mine))
+        clips += mine
+    groups = {name: [score for score in scores if score.entry.task == name] for name in tasks}
+    evaluation = Evaluation(
+        metrics=tuple(METRICS),
+        scores=tuple(scores),
+        tables=tuple(
+            compared(task, name, members, predictions)
+            for task, group in groups.items()
+            for name, members in members_of(group).items()
+        ),
+        chance={
+            name: chance_levels(predictions[largest(group).run].y_true, tasks[name].info.classes)
+            for name, group in groups.items()
+        },
+        effects=tuple(audit_effects(scores, predictions)),
+        ranks=rank_models(scores),
+    )
+    write_evaluation(evaluation, clips, out, [Artifacts(run).predictions for run in predictions])
+
+
+class _Task:
+    """What is read of a task once for all of its runs."""
+
+    def __init__(self, name: str) -> None:
+        self.folder = paths.task(name)
+        self.info: TaskInfo = load_task_info(self.folder)
+        self.clips = load_index(self.folder)
+
+    @cached_property
+    def truth(self) -> TrueImages:
+        """Its dynamic images."""
+        return TrueImages.of(self.folder)
+
+
+def _checked_rows(run: str, entry: RunEntry, task: _Task, repetitions: int) -> list[dict[str, Any]]:
+    """Predictions of a run by repetition and clip."""
+    clips = expected_clips(run, entry.faults.untested_subjects, task.clips)
+    rows = sorted(read_predictions(Artifacts(run).predictions), key=lambda row: (row["repetition"], row["clip_id"]))
+    check_predictions(run, rows, clips, len(task.info.classes), repetitions)
+    return rows
+
+
+def _clip_result(row: dict[str, Any], task: _Task) -> ClipResult:
+    return ClipResult.of(row, measure_clip(row, task.truth if row["drawn"] else None))
+
+
+def _score(run: str, entry: RunEntry, info: TaskInfo, predictions: PredictionSet, clips: Sequence[ClipResult]) -> Score:
+    parts = {part: evaluate_part(predictions, part) for part in predictions.parts}
+    for name, part in parts.items():
+        if name == POOLED and not part.repetitions:
+            raise MetricError(f"{run}: {part.why_not}")
+        if not part.repetitions:
+            console.print(f"evaluate: {run}, {name} alone: {part.why_not}")
+    path = Artifacts(run).predictions
+    return Score(
+        run=run,
+        entry=entry,
+        task=info,
+        predictions_sha256=hash_file(path),
+        native=shards.is_native(path),
+        parts=parts,
+        by_subject=_by_subject(predictions),
+        perception=_perception(clips, len(predictions.y_pred)),
+        fold_means=mean_fold_means(predictions),
+    )
+
+
+def _by_subject(predictions: PredictionSet) -> tuple[SubjectScore, ...]:
+    datasets = dict(zip(predictions.subjects, predictions.datasets, strict=True))
+    confusions = predictions.confusions()  # (R, S, C, C)
+    true = confusions[0].sum(axis=2)  # (S, C)
+    right = np.diagonal(confusions, axis1=2, axis2=3).sum(axis=2)  # (R, S)
+    return tuple(
+        SubjectScore(name, datasets[name], int(true[k].sum()), int((true[k] > 0).sum()), tuple(right[:, k].tolist()))
+        for k, name in enumerate(sorted(datasets))
+    )
+
+
+def _perception(clips: Sequence[ClipResult], repetitions: int) -> dict[str, tuple[float, ...]]:
+    """Means over clips, of each repetition that has any."""
+    found = {}
+    for name in PERCEPTION:
+        each = [
+            [clip.perception[name] for clip in clips if clip.repetition == k and name in clip.perception]
+            for k in range(repetitions)
+        ]
+        if any(each):
+            found[name] = tuple(fmean(values) for values in each if values)
+    return found
