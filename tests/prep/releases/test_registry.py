@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -29,6 +31,13 @@ def test_a_release_is_a_file_of_its_name() -> None:
     for name, release in RELEASES.items():
         assert release.name == name and reader_module(name) == f"fdpbench.prep.releases.{name}"
     assert {name for name, release in RELEASES.items() if release.faces_may_be_published} == {"synthetic"}
+
+
+def test_each_release_has_its_line_in_the_docs() -> None:
+    lines = (ROOT / "docs/releases.md").read_text(encoding="utf-8").splitlines()
+    table = itertools.takewhile(lambda line: line.startswith("|"), lines[lines.index("|---|---|---|---|---|") + 1 :])
+    listed = [name for line in table for name in re.findall(r"`(\w+)`", line.split("|")[1])]
+    assert sorted([*listed, "synthetic"]) == list(RELEASES)
 
 
 @pytest.mark.parametrize("name", ["synthetic", "smic_vis", "megc2019"])
