@@ -77,7 +77,7 @@ def test_every_command_option_and_argument_has_help(name: str) -> None:
 
 @pytest.mark.parametrize(
     "stage",
-    ["synthesize", "index casme2", "align casme2", "flow casme2", "flow-images megc2019_flow", "dynamic x", "task x"],
+    ["synthesize", "index casme2", "align casme2", "flow casme2", "dynamic x", "task x"],
 )
 def test_dvc_yaml_runs_commands_that_exist(stage: str) -> None:
     text = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
@@ -116,13 +116,11 @@ def test_without_params(arguments: tuple[str, ...], tmp_path: Path, monkeypatch:
         (("index", "nowhere"), "unknown release 'nowhere'; known releases: synthetic, casme2"),
         (("align", "nowhere"), "unknown release 'nowhere'"),
         (("flow", "nowhere"), "unknown release 'nowhere'"),
-        (("flow-images", "nowhere"), "unknown release 'nowhere'"),
         (("link", "nowhere", "."), "unknown release 'nowhere'"),
         (("link", "synthetic", "."), "written by `fdpbench synthesize`"),
         (("index", "casme2"), "fdpbench link casme2"),
         (("align", "synthetic"), "dvc repro"),
         (("flow", "synthetic"), "dvc repro"),
-        (("flow-images", "megc2019_flow"), "fdpbench link megc2019_flow"),
         (("link", "casme2", "missing"), "not found"),
         (("dynamic", "nowhere"), "no task 'nowhere'; tasks: tiny, tiny_flow"),
         (("task", "nowhere"), "no task 'nowhere'"),

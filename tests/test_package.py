@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fdpbench.prep.demo.simulate import simulate
-from fdpbench.prep.releases.folders import SIMULATED
+from fdpbench.prep.releases import SIMULATED
 from fdpbench.prep.store import shards
 from fdpbench.prep.store.images import encode_png
 from fdpbench.prep.store.schema import FRAMES

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fdpbench.bench.external.text import MAX_FIELD, MAX_ROWS, MAX_SUBJECTS, OutsideError, Row, check_count
-from fdpbench.prep.releases.megc2019_flow import EMOTIONS, composite_key
+from fdpbench.prep.releases.common.composite import EMOTIONS, composite_key
 
 __all__ = [
     "LoggedClip",

@@ -19,7 +19,7 @@ from fdpbench.bench.external.keys import Finder
 from fdpbench.bench.external.logs import LoggedClip, clip_log, looks_like_clip_log, looks_like_subject_log, subject_log
 from fdpbench.bench.external.text import MAX_CLASSES, OutsideError, Row, check_count, read_text
 from fdpbench.bench.train.data import load_index, load_task_info
-from fdpbench.prep.releases.megc2019_flow import EMOTIONS, composite_key, official_labels
+from fdpbench.prep.releases.common.composite import EMOTIONS, composite_key, official_labels
 from fdpbench.prep.store import paths
 
 __all__ = ["Known", "OutsideError", "Said", "known_of_official_list", "known_of_task", "read_said", "write_megc_log"]

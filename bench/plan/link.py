@@ -43,10 +43,6 @@ STUDY_HEAD = """\
 _FRAMES = {"sampling": {"rule": "uniform", "frames": 8}, "rank_pooling": "harmonic"}
 _FLOW = {"flow": {"size": 28, "scaling": "per_image"}}
 
-# Releases whose sheets give no apex for some or all clips: their task has no flow, which needs one, until
-# params.yaml says `flow: {missing_apex: estimate}` and the task asks for flow.
-_WITHOUT_APEX = {"smic_hs", "smic_vis", "smic_nir", "casme3_c", "megc2019"}
-
 
 def standard_task(release: Release, classes: str | None = None) -> tuple[str, dict[str, Any]]:
     """Name and definition of the task that goes with a release and a class map of the literature.
@@ -71,7 +67,7 @@ def standard_task(release: Release, classes: str | None = None) -> tuple[str, di
     classes = classes or known[0]
     name = f"{classes}_frames" if release.name == "megc2019" else classes  # its flow images were here first
     frames = _FRAMES if release.kind == "frames" else {}
-    flow = {} if release.name in _WITHOUT_APEX else _FLOW
+    flow = {} if release.without_apex else _FLOW
     return name, {"releases": [release.name], "classes": classes, **frames, **flow}
 
 

@@ -7,9 +7,10 @@ from functools import cache
 from typing import Any
 
 from fdpbench.arithmetic import arithmetic
-from fdpbench.bench.plan.closure import closure, file_of
+from fdpbench.bench.plan.closure import closure
 from fdpbench.bench.plan.params import load_run, load_tasks, load_train, run_names
 from fdpbench.bench.plan.stages import STAGES
+from fdpbench.prep.releases import RELEASES, reader_module
 from fdpbench.prep.runtime.scratch import hash_file
 from fdpbench.prep.settings.align import AlignParams
 from fdpbench.prep.settings.flow import FlowParams
@@ -111,13 +112,14 @@ def _listed(params: dict[str, Any]) -> dict[str, Any]:
         "tasks": {name: task.model_dump() for name, task in load_tasks(params).items()},
         "runs": {name: entry.model_dump() for name, entry in run_names(params).items()},
         "repetitions": load_train(params).repetitions,
+        "class_maps": {name: RELEASES[name].class_maps for name in RELEASES},  # published figures are found by them
     }
 
 
 def _readers(*releases: str) -> tuple[str, ...]:
-    """Modules that read releases."""
-    modules = (f"fdpbench.prep.releases.{release}" for release in releases)
-    return tuple(module for module in modules if file_of(module) is not None)
+    """Modules that read releases and say what is known of them, as far as they are ours."""
+    modules = map(reader_module, releases)
+    return tuple(module for module in modules if module.startswith("fdpbench."))
 
 
 def _unused(stage: str, settings: dict[str, Any]) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from fdpbench.bench.evaluate.records import POOLED
 from fdpbench.bench.evaluate.scores import Score
 from fdpbench.bench.report.escape import markdown_text
 from fdpbench.bench.report.layout import github
-from fdpbench.prep.index.class_maps import CLASS_MAPS, COMPOSITE
+from fdpbench.prep.index.class_maps import COMPOSITE, all_class_maps, maps_of
 from fdpbench.prep.settings.section import Section
 from fdpbench.prep.settings.task import TaskParams
 
@@ -100,6 +100,7 @@ def read_published(path: Path) -> list[Published]:
             lines = [(reader.line_num, row) for row in reader]
     except (csv.Error, UnicodeDecodeError) as error:
         raise PublishedError(f"{path}: not a CSV file in UTF-8 ({error})") from error
+    class_maps = all_class_maps()
     found: dict[tuple[str, ...], int] = {}
     result = []
     for number, row in lines:
@@ -116,8 +117,8 @@ def read_published(path: Path) -> list[Published]:
             problem = error.errors()[0]
             what = f"{problem['loc'][0]} {problem['input']!r} is not valid: " if problem["loc"] else ""
             raise PublishedError(f"{where}: {what}{problem['msg']}") from None
-        if line.task not in CLASS_MAPS:
-            raise PublishedError(f"{where}: no task {line.task!r}; tasks: {', '.join(CLASS_MAPS)}")
+        if line.task not in class_maps:
+            raise PublishedError(f"{where}: no task {line.task!r}; tasks: {', '.join(class_maps)}")
         key = (line.task, line.part, line.model, line.metric, line.source, line.protocol)
         if key in found:
             raise PublishedError(f"{where}: the same figure as in line {found[key]}, of the same source")
@@ -138,9 +139,9 @@ def published_of(tasks: Mapping[str, TaskParams], path: Path) -> dict[str, list[
 
 def _standard_name(task: TaskParams) -> str | None:
     """The class map whose release and classes a task has."""
-    for class_map in CLASS_MAPS.values():
+    for class_map in maps_of(task.releases[0]) if len(task.releases) == 1 else ():
         classes = {name: list(emotions) for name, emotions in class_map.classes.items()}
-        if len(task.releases) == 1 and task.releases[0] in class_map.releases and task.classes == classes:
+        if task.classes == classes:
             return class_map.name
     return None
 

@@ -136,23 +136,21 @@ def index(release: ReleaseName) -> None:
 
 @app.command(rich_help_panel="Prepare data")
 def align(release: ReleaseName, jobs: Jobs = None) -> None:
-    """Find faces, align each clip (section `align` of params.yaml), write Parquet shards to data/aligned/RELEASE."""
+    """Find faces, align each clip (section `align` of params.yaml), write Parquet shards to data/aligned/RELEASE.
+
+    Of a release of flow images nothing is aligned: its files have no rows.
+    """
     run_stage("align", release, jobs=jobs)
 
 
 @app.command(rich_help_panel="Prepare data")
 def flow(release: ReleaseName) -> None:
-    """Compute onset-to-apex optical flow and strain from aligned frames into data/flow/RELEASE."""
+    """Compute onset-to-apex optical flow and strain into data/flow/RELEASE (section `flow` of params.yaml).
+
+    From aligned frames, or taken from the release's flow images. Clips without flow are listed in rejected.parquet
+    there, each with a reason.
+    """
     run_stage("flow", release)
-
-
-@app.command("flow-images", rich_help_panel="Prepare data")
-def flow_images(release: ReleaseName) -> None:
-    """Read a release of flow images into data/manifest/RELEASE and data/flow/RELEASE."""
-    from fdpbench.prep.flow.flow_images import flow_of_images
-
-    with command("flow-images"):
-        flow_of_images(release, paths.raw(release), paths.manifest(release), paths.flow(release))
 
 
 @app.command(rich_help_panel="Prepare data")

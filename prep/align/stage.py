@@ -18,7 +18,7 @@ from fdpbench.prep.align.drift import DriftError
 from fdpbench.prep.align.faces import FaceError, FaceMesh
 from fdpbench.prep.align.faces_dlib import DlibFaces, require_dlib
 from fdpbench.prep.align.placing import FaceFinder, place
-from fdpbench.prep.index.manifest import load_manifest
+from fdpbench.prep.index.manifest import holds_flow_images, load_manifest
 from fdpbench.prep.runtime.progress import console, track
 from fdpbench.prep.runtime.scratch import Scratch, hash_listing, key_of, open_scratch
 from fdpbench.prep.runtime.workers import Context, Unit, run_units
@@ -54,7 +54,8 @@ def align_release(
     """Align every clip of a manifest, as section ``align`` of params.yaml says.
 
     A clip with a damaged image or no face is left out of the shards and listed in
-    ``rejected.parquet``. A killed run goes on with the clips that are left.
+    ``rejected.parquet``. A killed run goes on with the clips that are left. Flow images are not aligned: their release
+    gets files without rows.
 
     Parameters
     ----------
@@ -79,6 +80,8 @@ def align_release(
     prep.align.faces_dlib.MissingDlibError
         If landmarks of dlib are asked for and it is not installed.
     """
+    if holds_flow_images(manifest):
+        manifest = []
     rows = {row["clip_id"]: row for row in manifest}
     if params.landmarks == "dlib":
         require_dlib()
@@ -169,7 +172,7 @@ def _frames(row: dict[str, Any], root: Path) -> Iterator[NDArray[np.uint8]]:
         try:
             image = images.read_image(root / source)
         except images.ImageError as error:
-            raise RejectedClip(Reason(error.reason), f"{source}: {error.reason}") from error
+            raise RejectedClip(error.reason, f"{source}: {error.reason}") from error
         shape = shape or image.shape
         if image.shape != shape:
             detail = f"{source}: {image.shape[:2]}, but the first frame is {shape[:2]}"
@@ -195,10 +198,10 @@ def _collect(release: str, scratch: Scratch, manifest: list[dict[str, Any]], out
         records.extend(contents.clip_record(clip, shard) for clip in clips)
         return pa.concat_tables(clips)
 
-    if not by_subject:
+    if manifest and not by_subject:
         raise ValueError(f"align {release}: no clip could be aligned; {len(rejected)} left out, see above")
     subjects = list(by_subject)
-    for start in range(0, len(subjects), SUBJECTS_PER_SHARD):
+    for start in range(0, max(len(subjects), 1), SUBJECTS_PER_SHARD):
         path = out / f"frames-{start // SUBJECTS_PER_SHARD:03d}.parquet"
         group = subjects[start : start + SUBJECTS_PER_SHARD]
         shards.write_subjects(path, shards.marked(FRAMES), (subject_table(subject, path.name) for subject in group))

@@ -1,78 +1,57 @@
-"""Stage `flow-images`: releases that are exchanged as optical-flow images, manifest and flow at once.
+"""Optical flow that a release gives as an image for each clip.
 
-The one place that knows their channel order: red u, green v, blue strain. OpenCV reads images
-reversed, and a wrong order costs points silently; `prep.store.images` gives RGB.
+The one place that knows the channel order: red u, green v, blue strain. OpenCV reads images reversed, and a wrong order
+costs points silently; `prep.store.images` gives RGB.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
+from numpy.typing import NDArray
 
-from fdpbench.prep.flow.methods import flow_row, varies
-from fdpbench.prep.index.sheet_report import report_lines, report_of_listing
-from fdpbench.prep.index.stage import write_listing
-from fdpbench.prep.releases import ReleaseError, read_release, release_info
-from fdpbench.prep.runtime.progress import console
-from fdpbench.prep.runtime.scratch import open_scratch
-from fdpbench.prep.store import contents, images, shards
-from fdpbench.prep.store.schema import FLOW, Reason
+from fdpbench.prep.flow.methods import varies
+from fdpbench.prep.store import images
+from fdpbench.prep.store.schema import Reason
 
-__all__ = ["flow_of_images"]
+__all__ = ["FlowImageError", "read_flow_image"]
 
 
-def flow_of_images(release: str, root: Path, manifest_out: Path, out: Path) -> None:
-    """Read a release of flow images: its manifest and its flow at once.
+class FlowImageError(Exception):
+    """A flow image cannot be used: the reason, and what was found."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+def read_flow_image(root: Path, source: str) -> NDArray[np.float32]:
+    """Read the flow image of a clip.
 
     Parameters
     ----------
-    release
-        Name of the release.
     root
-        Its folder.
-    manifest_out
-        Folder of ``manifest.parquet``, ``rejected.parquet`` and ``report.json``. A clip whose image is
-        damaged or flat is listed there.
-    out
-        Folder of ``flow.parquet`` and its checksum.
+        The release's folder.
+    source
+        The image, relative to it.
+
+    Returns
+    -------
+    Array of shape (3, side, side), float32: u, v and strain, each scaled to 0..1 by whoever made the image.
+
+    Raises
+    ------
+    FlowImageError
+        If the image is damaged, not square, or flat.
     """
-    if release_info(release).kind != "flow":
-        raise ReleaseError(f"{release!r} is a release of image frames, not of flow images; use index, align and flow")
-    listing = read_release(release, root)
-    rows: dict[str, list[dict[str, Any]]] = {}
-    good = []
-    for clip in sorted(listing.clips, key=lambda clip: clip["clip_id"]):
-        source = clip["frames"][0]
-        try:
-            image = images.read_image(root / source)
-        except images.ImageError as error:
-            listing.reject(clip["clip_id"], Reason(error.reason), f"{source}: {error.reason}", clip["emotion"])
-            continue
-        if image.shape[0] != image.shape[1]:
-            detail = f"{source}: {image.shape[:2]}, expected a square image"
-            listing.reject(clip["clip_id"], Reason.WRONG_SIZE, detail, clip["emotion"])
-            continue
-        field = np.moveaxis(image, 2, 0).astype(np.float32) / np.float32(255)  # (3, H, W): u, v, strain
-        if not varies(field):
-            detail = f"{source}: the image is flat, as where the apex is the onset"
-            listing.reject(clip["clip_id"], Reason.NO_VARIATION, detail, clip["emotion"])
-            continue
-        good.append(clip)
-        rows.setdefault(clip["subject"], []).append(flow_row(clip["clip_id"], clip["subject"], field, "image"))
-    listing.clips = good
-
-    def write_manifest(staging: Path) -> None:
-        write_listing(release, listing, staging)
-
-    def write_flow(staging: Path) -> None:
-        tables = (pa.Table.from_pylist(group, schema=FLOW) for group in rows.values())
-        shards.write_subjects(staging / "flow.parquet", shards.marked(FLOW), tables)
-        contents.write_sums(staging)
-
-    with open_scratch(f"flow-images-{release}", "whole") as scratch:
-        scratch.publish({manifest_out: write_manifest, out: write_flow})
-    for line in report_lines(report_of_listing(release, listing)):
-        console.print(f"flow-images {release}: {line}")
+    try:
+        image = images.read_image(root / source)  # (H, W, 3)
+    except images.ImageError as error:
+        raise FlowImageError(error.reason, f"{source}: {error.reason}") from error
+    if image.shape[0] != image.shape[1]:
+        raise FlowImageError(Reason.WRONG_SIZE, f"{source}: {image.shape[:2]}, expected a square image")
+    field = np.moveaxis(image, 2, 0).astype(np.float32) / np.float32(255)
+    if not varies(field):
+        raise FlowImageError(Reason.NO_VARIATION, f"{source}: the image is flat, as where the apex is the onset")
+    return field

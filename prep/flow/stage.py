@@ -1,6 +1,6 @@
-"""Stage `flow`: onset-to-apex optical flow u, v and strain of each clip, from its aligned frames.
+"""Stage `flow`: onset-to-apex optical flow u, v and strain of each clip, from its aligned frames or its flow image.
 
-The crop of the apex frame goes with it: the input ``apex`` of tasks that ask for it.
+The crop of the apex frame goes with it: the input ``apex`` of tasks that ask for it. A flow image has none.
 
 Where the sheet names no apex, or names the onset, params.yaml says what happens: the clip is rejected, or its apex is
 estimated (`prep.flow.apex`) and marked as such in the table. A clip whose face does not move from onset to apex, as
@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 
 from fdpbench.prep.align import geometry
 from fdpbench.prep.flow.apex import estimate_apex, face_region
+from fdpbench.prep.flow.flow_images import FlowImageError, read_flow_image
 from fdpbench.prep.flow.methods import add_strain, flow_field, flow_row, varies
-from fdpbench.prep.index.manifest import load_manifest
+from fdpbench.prep.index.manifest import holds_flow_images, load_manifest
 from fdpbench.prep.runtime.progress import console, say_left_out, track
 from fdpbench.prep.runtime.scratch import open_scratch
 from fdpbench.prep.settings.flow import FlowParams
@@ -38,18 +39,23 @@ def run(planned: Planned, jobs: int) -> None:
     """Run the stage as it is planned."""
     release = planned.item
     params = section(FlowParams, planned.settings, "flow")
-    flow_of_release(release, load_manifest(release), paths.aligned(release), paths.flow(release), params)
+    manifest = load_manifest(release)
+    flow_of_release(release, paths.raw(release), manifest, paths.aligned(release), paths.flow(release), params)
 
 
-def flow_of_release(release: str, manifest: list[dict[str, Any]], aligned: Path, out: Path, params: FlowParams) -> None:
-    """Compute the flow of every aligned clip that has an onset and an apex.
+def flow_of_release(
+    release: str, root: Path, manifest: list[dict[str, Any]], aligned: Path, out: Path, params: FlowParams
+) -> None:
+    """Compute the flow of every aligned clip that has an onset and an apex, or take it from the clip's flow image.
 
     Parameters
     ----------
     release
         Name of the release.
+    root
+        Its folder, to which the manifest's paths are relative.
     manifest
-        Rows of its manifest.
+        Rows of its manifest, in order.
     aligned
         Folder of its aligned frames.
     out
@@ -57,24 +63,20 @@ def flow_of_release(release: str, manifest: list[dict[str, Any]], aligned: Path,
     params
         Section ``flow`` of params.yaml. With ``missing_apex: estimate`` a clip whose manifest has no apex
         gets one, and so does one whose apex is its onset; any other apex that the manifest has is never replaced.
+        Flow images are taken as they are.
     """
     cv2.setNumThreads(1)
-    marks = {row["clip_id"]: (row["onset"], row["apex"]) for row in manifest}
     rejected: list[dict[str, str]] = []
     sources: list[str] = []
+    if holds_flow_images(manifest):
+        clips = _of_images(manifest, root, rejected)
+    else:
+        clips = _of_frames(manifest, aligned, params, rejected)
 
     def subjects() -> Iterator[pa.Table]:
-        for shard in shards.frame_shards(aligned):
-            columns = ["clip_id", "subject", "frame", "image", "landmarks"]
-            for table in shards.read_subjects(shard, FRAMES, columns=columns):
-                rows = []
-                for clip_id, group in groupby(table.to_pylist(), key=lambda row: row["clip_id"]):
-                    try:
-                        rows.append(_clip_row(list(group), *marks[clip_id], params))
-                    except _NoFlow as error:
-                        rejected.append({"clip_id": clip_id, "reason": error.reason, "detail": str(error)})
-                sources.extend(row["apex_source"] for row in rows)
-                yield pa.Table.from_pylist(rows, schema=FLOW)
+        for rows in clips:
+            sources.extend(row["apex_source"] for row in rows)
+            yield pa.Table.from_pylist(rows, schema=FLOW)
 
     def build(staging: Path) -> None:
         total = len({row["subject"] for row in manifest})
@@ -93,6 +95,39 @@ def flow_of_release(release: str, manifest: list[dict[str, Any]], aligned: Path,
 
     with open_scratch(f"flow-{release}", "whole") as scratch:
         scratch.publish({out: build})
+
+
+Rows = list[dict[str, Any]]
+
+
+def _of_frames(manifest: Rows, aligned: Path, params: FlowParams, rejected: list[dict[str, str]]) -> Iterator[Rows]:
+    """Rows of each subject's clips, from aligned frames."""
+    marks = {row["clip_id"]: (row["onset"], row["apex"]) for row in manifest}
+    columns = ["clip_id", "subject", "frame", "image", "landmarks"]
+    for shard in shards.frame_shards(aligned):
+        for table in shards.read_subjects(shard, FRAMES, columns=columns):
+            rows = []
+            for clip_id, group in groupby(table.to_pylist(), key=lambda row: row["clip_id"]):
+                try:
+                    rows.append(_clip_row(list(group), *marks[clip_id], params))
+                except _NoFlow as error:
+                    rejected.append({"clip_id": clip_id, "reason": error.reason, "detail": str(error)})
+            yield rows
+
+
+def _of_images(manifest: Rows, root: Path, rejected: list[dict[str, str]]) -> Iterator[Rows]:
+    """Rows of each subject's clips, from flow images."""
+    subjects: dict[str, Rows] = {}
+    for clip in manifest:
+        subjects.setdefault(clip["subject"], []).append(clip)
+    for subject, clips in subjects.items():
+        rows = []
+        for clip in clips:
+            try:
+                rows.append(flow_row(clip["clip_id"], subject, read_flow_image(root, clip["frames"][0]), "image"))
+            except FlowImageError as error:
+                rejected.append({"clip_id": clip["clip_id"], "reason": error.reason, "detail": str(error)})
+        yield rows
 
 
 class _NoFlow(Exception):

@@ -13,17 +13,16 @@ from typing import Any
 
 from tabulate import tabulate
 
-from fdpbench.prep.index.class_maps import class_counts, compare_counts, maps_of
-from fdpbench.prep.releases.base import Annotations, Listing
-from fdpbench.prep.releases.folders import SIMULATED
-from fdpbench.prep.sheets.doubts import apex_is_onset, too_long
+from fdpbench.prep.index.class_maps import maps_of
+from fdpbench.prep.index.counts import class_counts, compare_counts
+from fdpbench.prep.index.doubts import apex_is_onset, lost_frames, some, too_long
+from fdpbench.prep.releases import SIMULATED, release_info
+from fdpbench.prep.releases.common.base import Annotations, Listing
 from fdpbench.prep.store.schema import Reason
 
-__all__ = ["REPORT", "lost_frames", "report_lines", "report_of_listing", "report_of_sheet", "write_report"]
+__all__ = ["report_lines", "report_of_listing", "report_of_sheet", "write_report"]
 
 _SIMULATED = f"SIMULATED: {SIMULATED} says that faces are rendered, names and labels invented; scores on it say nothing"
-
-REPORT = "report.json"
 
 # Rejections that the stage prints; all of them are in report.json and in rejected.parquet.
 MOST_SHOWN = 20
@@ -66,7 +65,8 @@ def _report(
     subjects = len({clip["subject"] for clip in clips})
     timed = any(clip["offset"] for clip in clips)  # a list without frame numbers has onset and offset 0
     maps = {}
-    for class_map in maps_of(release):
+    known = release_info(release)
+    for class_map in [] if known.rendered else maps_of(release):  # those of the literature
         gathered = {emotion for group in class_map.classes.values() for emotion in group}
         maps[class_map.name] = {
             "classes": class_counts(class_map, emotions.values()),
@@ -77,7 +77,7 @@ def _report(
         "subjects": subjects,
         "missing_apex": sum(clip["apex"] is None and bool(clip["offset"]) for clip in clips),
         "apex_is_onset": apex_is_onset(clips) if timed else [],
-        "too_long": too_long(release, clips) if timed else [],
+        "too_long": too_long(clips, known.longest) if timed else [],
         "lost_frames": lost_frames(clips),
         "emotions": dict(sorted(Counter(emotions.values()).items())),
         "class_maps": maps,
@@ -102,7 +102,7 @@ def report_lines(report: dict[str, Any], most: int | None = MOST_SHOWN) -> list[
         names = report["apex_is_onset"]
         lines.append(
             f"{len(names)} clips have their onset as apex: no flow and no apex frame unless flow.missing_apex "
-            f"estimates one: {_some(names, 5)}"
+            f"estimates one: {some(names, 5)}"
         )
     for key, what in (
         ("too_long", "last longer than micro-expressions do, kept as they are"),
@@ -122,9 +122,7 @@ def report_lines(report: dict[str, Any], most: int | None = MOST_SHOWN) -> list[
             lines.append(f"not corrected: {what}: expected {row['sheet_value']}, the sheet has {row['found']}")
     if report["differences"]:
         lines.append(f"other counts than known of this release (version {report['differences'][0]['version']}):")
-        rows = [
-            [row["emotion"], row["expected"], row["found"], _some(row["clips"], 5)] for row in report["differences"]
-        ]
+        rows = [[row["emotion"], row["expected"], row["found"], some(row["clips"], 5)] for row in report["differences"]]
         lines += tabulate(rows, headers=["emotion", "expected", "found", "left out"]).splitlines()
     if report["rejected"]:
         reasons = Counter(row["reason"] for row in report["rejected"])
@@ -141,27 +139,8 @@ def report_lines(report: dict[str, Any], most: int | None = MOST_SHOWN) -> list[
 def write_report(report: dict[str, Any], folder: Path) -> None:
     """Write a report into a manifest's folder."""
     text = json.dumps(report, indent=2, ensure_ascii=False)
-    (folder / REPORT).write_text(text + "\n", encoding="utf-8")
-
-
-def lost_frames(clips: list[dict[str, Any]]) -> list[dict[str, str]]:
-    """Clips of a manifest that lack frames between onset and offset, and which; a sheet alone knows of none."""
-    found = []
-    for clip in clips:
-        numbers, onset, offset = clip.get("frame_numbers"), clip["onset"], clip["offset"]
-        if not numbers or onset is None or offset is None or len(numbers) == offset - onset + 1:
-            continue
-        edges = [onset - 1, *numbers, offset + 1]
-        gaps = [(a + 1, b - 1) for a, b in zip(edges, edges[1:], strict=False) if b > a + 1]
-        listed = [str(first) if first == last else f"{first} to {last}" for first, last in gaps]
-        detail = f"{len(numbers)} of {offset - onset + 1} frames are there; lost: {_some(listed, 10)}"
-        found.append({"clip_id": clip["clip_id"], "detail": detail})
-    return found
+    (folder / "report.json").write_text(text + "\n", encoding="utf-8")
 
 
 def _more(rows: list[Any], most: int | None) -> list[str]:
     return [f"  and {len(rows) - most} more"] if most is not None and len(rows) > most else []
-
-
-def _some(names: list[str], most: int) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

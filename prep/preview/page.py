@@ -19,7 +19,7 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
-from fdpbench.prep.index.stage import load_manifest
+from fdpbench.prep.index.manifest import load_manifest
 from fdpbench.prep.preview.strip import Marks, clip_strip
 from fdpbench.prep.releases import release_info
 from fdpbench.prep.runtime.progress import console, track

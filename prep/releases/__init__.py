@@ -1,139 +1,156 @@
-"""Readers of releases: folders and annotation sheet -> manifest rows. One file for each release."""
+"""Releases: what is known of each before it is read, and the module that reads it.
+
+A release is a module: a file of this folder of its name, found by listing the folder, or one of another distribution
+that names it in the entry-point group ``fdpbench.releases``. It holds
+
+* ``RELEASE``, what is known of the release (`Release`),
+* ``annotations_of(sheet) -> Annotations``, what its annotation sheet alone says,
+* ``read(root, lost_frames) -> Listing``, the same with frames,
+
+and is imported when that release is asked for, and no other with it. `prep.releases.common` has the shared parts.
+"""
 
 from __future__ import annotations
 
-import importlib
-from dataclasses import dataclass
+import pkgutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module, metadata
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
-from fdpbench.prep.releases.base import Annotations, Listing
-from fdpbench.prep.releases.folders import is_simulated
-from fdpbench.prep.settings.index import LostFrames
-from fdpbench.prep.sheets.tables import ReleaseError
+from fdpbench.prep.settings.problems import near
 
-__all__ = ["RELEASES", "Listing", "Release", "ReleaseError", "read_annotations", "read_release", "release_info"]
+if TYPE_CHECKING:
+    from fdpbench.prep.releases.common.base import Annotations, Listing
+    from fdpbench.prep.settings.index import LostFrames
+
+__all__ = [
+    "RELEASES",
+    "SIMULATED",
+    "KnownCounts",
+    "Release",
+    "ReleaseError",
+    "is_simulated",
+    "one_each",
+    "read_annotations",
+    "read_release",
+    "reader_module",
+    "release_info",
+]
+
+GROUP = "fdpbench.releases"
+
+# `fdpbench simulate` leaves this file in the folder of a release whose faces are rendered, names and labels invented.
+SIMULATED = "SIMULATED.txt"
+
+
+class ReleaseError(ValueError):
+    """A release cannot be read at all; the message says what is missing and what to do."""
+
+
+@dataclass(frozen=True)
+class KnownCounts:
+    """Clips that a version of a release's sheet holds: how many of each emotion, and of how many subjects."""
+
+    version: str
+    subjects: int
+    emotions: Mapping[str, int]
 
 
 @dataclass(frozen=True)
 class Release:
     """What the project knows of a release before it reads it.
 
-    ``kind`` is ``frames`` (image files of each clip) or ``flow`` (one optical-flow image a clip).
-    ``faces_may_be_published`` guards every picture that the project draws; scores on a ``rendered``
-    release say nothing about real faces, and the tables say so. ``file`` names the reader under
-    `prep/releases`, where it is not the release's own name: some files read several parts of one release.
+    Attributes
+    ----------
+    name
+        Name of the release and of its file.
+    kind
+        ``frames`` (image files of each clip) or ``flow`` (one optical-flow image a clip).
+    about
+        What it is, with its paper.
+    expects
+        What the linked folder holds.
+    class_maps
+        Class maps by name, those of the literature unless the release is rendered; the one that `fdpbench link`
+        proposes first. Of each, class -> the annotated emotions it gathers, in order of class index.
+    known_counts
+        What sheets of the release hold (not what papers say in passing), by version.
+    longest
+        Seconds from onset to offset beyond which a clip is noted as too long (`prep.index.doubts`).
+    without_apex
+        Whether some or all clips have no annotated apex: the task that `fdpbench link` proposes has no flow then, which
+        needs one, until params.yaml says `flow: {missing_apex: estimate}` and the task asks for flow.
+    faces_may_be_published
+        What the licence says; it guards every picture that the project draws.
+    rendered
+        Whether the faces are rendered, so that scores on them say nothing about real ones. Tables say so.
     """
 
     name: str
-    kind: str
+    kind: Literal["frames", "flow"]
     about: str
     expects: str
-    file: str = ""
+    class_maps: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
+    known_counts: tuple[KnownCounts, ...] = ()
+    longest: float = 0.5
+    without_apex: bool = False
     faces_may_be_published: bool = False
     rendered: bool = False
 
 
-_CASME3 = "the folder that holds {sheet} and {folder}"
+def one_each(*emotions: str) -> dict[str, tuple[str, ...]]:
+    """Class map with a class for each emotion, of its name."""
+    return {emotion: (emotion,) for emotion in emotions}
 
-RELEASES = {
-    release.name: release
-    for release in (
-        Release(
-            "synthetic",
-            "frames",
-            "the embedded release: rendered faces, no licence needed",
-            "annotations.csv and frames/s01/..., written by `fdpbench synthesize`",
-            faces_may_be_published=True,
-            rendered=True,
-        ),
-        Release(
-            "casme2",
-            "frames",
-            "CASME II (Yan et al. 2014), 255 clips of 26 subjects",
-            "the folder that holds CASME2-coding-*.xlsx and CASME2_RAW_selected/sub01/...",
-        ),
-        Release(
-            "samm",
-            "frames",
-            "SAMM (Davison et al. 2018), 159 clips of 29 subjects",
-            "the folder that holds SAMM_Micro_FACS_Codes_v2.xlsx and 006/006_1_2/...",
-        ),
-        *(
-            Release(
-                f"smic_{camera.lower()}",
-                "frames",
-                f"SMIC, camera {camera} (Li et al. 2013)",
-                f"the folder that holds SMIC-*_annotation.xlsx and {camera}/s01/micro/negative/... or "
-                f"{camera}/s01/s01_ne_01/...",
-                file="smic",
-            )
-            for camera in ("HS", "VIS", "NIR")
-        ),
-        Release(
-            "casme_sq",
-            "frames",
-            "the micro-expressions of CAS(ME)^2 (Qu et al. 2018), 57 of 14 subjects",
-            "the folder that holds CAS(ME)^2code_final.xlsx and rawpic/s15/...",
-        ),
-        Release(
-            "casme3_a",
-            "frames",
-            "CAS(ME)^3, part A (Li et al. 2023), 860 clips of 94 subjects",
-            _CASME3.format(sheet="cas(me)3_part_A_ME_label_JpgIndex_v2.xlsx", folder="spNO.1/a/color/..."),
-            file="casme3",
-        ),
-        Release(
-            "casme3_c",
-            "frames",
-            "CAS(ME)^3, part C (Li et al. 2023), 165 clips of 30 subjects, without apex frames",
-            _CASME3.format(sheet="CAS(ME)3_part_C_ME.xlsx", folder="01/color/..."),
-            file="casme3",
-        ),
-        Release(
-            "mmew",
-            "frames",
-            "MMEW (Ben et al. 2022), 300 clips of 30 subjects",
-            "the folder that holds MMEW_Micro_Exp.xlsx and Micro_Expression/<emotion>/<clip>/...",
-        ),
-        Release(
-            "fourdme",
-            "frames",
-            "4DME (Li et al. 2023), grey clips",
-            "the folder that holds 4DME_Labelling_Micro_release v1.xlsx and gray_micro/<subject>/<clip>/...",
-        ),
-        Release(
-            "dfme",
-            "frames",
-            "DFME (Zhao et al. 2024), 1,856 clips in its training sheet",
-            "the folder that holds the sheet (Subject, Filename, OnsetFrame, ...) and <subject>/<clip>/...",
-        ),
-        Release(
-            "megc2019",
-            "frames",
-            "MEGC2019 composite from frames (See et al. 2019), 442 clips of 68 subjects",
-            "the folder that holds combined_3class_gt.csv and casme2/, samm/, smic_hs/ (folders or links)",
-        ),
-        Release(
-            "megc2019_flow",
-            "flow",
-            "MEGC2019 composite as 28x28 optical-flow images, derived from licensed releases",
-            "the folder that holds STSNet_whole_norm_u_v_os/ (with its CSV) or three_norm_u_v_os/",
-        ),
-    )
-}
+
+class _Releases(Mapping[str, Release]):
+    """All releases by name: to list them imports none, to look one up imports its own module."""
+
+    def __getitem__(self, name: str) -> Release:
+        if name not in _modules():
+            raise KeyError(name)
+        release: Release = _reader(name).RELEASE
+        return release
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_modules())
+
+    def __len__(self) -> int:
+        return len(_modules())
+
+    def __contains__(self, name: object) -> bool:
+        return name in _modules()
+
+
+RELEASES: Mapping[str, Release] = _Releases()
 
 
 def release_info(name: str) -> Release:
-    """Look up a release.
+    """Tell what is known of a release; imports its module.
 
     Raises
     ------
     ReleaseError
-        Naming the known releases.
+        If there is no such release; the message lists those there are.
+    """
+    reader_module(name)
+    return RELEASES[name]
+
+
+def reader_module(name: str) -> str:
+    """Dotted name of the module that reads a release, such as ``fdpbench.prep.releases.casme2``; imports nothing.
+
+    Raises
+    ------
+    ReleaseError
+        If there is no such release, or two modules have its name.
     """
     if name not in RELEASES:
-        raise ReleaseError(f"unknown release {name!r}; known releases: {', '.join(RELEASES)}")
-    return RELEASES[name]
+        raise ReleaseError(f"unknown release {name!r}{near(name, RELEASES)}; known releases: {', '.join(RELEASES)}")
+    return _modules()[name]
 
 
 def read_annotations(name: str, sheet: Path) -> Annotations:
@@ -144,7 +161,7 @@ def read_annotations(name: str, sheet: Path) -> Annotations:
     ReleaseError
         If the release is unknown, or the sheet is not there or not that release's.
     """
-    annotations: Annotations = _reader(release_info(name)).annotations_of(sheet, name)
+    annotations: Annotations = _reader(name).annotations_of(sheet)
     annotations.simulated = is_simulated(sheet.parent)
     return annotations
 
@@ -170,7 +187,7 @@ def read_release(name: str, root: Path, lost_frames: LostFrames = "reject") -> L
             f"{root}: folder of release {name!r} not found. Expected {release.expects}. "
             f"Point the project at it: fdpbench link {name} /path/to/the/release"
         )
-    listing: Listing = _reader(release).read(root, name, lost_frames)
+    listing: Listing = _reader(name).read(root, lost_frames)
     listing.simulated |= is_simulated(root)
     if not listing.clips:
         first = "; ".join(f"{row['clip_id']}: {row['detail']}" for row in listing.rejected[:3])
@@ -178,5 +195,37 @@ def read_release(name: str, root: Path, lost_frames: LostFrames = "reject") -> L
     return listing
 
 
-def _reader(release: Release):  # type: ignore[no-untyped-def]  # a module
-    return importlib.import_module(f"prep.releases.{release.file or release.name}")
+def is_simulated(folder: Path) -> bool:
+    """Whether a folder says that it holds a simulated release."""
+    return (folder / SIMULATED).is_file()
+
+
+@cache
+def _modules() -> dict[str, str]:
+    """Module of each release by its name, in order of names: files of this folder, and those of other distributions."""
+    found = {module.name: f"{__name__}.{module.name}" for module in pkgutil.iter_modules(__path__) if not module.ispkg}
+    for point in metadata.entry_points(group=GROUP):
+        other = found.setdefault(point.name, point.value)
+        if other != point.value:
+            raise ReleaseError(
+                f"two modules read a release {point.name!r}: {other} and {point.value} (entry points of the group "
+                f"{GROUP}); uninstall the distribution that one of them comes with"
+            )
+    return dict(sorted(found.items()))
+
+
+def _reader(name: str) -> Any:
+    """The module that reads a release, checked for what it must hold."""
+    module = reader_module(name)
+    try:
+        reader = import_module(module)
+    except ImportError as error:
+        raise ReleaseError(f"release {name!r}: its module {module} cannot be imported ({error})") from error
+    release = getattr(reader, "RELEASE", None)
+    whole = all(callable(getattr(reader, function, None)) for function in ("annotations_of", "read"))
+    if not (isinstance(release, Release) and release.name == name and whole):
+        raise ReleaseError(
+            f"release {name!r}: its module {module} must hold RELEASE = Release(name={name!r}, ...), "
+            "annotations_of(sheet) and read(root, lost_frames)"
+        )
+    return reader

@@ -14,29 +14,47 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fdpbench.prep.releases.base import Annotation, Annotations, Listing
-from fdpbench.prep.releases.folders import add_clips, require_folder, subfolder
+from fdpbench.prep.releases import KnownCounts, Release, one_each
+from fdpbench.prep.releases.common.base import Annotation, Annotations, Listing
+from fdpbench.prep.releases.common.folders import add_clips, require_folder, subfolder
 from fdpbench.prep.settings.index import LostFrames
 from fdpbench.prep.sheets.rows import annotate, rows_of
 from fdpbench.prep.sheets.tables import find_sheet, numbered
 
-__all__ = ["annotations_of", "read"]
+__all__ = ["RELEASE", "annotations_of", "read"]
+
+_COUNTS = {"disgust": 63, "fear": 2, "happiness": 32, "others": 99, "repression": 27}
+
+RELEASE = Release(
+    name="casme2",
+    kind="frames",
+    about="CASME II (Yan et al. 2014), 255 clips of 26 subjects",
+    expects="the folder that holds CASME2-coding-*.xlsx and CASME2_RAW_selected/sub01/...",
+    class_maps={
+        "casme2_5": one_each("disgust", "happiness", "others", "repression", "surprise"),
+        "casme2_3": {"negative": ("disgust", "repression"), "positive": ("happiness",), "surprise": ("surprise",)},
+    },
+    known_counts=(
+        KnownCounts("2014", 26, _COUNTS | {"sadness": 7, "surprise": 25}),
+        KnownCounts("2019", 26, _COUNTS | {"sadness": 4, "surprise": 28}),
+    ),
+)
 
 FPS = 200.0
 EMOTIONS = ("anger", "contempt", "disgust", "fear", "happiness", "others", "repression", "sadness", "surprise")
 SAME = {"other": "others", "happy": "happiness", "sad": "sadness"}
 
 
-def annotations_of(sheet: Path, release: str = "casme2") -> Annotations:
+def annotations_of(sheet: Path) -> Annotations:
     """Read the sheet alone."""
-    result = Annotations(release, "casme2", sheet.name)
+    result = Annotations(RELEASE.name, "casme2", sheet.name)
     table = rows_of(result, sheet)
     table["subject"] = table["subject"].map(lambda text: numbered(text, "sub{:02d}", "sub"))
     annotate(result, table, fps=FPS, emotions=EMOTIONS, same=SAME)
     return result
 
 
-def read(root: Path, release: str = "casme2", lost_frames: LostFrames = "reject") -> Listing:
+def read(root: Path, lost_frames: LostFrames) -> Listing:
     """Read CASME II from its folder; `add_clips` says what ``lost_frames`` does.
 
     Raises

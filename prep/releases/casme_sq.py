@@ -22,23 +22,34 @@ from pathlib import Path
 
 import pandas as pd
 
-from fdpbench.prep.releases.base import Annotation, Annotations, Listing
-from fdpbench.prep.releases.folders import FolderProblem, add_clips, require_folder, subfolder
+from fdpbench.prep.releases import KnownCounts, Release, ReleaseError, one_each
+from fdpbench.prep.releases.common.base import Annotation, Annotations, Listing
+from fdpbench.prep.releases.common.folders import FolderProblem, add_clips, require_folder, subfolder
 from fdpbench.prep.settings.index import LostFrames
 from fdpbench.prep.sheets.rows import annotate
-from fdpbench.prep.sheets.tables import ReleaseError, Sheet, find_sheet, read_grids, whole_number
+from fdpbench.prep.sheets.tables import Sheet, find_sheet, read_grids, whole_number
 from fdpbench.prep.store.schema import Reason
 
-__all__ = ["annotations_of", "read"]
+__all__ = ["RELEASE", "annotations_of", "read"]
+
+RELEASE = Release(
+    name="casme_sq",
+    kind="frames",
+    about="the micro-expressions of CAS(ME)^2 (Qu et al. 2018), 57 of 14 subjects",
+    expects="the folder that holds CAS(ME)^2code_final.xlsx and rawpic/s15/...",
+    class_maps={"casme_sq_4": one_each("negative", "others", "positive", "surprise")},
+    known_counts=(KnownCounts("final", 14, {"negative": 21, "others": 19, "positive": 8, "surprise": 9}),),
+    longest=4.0,
+)
 
 FPS = 30.0
 EMOTIONS = ("negative", "others", "positive", "surprise")
 COLUMNS = ("number", "clip", "onset", "apex", "offset", "action_units", "emotion", "kind")
 
 
-def annotations_of(sheet: Path, release: str = "casme_sq") -> Annotations:
+def annotations_of(sheet: Path) -> Annotations:
     """Read the workbook alone."""
-    result = Annotations(release, "casme_sq", sheet.name)
+    result = Annotations(RELEASE.name, "casme_sq", sheet.name)
     grids = read_grids(sheet, result.notes)
     rows = [row for grid in grids.values() for row in _expressions(grid)]
     if not rows:
@@ -66,7 +77,7 @@ def annotations_of(sheet: Path, release: str = "casme_sq") -> Annotations:
     return result
 
 
-def read(root: Path, release: str = "casme_sq", lost_frames: LostFrames = "reject") -> Listing:
+def read(root: Path, lost_frames: LostFrames) -> Listing:
     """Read the micro-expressions of CAS(ME)^2 from its folder; `add_clips` says what ``lost_frames`` does.
 
     Raises

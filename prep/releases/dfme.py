@@ -14,26 +14,36 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fdpbench.prep.releases.base import Annotation, Annotations, Listing
-from fdpbench.prep.releases.folders import add_clips, first_folder, subfolder
+from fdpbench.prep.releases import Release, one_each
+from fdpbench.prep.releases.common.base import Annotation, Annotations, Listing
+from fdpbench.prep.releases.common.folders import add_clips, first_folder, subfolder
 from fdpbench.prep.settings.index import LostFrames
 from fdpbench.prep.sheets.rows import annotate, rows_of
 from fdpbench.prep.sheets.tables import find_sheet
 
-__all__ = ["annotations_of", "read"]
+__all__ = ["RELEASE", "annotations_of", "read"]
+
+RELEASE = Release(
+    name="dfme",
+    kind="frames",
+    about="DFME (Zhao et al. 2024), 1,856 clips in its training sheet",
+    expects="the folder that holds the sheet (Subject, Filename, OnsetFrame, ...) and <subject>/<clip>/...",
+    class_maps={"dfme_7": one_each("anger", "contempt", "disgust", "fear", "happiness", "sadness", "surprise")},
+    longest=4.0,
+)
 
 EMOTIONS = ("anger", "contempt", "disgust", "fear", "happiness", "others", "sadness", "surprise")
 SAME = {"other": "others", "happy": "happiness", "sad": "sadness", "angry": "anger"}
 
 
-def annotations_of(sheet: Path, release: str = "dfme") -> Annotations:
+def annotations_of(sheet: Path) -> Annotations:
     """Read the sheet alone."""
-    result = Annotations(release, "dfme", sheet.name)
+    result = Annotations(RELEASE.name, "dfme", sheet.name)
     annotate(result, rows_of(result, sheet), fps=None, emotions=EMOTIONS, same=SAME)
     return result
 
 
-def read(root: Path, release: str = "dfme", lost_frames: LostFrames = "reject") -> Listing:
+def read(root: Path, lost_frames: LostFrames) -> Listing:
     """Read DFME from its folder; `add_clips` says what ``lost_frames`` does.
 
     Raises

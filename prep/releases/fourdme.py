@@ -14,25 +14,35 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fdpbench.prep.releases.base import Annotation, Annotations, Listing
-from fdpbench.prep.releases.folders import add_clips, require_folder, subfolder
+from fdpbench.prep.releases import Release, one_each
+from fdpbench.prep.releases.common.base import Annotation, Annotations, Listing
+from fdpbench.prep.releases.common.folders import add_clips, require_folder, subfolder
 from fdpbench.prep.settings.index import LostFrames
 from fdpbench.prep.sheets.rows import annotate, rows_of
 from fdpbench.prep.sheets.tables import find_sheet
 
-__all__ = ["annotations_of", "read"]
+__all__ = ["RELEASE", "annotations_of", "read"]
+
+RELEASE = Release(
+    name="fourdme",
+    kind="frames",
+    about="4DME (Li et al. 2023), grey clips",
+    expects="the folder that holds 4DME_Labelling_Micro_release v1.xlsx and gray_micro/<subject>/<clip>/...",
+    class_maps={"fourdme_5": one_each("negative", "others", "positive", "repression", "surprise")},
+    longest=4.0,
+)
 
 FPS = 60.0
 
 
-def annotations_of(sheet: Path, release: str = "fourdme") -> Annotations:
+def annotations_of(sheet: Path) -> Annotations:
     """Read the sheet alone."""
-    result = Annotations(release, "fourdme", sheet.name)
+    result = Annotations(RELEASE.name, "fourdme", sheet.name)
     annotate(result, rows_of(result, sheet), fps=FPS, same={"other": "others"})
     return result
 
 
-def read(root: Path, release: str = "fourdme", lost_frames: LostFrames = "reject") -> Listing:
+def read(root: Path, lost_frames: LostFrames) -> Listing:
     """Read 4DME from its folder; `add_clips` says what ``lost_frames`` does.
 
     Raises

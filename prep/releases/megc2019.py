@@ -14,14 +14,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fdpbench.prep.releases import casme2, megc2019_flow, samm, smic
-from fdpbench.prep.releases.base import Annotation, Annotations, Listing
-from fdpbench.prep.releases.folders import is_simulated
+from fdpbench.prep.releases import Release, ReleaseError, casme2, is_simulated, samm, smic_hs
+from fdpbench.prep.releases.common import composite
+from fdpbench.prep.releases.common.base import Annotations, Listing
+from fdpbench.prep.releases.common.composite import EMOTIONS, OFFICIAL, Key
 from fdpbench.prep.settings.index import LostFrames
-from fdpbench.prep.sheets.tables import ReleaseError
 from fdpbench.prep.store.schema import Reason
 
-__all__ = ["annotations_of", "read"]
+__all__ = ["RELEASE", "annotations_of", "read"]
+
+RELEASE = Release(
+    name="megc2019",
+    kind="frames",
+    about="MEGC2019 composite from frames (See et al. 2019), 442 clips of 68 subjects",
+    expects="the folder that holds combined_3class_gt.csv and casme2/, samm/, smic_hs/ (folders or links)",
+    class_maps={"megc2019": composite.CLASSES},
+    known_counts=(composite.COUNTS,),
+    without_apex=True,
+)
 
 # Emotions of the three releases that the list's classes gather (See et al., section II).
 GATHERED = {
@@ -30,40 +40,35 @@ GATHERED = {
     "surprise": {"surprise"},
 }
 
-PARTS = {"casme2": (casme2, "casme2"), "samm": (samm, "samm"), "smic": (smic, "smic_hs")}
+PARTS = {"casme2": ("casme2", casme2.read), "samm": ("samm", samm.read), "smic": ("smic_hs", smic_hs.read)}
 
 
-def annotations_of(sheet: Path, release: str = "megc2019") -> Annotations:
+def annotations_of(sheet: Path) -> Annotations:
     """Read the official list alone. It has no frame numbers: onset and offset are 0."""
     if not sheet.is_file():
-        raise ReleaseError(f"{sheet}: official list not found; expected {megc2019_flow.OFFICIAL}")
-    result = Annotations(release, "megc2019", sheet.name)
-    for number, (key, label) in enumerate(megc2019_flow.official_labels(sheet).items(), start=1):
-        dataset, subject, clip = key
-        emotion = megc2019_flow.EMOTIONS[label]
-        result.clips.append(Annotation(f"row {number}", f"{dataset}/{subject}", clip, 0, None, 0, emotion, None))
-    return result
+        raise ReleaseError(f"{sheet}: official list not found; expected {OFFICIAL}")
+    return composite.annotations(RELEASE.name, sheet, composite.official_labels(sheet), first_row=1)
 
 
-def read(root: Path, release: str = "megc2019", lost_frames: LostFrames = "reject") -> Listing:
+def read(root: Path, lost_frames: LostFrames) -> Listing:
     """Read the composite from the folder that holds the list and the three releases.
 
-    `prep.releases.folders.add_clips` says what ``lost_frames`` does.
+    `prep.releases.common.folders.add_clips` says what ``lost_frames`` does.
 
     Raises
     ------
     ReleaseError
         If the list is not there, or none of the three folders is.
     """
-    labels = megc2019_flow.official_labels(root / megc2019_flow.OFFICIAL)
+    labels = composite.official_labels(root / OFFICIAL)
     listing = Listing("megc2019")
     found = {}
-    for dataset, (module, folder) in PARTS.items():
+    for dataset, (folder, read_part) in PARTS.items():
         place = root / folder
         if not place.is_dir():
             listing.notes.append(f"{folder}/ is not there: its clips are left out")
             continue
-        part = module.read(place, folder, lost_frames)
+        part = read_part(place, lost_frames)
         listing.simulated |= is_simulated(place)
         listing.notes += [f"{folder}: {note}" for note in part.notes]
         listing.corrections += part.corrections
@@ -72,7 +77,7 @@ def read(root: Path, release: str = "megc2019", lost_frames: LostFrames = "rejec
             found[_key(dataset, row["clip_id"])] = folder, row
         for key in sorted(refused.keys() & labels.keys() - found.keys()):
             row = refused[key]
-            listing.reject("/".join(key), Reason(row["reason"]), row["detail"], megc2019_flow.EMOTIONS[labels[key]])
+            listing.reject("/".join(key), Reason(row["reason"]), row["detail"], EMOTIONS[labels[key]])
     listed = {row["clip_id"] for row in listing.rejected}
     other: list[str] = []
     for key, label in labels.items():
@@ -81,13 +86,13 @@ def read(root: Path, release: str = "megc2019", lost_frames: LostFrames = "rejec
             folder, row = found[key]
             columns = {name: row[name] for name in ("fps", "onset", "apex", "offset", "action_units", "frame_numbers")}
             frames = [f"{folder}/{frame}" for frame in row["frames"]]
-            emotion = megc2019_flow.EMOTIONS[label]
+            emotion = EMOTIONS[label]
             if row["emotion"] not in GATHERED[emotion]:
                 other.append(f"{'/'.join(key)} ({emotion}; {row['emotion']})")
             listing.add(subject, clip, dataset=dataset, emotion=emotion, frames=frames, **columns)
         elif "/".join(key) not in listed:
-            detail = f"on the official list, but not in {PARTS[dataset][1]}/"
-            listing.reject("/".join(key), Reason.NOT_IN_SHEET, detail, megc2019_flow.EMOTIONS[label])
+            detail = f"on the official list, but not in {PARTS[dataset][0]}/"
+            listing.reject("/".join(key), Reason.NOT_IN_SHEET, detail, EMOTIONS[label])
     if other:
         listing.notes.append(
             f"{len(other)} clips' class by the official list is not their emotion's by their release's sheet; the list "
@@ -96,6 +101,6 @@ def read(root: Path, release: str = "megc2019", lost_frames: LostFrames = "rejec
     return listing
 
 
-def _key(dataset: str, clip_id: str) -> megc2019_flow.Key:
+def _key(dataset: str, clip_id: str) -> Key:
     _, subject, clip = clip_id.split("/", 2)  # what a row that cannot be used calls its clip may hold more
     return dataset, subject, clip

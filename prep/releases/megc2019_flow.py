@@ -19,52 +19,39 @@ challenge's official list (dataset, subject, clip, label, no header), is checked
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from pathlib import Path
 
-import pandas as pd
-
 from fdpbench.prep.index.class_maps import COMPOSITE
-from fdpbench.prep.releases.base import Annotation, Annotations, Listing
+from fdpbench.prep.releases import Release, ReleaseError
+from fdpbench.prep.releases.common import composite
+from fdpbench.prep.releases.common.base import Annotations, Listing
+from fdpbench.prep.releases.common.composite import EMOTIONS, OFFICIAL, Key
 from fdpbench.prep.settings.index import LostFrames
-from fdpbench.prep.sheets.names import named_emotion, named_subject
-from fdpbench.prep.sheets.tables import ReleaseError, read_grids, read_sheet, sheet_table
 from fdpbench.prep.store.schema import Reason
 
-__all__ = ["EMOTIONS", "OFFICIAL", "Key", "annotations_of", "composite_key", "official_labels", "read"]
+__all__ = ["RELEASE", "annotations_of", "read"]
 
 WHOLE = "STSNet_whole_norm_u_v_os"
 THREE = "three_norm_u_v_os"
 SHEET = "combined_3_class2_for_optical_flow.csv"
-OFFICIAL = "combined_3class_gt.csv"
 
-EMOTIONS = {"0": "negative", "1": "positive", "2": "surprise"}
-
-# The data set of a subject, from the way it is written.
-SUBJECTS = {"casme2": re.compile(r"sub(\d+)"), "smic": re.compile(r"s(\d+)"), "samm": re.compile(r"(\d+)")}
-
-# The release whose clips a data set holds.
-RELEASES = {"casme2": "casme2", "smic": "smic_hs", "samm": "samm"}
-
-Key = tuple[str, str, str]  # dataset, subject, clip
-
-# Columns of lists of the composite, by our names.
-KEYS = ["dataset", "subject", "clip", "emotion"]
+RELEASE = Release(
+    name="megc2019_flow",
+    kind="flow",
+    about="MEGC2019 composite as 28x28 optical-flow images, derived from licensed releases",
+    expects=f"the folder that holds {WHOLE}/ (with its CSV) or {THREE}/",
+    class_maps={"megc2019": composite.CLASSES},
+    known_counts=(composite.COUNTS,),
+)
 
 
-def annotations_of(sheet: Path, release: str = "megc2019_flow") -> Annotations:
+def annotations_of(sheet: Path) -> Annotations:
     """Read the sheet of layout ``whole`` alone. It has no frame numbers: onset and offset are 0."""
-    result = Annotations(release, "megc2019", sheet.name)
-    for number, (key, label) in enumerate(_sheet_labels(sheet).items(), start=2):
-        dataset, subject, clip = key
-        result.clips.append(
-            Annotation(f"row {number}", f"{dataset}/{subject}", clip, 0, None, 0, EMOTIONS[label], None)
-        )
-    return result
+    return composite.annotations(RELEASE.name, sheet, composite.sheet_labels(sheet), first_row=2)
 
 
-def read(root: Path, release: str = "megc2019_flow", lost_frames: LostFrames = "reject") -> Listing:
+def read(root: Path, lost_frames: LostFrames) -> Listing:
     """Read the flow images under ``root``; there are no frames that ``lost_frames`` could be about.
 
     Raises
@@ -77,7 +64,7 @@ def read(root: Path, release: str = "megc2019_flow", lost_frames: LostFrames = "
     labels: dict[Key, str] = {}
     if (root / WHOLE).is_dir():
         images = _whole_images(root, listing)
-        labels = _sheet_labels(root / SHEET)
+        labels = composite.sheet_labels(root / SHEET)
     if (root / THREE).is_dir():
         three_images, three_labels = _three(root, listing)
         if labels:
@@ -87,7 +74,12 @@ def read(root: Path, release: str = "megc2019_flow", lost_frames: LostFrames = "
     if not images:
         raise ReleaseError(f"{root}: no flow images found; expected {WHOLE}/ or {THREE}/ with .png files in it")
     if (root / OFFICIAL).is_file():
-        _same_labels(labels, official_labels(root / OFFICIAL), SHEET if (root / WHOLE).is_dir() else THREE, OFFICIAL)
+        _same_labels(
+            labels,
+            composite.official_labels(root / OFFICIAL),
+            SHEET if (root / WHOLE).is_dir() else THREE,
+            OFFICIAL,
+        )
 
     for key in sorted(images.keys() | labels.keys()):
         name = "/".join(key)
@@ -125,7 +117,7 @@ def _three(root: Path, listing: Listing) -> tuple[dict[Key, str], dict[Key, str]
         if key is None:
             continue
         labels[key] = label
-        if _contradicts(key, label):
+        if composite.contradicts(key, label):
             detail = f"{images.pop(key)}: class {EMOTIONS[labels.pop(key)]}, but the clip is named as another"
             listing.reject("/".join(key), Reason.CONTRADICTS_NAME, detail)
     return images, labels
@@ -134,7 +126,7 @@ def _three(root: Path, listing: Listing) -> tuple[dict[Key, str], dict[Key, str]
 def _collect(path: Path, root: Path, images: dict[Key, str], listing: Listing) -> Key | None:
     relative = path.relative_to(root).as_posix()
     subject, _, clip = path.stem.strip().partition("_")
-    key = composite_key(subject, clip)
+    key = composite.composite_key(subject, clip)
     if key is None:
         listing.reject(
             relative,
@@ -147,71 +139,6 @@ def _collect(path: Path, root: Path, images: dict[Key, str], listing: Listing) -
         return None
     images[key] = relative
     return key
-
-
-def composite_key(subject: str, clip: str, dataset: str | None = None) -> Key | None:
-    """Build the clip's key, with the subject written one way: sub01, s01, 006.
-
-    None if that cannot be, also where the clip's name carries another subject (`s01_ne_01` of s03).
-    """
-    if not clip:
-        return None
-    for name, pattern in SUBJECTS.items():
-        match = pattern.fullmatch(subject)
-        if match and dataset in (None, name):
-            number = int(match.group(1))
-            if named_subject(clip, RELEASES[name]) not in (None, number):
-                return None
-            return name, {"casme2": f"sub{number:02d}", "smic": f"s{number:02d}", "samm": f"{number:03d}"}[name], clip
-    return None
-
-
-def _sheet_labels(path: Path) -> dict[Key, str]:
-    return _labels(read_sheet(path, KEYS), path)
-
-
-def official_labels(path: Path) -> dict[Key, str]:
-    """Read the challenge's official list: a label for each clip.
-
-    Raises
-    ------
-    ReleaseError
-        If the file is not there, or a row cannot be read or comes twice.
-    """
-    if not path.is_file():
-        raise ReleaseError(f"{path}: the official list of MEGC2019 not found")
-    grid = next(iter(read_grids(path).values()))
-    table = sheet_table(grid.head(1), KEYS)  # a copy may have a header
-    if table is not None:
-        return _labels(read_sheet(path, KEYS), path)
-    return _labels(grid.reindex(columns=range(len(KEYS)), fill_value="").set_axis(KEYS, axis=1), path)
-
-
-def _labels(frame: pd.DataFrame, path: Path) -> dict[Key, str]:
-    labels: dict[Key, str] = {}
-    for number, row in frame.iterrows():
-        key = composite_key(row["subject"], row["clip"], row["dataset"].lower())
-        label = row["emotion"]
-        if key is None or label not in EMOTIONS:
-            raise ReleaseError(
-                f"{path}, row {number}: cannot be read as dataset (casme2, smic, samm), subject, clip "
-                f"of that subject, label (0, 1, 2): {', '.join(row)}"
-            )
-        if _contradicts(key, label):
-            raise ReleaseError(
-                f"{path}, row {number}: label {label} is {EMOTIONS[label]}, but {row['clip']} is named as "
-                f"{named_emotion(row['clip'], RELEASES[key[0]])}: is another code in use? Expected 0 negative, "
-                "1 positive, 2 surprise"
-            )
-        if key in labels:
-            raise ReleaseError(f"{path}, row {number}: clip {'/'.join(key)} is listed twice")
-        labels[key] = label
-    return labels
-
-
-def _contradicts(key: Key, label: str) -> bool:
-    """Whether a clip's name carries another class than it is given."""
-    return named_emotion(key[2], RELEASES[key[0]]) not in (None, EMOTIONS[label])
 
 
 def _same_labels(ours: dict[Key, str], theirs: dict[Key, str], our_name: str, their_name: str) -> None:

@@ -14,14 +14,30 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fdpbench.prep.releases.base import Annotation, Annotations, Listing
-from fdpbench.prep.releases.folders import FolderProblem, add_clips, check_emotion, require_folder
+from fdpbench.prep.releases import KnownCounts, Release, one_each
+from fdpbench.prep.releases.common.base import Annotation, Annotations, Listing
+from fdpbench.prep.releases.common.folders import FolderProblem, add_clips, check_emotion, require_folder
 from fdpbench.prep.settings.index import LostFrames
 from fdpbench.prep.sheets.rows import annotate, rows_of
 from fdpbench.prep.sheets.tables import find_sheet, numbered
 from fdpbench.prep.store.schema import Reason
 
-__all__ = ["annotations_of", "read"]
+__all__ = ["RELEASE", "annotations_of", "read"]
+
+RELEASE = Release(
+    name="mmew",
+    kind="frames",
+    about="MMEW (Ben et al. 2022), 300 clips of 30 subjects",
+    expects="the folder that holds MMEW_Micro_Exp.xlsx and Micro_Expression/<emotion>/<clip>/...",
+    class_maps={"mmew_6": one_each("anger", "disgust", "fear", "happiness", "sadness", "surprise")},
+    known_counts=(
+        KnownCounts(
+            "paper",
+            30,
+            {"anger": 8, "disgust": 72, "fear": 16, "happiness": 36, "others": 66, "sadness": 13, "surprise": 89},
+        ),
+    ),
+)
 
 FPS = 90.0
 EMOTIONS = ("anger", "disgust", "fear", "happiness", "others", "sadness", "surprise")
@@ -29,16 +45,16 @@ EMOTIONS = ("anger", "disgust", "fear", "happiness", "others", "sadness", "surpr
 SAME = {"other": "others", "repression": "others", "happy": "happiness", "sad": "sadness"}
 
 
-def annotations_of(sheet: Path, release: str = "mmew") -> Annotations:
+def annotations_of(sheet: Path) -> Annotations:
     """Read the sheet alone."""
-    result = Annotations(release, "mmew", sheet.name)
+    result = Annotations(RELEASE.name, "mmew", sheet.name)
     table = rows_of(result, sheet)
     table["subject"] = table["subject"].map(lambda text: numbered(text, "S{:02d}", "s"))
     annotate(result, table, fps=FPS, emotions=EMOTIONS, same=SAME)
     return result
 
 
-def read(root: Path, release: str = "mmew", lost_frames: LostFrames = "reject") -> Listing:
+def read(root: Path, lost_frames: LostFrames) -> Listing:
     """Read the micro-expressions of MMEW from its folder; `add_clips` says what ``lost_frames`` does.
 
     Raises

@@ -10,24 +10,35 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fdpbench.prep.releases.base import Annotation, Annotations, Listing
-from fdpbench.prep.releases.folders import add_clips
+from fdpbench.prep.releases import Release, one_each
+from fdpbench.prep.releases.common.base import Annotation, Annotations, Listing
+from fdpbench.prep.releases.common.folders import add_clips
 from fdpbench.prep.settings.index import LostFrames
 from fdpbench.prep.sheets.rows import annotate, rows_of
 
-__all__ = ["annotations_of", "read"]
+__all__ = ["RELEASE", "annotations_of", "read"]
+
+RELEASE = Release(
+    name="synthetic",
+    kind="frames",
+    about="the embedded release: rendered faces, no licence needed",
+    expects="annotations.csv and frames/s01/..., written by `fdpbench synthesize`",
+    class_maps={"synthetic": one_each("disgust", "happiness", "repression", "surprise")},
+    faces_may_be_published=True,
+    rendered=True,
+)
 
 FPS = 200.0
 
 
-def annotations_of(sheet: Path, release: str = "synthetic") -> Annotations:
+def annotations_of(sheet: Path) -> Annotations:
     """Read the sheet alone."""
-    result = Annotations(release, "synthetic", sheet.name)
+    result = Annotations(RELEASE.name, "synthetic", sheet.name)
     annotate(result, rows_of(result, sheet), fps=FPS)
     return result
 
 
-def read(root: Path, release: str = "synthetic", lost_frames: LostFrames = "reject") -> Listing:
+def read(root: Path, lost_frames: LostFrames) -> Listing:
     """Read the embedded release written by `prep.demo.synth`; `add_clips` says what ``lost_frames`` does."""
     found = annotations_of(root / "annotations.csv")
     listing = Listing.of(found)

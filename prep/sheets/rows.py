@@ -11,11 +11,12 @@ from typing import Any
 
 import pandas as pd
 
-from fdpbench.prep.releases.base import Annotation, Annotations
+from fdpbench.prep.releases import ReleaseError
+from fdpbench.prep.releases.common.base import Annotation, Annotations
 from fdpbench.prep.sheets.columns import MORE, own_column
 from fdpbench.prep.sheets.corrections import Correction, known_corrections
 from fdpbench.prep.sheets.names import NAMES, data_set, named_emotion, named_subject, release_of
-from fdpbench.prep.sheets.tables import ReleaseError, Sheet, is_unknown, read_sheet, whole_number
+from fdpbench.prep.sheets.tables import Sheet, is_unknown, read_sheet, whole_number
 from fdpbench.prep.store.schema import Reason
 
 __all__ = ["COLUMNS", "OPTIONAL", "annotate", "rows_of"]

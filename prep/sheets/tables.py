@@ -16,11 +16,11 @@ from typing import TypeAlias
 
 import pandas as pd
 
+from fdpbench.prep.releases import ReleaseError
 from fdpbench.prep.sheets.columns import ALIASES, fold, own_column, place_columns
-from fdpbench.prep.sheets.workbooks import KINDS, ReleaseError, read_grids
+from fdpbench.prep.sheets.workbooks import KINDS, read_grids
 
 __all__ = [
-    "ReleaseError",
     "Sheet",
     "find_sheet",
     "is_unknown",

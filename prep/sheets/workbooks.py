@@ -22,7 +22,9 @@ import openpyxl
 import pandas as pd
 import xlrd
 
-__all__ = ["KINDS", "Grid", "ReleaseError", "decode", "read_grids"]
+from fdpbench.prep.releases import ReleaseError
+
+__all__ = ["KINDS", "Grid", "decode", "read_grids"]
 
 MOST_BYTES = 16 * 2**20
 MOST_UNPACKED = 48 * 2**20
@@ -40,10 +42,6 @@ KINDS = (".xlsx", ".xlsm", ".xls", ".csv")
 Grid: TypeAlias = pd.DataFrame
 
 _ZIP, _OLE = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
-
-
-class ReleaseError(ValueError):
-    """A release cannot be read at all; the message names the file, what was expected, what to do."""
 
 
 class _TooLargeError(ReleaseError):

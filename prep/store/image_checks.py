@@ -17,49 +17,23 @@ from typing import NoReturn
 
 import numpy as np
 
-__all__ = [
-    "DAMAGED_IMAGE",
-    "EMPTY_FILE",
-    "MISSING_FILE",
-    "MOST_BYTES",
-    "NOT_AN_IMAGE",
-    "PNG_SIGNATURE",
-    "REASONS",
-    "TOO_LARGE",
-    "TRANSPARENT_IMAGE",
-    "TRUNCATED_IMAGE",
-    "UNREADABLE_FILE",
-    "UNSUPPORTED_CODING",
-    "UNSUPPORTED_DEPTH",
-    "ImageFault",
-    "Structure",
-    "check_structure",
-]
+from fdpbench.prep.store.schema import Reason
 
-MISSING_FILE = "missing_file"
-UNREADABLE_FILE = "unreadable_file"
-EMPTY_FILE = "empty_file"
-NOT_AN_IMAGE = "not_an_image"
-TRUNCATED_IMAGE = "truncated_image"
-DAMAGED_IMAGE = "damaged_image"
-UNSUPPORTED_DEPTH = "unsupported_depth"
-UNSUPPORTED_CODING = "unsupported_coding"
-TRANSPARENT_IMAGE = "transparent_image"
-TOO_LARGE = "too_large"
+__all__ = ["MOST_BYTES", "PNG_SIGNATURE", "REASONS", "ImageFault", "Structure", "check_structure"]
 
 # Every reason an image can be refused for, with what was expected and what to do.
 REASONS = {
-    MISSING_FILE: "no such file; check the release folder and the frame's name",
-    UNREADABLE_FILE: "the file cannot be read; check its permissions, and that it is a regular file",
-    EMPTY_FILE: "the file holds no bytes; copy it again from the release",
-    NOT_AN_IMAGE: "the content is not PNG, JPEG or BMP, whatever its name; copy it again from the release",
-    TRUNCATED_IMAGE: "the image ends before its data do; copy it again from the release",
-    DAMAGED_IMAGE: "the image's data contradict its checksums or its format; copy it again from the release",
-    UNSUPPORTED_DEPTH: "expected 8 bits a channel; convert the release's frames to 8 bits",
-    UNSUPPORTED_CODING: "expected a still PNG, a grey or colour JPEG (baseline or progressive, Huffman-coded) or an "
-    "uncompressed BMP; convert the release's frames to PNG",
-    TRANSPARENT_IMAGE: "some pixels are transparent; a frame must be opaque, so flatten the image",
-    TOO_LARGE: "more than 40 million pixels, or a file of more than 200 MB; shrink the release's frames",
+    Reason.MISSING_FILE: "no such file; check the release folder and the frame's name",
+    Reason.UNREADABLE_FILE: "the file cannot be read; check its permissions, and that it is a regular file",
+    Reason.EMPTY_FILE: "the file holds no bytes; copy it again from the release",
+    Reason.NOT_AN_IMAGE: "the content is not PNG, JPEG or BMP, whatever its name; copy it again from the release",
+    Reason.TRUNCATED_IMAGE: "the image ends before its data do; copy it again from the release",
+    Reason.DAMAGED_IMAGE: "the image's data contradict its checksums or its format; copy it again from the release",
+    Reason.UNSUPPORTED_DEPTH: "expected 8 bits a channel; convert the release's frames to 8 bits",
+    Reason.UNSUPPORTED_CODING: "expected a still PNG, a grey or colour JPEG (baseline or progressive, Huffman-coded) "
+    "or an uncompressed BMP; convert the release's frames to PNG",
+    Reason.TRANSPARENT_IMAGE: "some pixels are transparent; a frame must be opaque, so flatten the image",
+    Reason.TOO_LARGE: "more than 40 million pixels, or a file of more than 200 MB; shrink the release's frames",
 }
 
 # Decoded, an image of this many pixels takes 120 MB; a frame of a release has about 0.3 million.
@@ -85,7 +59,7 @@ BMP_MASKS = (0xFF0000, 0xFF00, 0xFF)  # red, green, blue as every decoder reads 
 class ImageFault(Exception):
     """A reason out of `REASONS`, without a path: the checks know bytes only."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: Reason) -> None:
         super().__init__(reason)
         self.reason = reason
 
@@ -130,7 +104,7 @@ def check_structure(data: bytes) -> Structure:
         With the reason why it cannot be used.
     """
     if not data:
-        raise ImageFault(EMPTY_FILE)
+        raise ImageFault(Reason.EMPTY_FILE)
     try:
         if data.startswith(PNG_SIGNATURE):
             return _check_png(data)
@@ -139,22 +113,22 @@ def check_structure(data: bytes) -> Structure:
         if data.startswith(BMP_SIGNATURE):
             return _check_bmp(data)
     except (struct.error, IndexError):  # a field lies beyond the last byte
-        raise ImageFault(TRUNCATED_IMAGE) from None
+        raise ImageFault(Reason.TRUNCATED_IMAGE) from None
     # Even a file cut within its first bytes is named for what it is.
     if any(signature.startswith(data) for signature in (PNG_SIGNATURE, JPEG_SIGNATURE, BMP_SIGNATURE)):
-        raise ImageFault(TRUNCATED_IMAGE)
-    raise ImageFault(NOT_AN_IMAGE)
+        raise ImageFault(Reason.TRUNCATED_IMAGE)
+    raise ImageFault(Reason.NOT_AN_IMAGE)
 
 
 def _damaged() -> NoReturn:
-    raise ImageFault(DAMAGED_IMAGE)
+    raise ImageFault(Reason.DAMAGED_IMAGE)
 
 
 def _check_size(width: int, height: int) -> None:
     if width <= 0 or height <= 0:
         _damaged()
     if width * height > MOST_PIXELS:
-        raise ImageFault(TOO_LARGE)
+        raise ImageFault(Reason.TOO_LARGE)
 
 
 def _check_png(data: bytes) -> Structure:
@@ -174,7 +148,7 @@ def _check_png(data: bytes) -> Structure:
                 _damaged()
             width, height, depth, colour = struct.unpack_from(">IIBB", data, body)
             if depth > 8:
-                raise ImageFault(UNSUPPORTED_DEPTH)
+                raise ImageFault(Reason.UNSUPPORTED_DEPTH)
             _check_size(width, height)
             if colour not in PNG_CHANNELS:
                 _damaged()
@@ -184,10 +158,10 @@ def _check_png(data: bytes) -> Structure:
         elif kind == b"tRNS" and not packed and transparent is None:  # elsewhere it means nothing
             transparent = data[body : body + length]
         elif kind == b"acTL":
-            raise ImageFault(UNSUPPORTED_CODING)
+            raise ImageFault(Reason.UNSUPPORTED_CODING)
         elif kind == b"IEND":
             if least > packed * DEFLATE_RATIO:
-                raise ImageFault(TRUNCATED_IMAGE)
+                raise ImageFault(Reason.TRUNCATED_IMAGE)
             return _png_transparency(depth, colour, transparent)
         position = body + length + 4
 
@@ -230,7 +204,7 @@ def _check_jpeg(data: bytes) -> Structure:
             if not frame:
                 _damaged()
             if any(map(any, lacking.values())):
-                raise ImageFault(TRUNCATED_IMAGE)
+                raise ImageFault(Reason.TRUNCATED_IMAGE)
             return Structure("jpeg", turned=turned)
         if marker == 0x01 or 0xD0 <= marker <= 0xD7:  # stands alone
             position += 2
@@ -247,7 +221,7 @@ def _check_jpeg(data: bytes) -> Structure:
         elif marker == 0xDA:
             scans += 1
             if scans > MOST_SCANS:
-                raise ImageFault(UNSUPPORTED_CODING)
+                raise ImageFault(Reason.UNSUPPORTED_CODING)
             _take_scan(data[position + 4 : position + 2 + length], frame, lacking)
         position += 2 + length
         if marker == 0xDA:
@@ -260,10 +234,10 @@ def _check_frame(data: bytes, position: int, marker: int) -> dict[int, bytearray
     if length != 8 + 3 * count:
         _damaged()
     if depth != 8:
-        raise ImageFault(UNSUPPORTED_DEPTH)
+        raise ImageFault(Reason.UNSUPPORTED_DEPTH)
     _check_size(width, height)
     if marker not in (*JPEG_SEQUENTIAL, JPEG_PROGRESSIVE) or count not in (1, 3):  # four are CMYK
-        raise ImageFault(UNSUPPORTED_CODING)
+        raise ImageFault(Reason.UNSUPPORTED_CODING)
     components = [data[position + 10 + 3 * k : position + 13 + 3 * k] for k in range(count)]
     factors = [divmod(component[1], 16) for component in components]
     if not all(1 <= factor <= 4 for pair in factors for factor in pair):
@@ -274,7 +248,7 @@ def _check_frame(data: bytes, position: int, marker: int) -> dict[int, bytearray
     # frame, one for its end.
     least = blocks * (1 if marker == JPEG_PROGRESSIVE else 2)
     if least > 8 * len(data):
-        raise ImageFault(TRUNCATED_IMAGE)
+        raise ImageFault(Reason.TRUNCATED_IMAGE)
     named = {component[0]: bytearray(b"\xff" * 64) for component in components}
     if len(named) != count:
         _damaged()
@@ -301,7 +275,7 @@ def _end_of_scan(data: bytes, position: int) -> int:
     while True:
         position = data.find(b"\xff", position)
         if position < 0:
-            raise ImageFault(TRUNCATED_IMAGE)
+            raise ImageFault(Reason.TRUNCATED_IMAGE)
         following = data[position + 1]
         if following == 0 or 0xD0 <= following <= 0xD7:  # a stuffed data byte, or a restart
             position += 2
@@ -313,25 +287,25 @@ def _check_bmp(data: bytes) -> Structure:
     """Header, stated size and transparency of a BMP of plain rows."""
     offset, header = struct.unpack_from("<II", data, 10)
     if header not in BMP_HEADERS:
-        raise ImageFault(NOT_AN_IMAGE)
+        raise ImageFault(Reason.NOT_AN_IMAGE)
     width, height, _planes, bits, packing = struct.unpack_from("<iiHHI", data, 18)
     if bits not in (1, 4, 8, 24, 32):
-        raise ImageFault(UNSUPPORTED_DEPTH)
+        raise ImageFault(Reason.UNSUPPORTED_DEPTH)
     height = abs(height)  # a negative height stores the first row first
     _check_size(width, height)
     if packing not in (0, 3):  # run-length coded, or a JPEG or PNG in a BMP's clothes
-        raise ImageFault(UNSUPPORTED_CODING)
+        raise ImageFault(Reason.UNSUPPORTED_CODING)
     if offset < 14 + header:
         _damaged()
     row = (width * bits + 31) // 32 * 4  # padded to 4 bytes
     if len(data) < offset + row * height:
-        raise ImageFault(TRUNCATED_IMAGE)
+        raise ImageFault(Reason.TRUNCATED_IMAGE)
     if packing == 3:
         if bits != 32 or struct.unpack_from("<III", data, 54) != BMP_MASKS:
-            raise ImageFault(UNSUPPORTED_CODING)
+            raise ImageFault(Reason.UNSUPPORTED_CODING)
         # Without a mask for it the fourth byte is padding. OpenCV shows it as alpha either way.
         (mask,) = struct.unpack_from("<I", data, 66) if header >= 56 else (0,)
         pixels = np.frombuffer(data, "<u4", width * height, offset)
         if mask and (pixels & np.uint32(mask) != mask).any():
-            raise ImageFault(TRANSPARENT_IMAGE)
+            raise ImageFault(Reason.TRANSPARENT_IMAGE)
     return Structure("bmp")

@@ -18,41 +18,16 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from fdpbench.prep.store.image_checks import (
-    DAMAGED_IMAGE,
-    EMPTY_FILE,
-    MISSING_FILE,
     MOST_BYTES,
-    NOT_AN_IMAGE,
     PNG_SIGNATURE,
     REASONS,
-    TOO_LARGE,
-    TRANSPARENT_IMAGE,
-    TRUNCATED_IMAGE,
-    UNREADABLE_FILE,
-    UNSUPPORTED_CODING,
-    UNSUPPORTED_DEPTH,
     ImageFault,
     Structure,
     check_structure,
 )
+from fdpbench.prep.store.schema import Reason
 
-__all__ = [
-    "DAMAGED_IMAGE",
-    "EMPTY_FILE",
-    "MISSING_FILE",
-    "NOT_AN_IMAGE",
-    "REASONS",
-    "TOO_LARGE",
-    "TRANSPARENT_IMAGE",
-    "TRUNCATED_IMAGE",
-    "UNREADABLE_FILE",
-    "UNSUPPORTED_CODING",
-    "UNSUPPORTED_DEPTH",
-    "ImageError",
-    "decode_png",
-    "encode_png",
-    "read_image",
-]
+__all__ = ["ImageError", "decode_png", "encode_png", "read_image"]
 
 # Of all strategies run-length coding is the fastest on grey face crops, and its files the smallest.
 PNG_OPTIONS = [cv2.IMWRITE_PNG_COMPRESSION, 3, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
@@ -69,7 +44,7 @@ class ImageError(ValueError):
         One of the keys of `REASONS`.
     """
 
-    def __init__(self, path: Path | str, reason: str) -> None:
+    def __init__(self, path: Path | str, reason: Reason) -> None:
         super().__init__(path, reason)  # both, so that it survives the way out of a worker process
         self.path = path
         self.reason = reason
@@ -100,14 +75,14 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for
-            raise ImageError(path, UNREADABLE_FILE)
+            raise ImageError(path, Reason.UNREADABLE_FILE)
         if status.st_size > MOST_BYTES:
-            raise ImageError(path, TOO_LARGE)
+            raise ImageError(path, Reason.TOO_LARGE)
         data = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
-        raise ImageError(path, MISSING_FILE) from None
+        raise ImageError(path, Reason.MISSING_FILE) from None
     except OSError as error:
-        raise ImageError(path, UNREADABLE_FILE) from error
+        raise ImageError(path, Reason.UNREADABLE_FILE) from error
     try:
         structure = check_structure(data)
         if structure.kind == "jpeg":
@@ -116,7 +91,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
                 return rgb
         bgr = _decode(data, cv2.IMREAD_COLOR)
         if structure.alpha and _is_transparent(data, bgr, structure):
-            raise ImageFault(TRANSPARENT_IMAGE)
+            raise ImageFault(Reason.TRANSPARENT_IMAGE)
     except ImageFault as fault:
         raise ImageError(path, fault.reason) from None
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]  # stubs widen uint8
@@ -169,9 +144,9 @@ def decode_png(data: bytes) -> NDArray[np.uint8]:
     """
     try:
         if data and not data.startswith(PNG_SIGNATURE):
-            raise ImageFault(NOT_AN_IMAGE)
+            raise ImageFault(Reason.NOT_AN_IMAGE)
         if check_structure(data).alpha:
-            raise ImageFault(TRANSPARENT_IMAGE)
+            raise ImageFault(Reason.TRANSPARENT_IMAGE)
         image = _decode(data, cv2.IMREAD_UNCHANGED)
     except ImageFault as fault:
         raise ImageError("PNG bytes in memory", fault.reason) from None
@@ -184,7 +159,7 @@ def _decode(data: bytes, flags: int) -> NDArray[np.uint8]:
     except cv2.error:
         image = None
     if image is None:
-        raise ImageFault(DAMAGED_IMAGE)
+        raise ImageFault(Reason.DAMAGED_IMAGE)
     return image  # type: ignore[return-value]
 
 
@@ -193,7 +168,7 @@ def _decode_jpeg(data: bytes) -> NDArray[np.uint8]:
         image: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, "RGB", strict=True)
     except ValueError as error:
         cut = "premature end" in str(error)  # libjpeg's own words, jerror.h
-        raise ImageFault(TRUNCATED_IMAGE if cut else DAMAGED_IMAGE) from None
+        raise ImageFault(Reason.TRUNCATED_IMAGE if cut else Reason.DAMAGED_IMAGE) from None
     return image
 
 

@@ -17,9 +17,9 @@ import numpy as np
 import pyarrow as pa
 
 from fdpbench.prep.flow import methods
-from fdpbench.prep.index import stage as index
-from fdpbench.prep.index.sheet_report import lost_frames
-from fdpbench.prep.releases import RELEASES
+from fdpbench.prep.index.doubts import lost_frames
+from fdpbench.prep.index.manifest import is_simulated, load_manifest
+from fdpbench.prep.releases import release_info
 from fdpbench.prep.runtime.progress import console
 from fdpbench.prep.runtime.scratch import open_scratch
 from fdpbench.prep.settings.planned import Planned
@@ -62,7 +62,7 @@ def gather_task(name: str, task: TaskParams, out: Path) -> None:
     clips: dict[str, dict[str, Any]] = {}
     rejected: list[dict[str, str]] = []
     for release in task.releases:
-        for row in index.load_manifest(release):
+        for row in load_manifest(release):
             clip_id = str(row["clip_id"])
             if clip_id in clips:
                 raise ValueError(f"task {name}: {clip_id} is in more than one of {', '.join(task.releases)}")
@@ -154,23 +154,24 @@ def describe_task(name: str, task: TaskParams, clips: Path) -> dict[str, Any]:
 
     Raises
     ------
-    ReleaseError
+    DocumentError
         If the report on one of its releases cannot be read.
     """
-    lacking = {row["clip_id"] for release in task.releases for row in lost_frames(index.load_manifest(release))}
+    lacking = {row["clip_id"] for release in task.releases for row in lost_frames(load_manifest(release))}
     lost = (
         sum(row["clip_id"] in lacking for row in shards.read_rows(clips, TASK, columns=["clip_id"])) if lacking else 0
     )
-    simulated = [release for release in task.releases if index.is_simulated(release)]
+    simulated = [release for release in task.releases if is_simulated(release)]
+    known = [release_info(release) for release in task.releases]
     return {
         "task": name,
         "classes": list(task.classes),
         "inputs": list(task.inputs),
         "flow_side": task.flow.size if task.flow else None,
         "sampling": task.sampling.rule if task.sampling else None,
-        "rendered": any(RELEASES[release].rendered or release in simulated for release in task.releases),
+        "rendered": bool(simulated) or any(release.rendered for release in known),
         "simulated": simulated,
-        "faces_may_be_published": all(RELEASES[release].faces_may_be_published for release in task.releases),
+        "faces_may_be_published": all(release.faces_may_be_published for release in known),
     } | ({"lost_frames": lost} if lost else {})
 
 

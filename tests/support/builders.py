@@ -22,8 +22,14 @@ from fdpbench.bench.train.arrays import StoredClips, store_clips
 from fdpbench.bench.train.data import FEATURES
 from fdpbench.bench.train.settings import Run
 from fdpbench.models.common.registry import ModelOptionError, check_options
+from fdpbench.prep.align.stage import align_release
+from fdpbench.prep.flow.stage import flow_of_release
+from fdpbench.prep.index.manifest import load_manifest
 from fdpbench.prep.runtime.scratch import Scratch
 from fdpbench.prep.runtime.workers import Context
+from fdpbench.prep.settings.align import AlignParams
+from fdpbench.prep.settings.flow import FlowParams
+from fdpbench.prep.settings.section import section
 from fdpbench.prep.store import images, paths, shards
 from fdpbench.prep.store.schema import DYNAMIC, MANIFEST
 from fdpbench.prep.task.table import TASK
@@ -405,6 +411,15 @@ def write_flow_whole(root: Path, clips: Iterable[Sequence[Any]] = FLOW_CLIPS) ->
         write_image(folder / f"{file_name}_{clip} .png", flow_image(number))
         lines.append(f"{dataset},{sheet_name},{clip},{label},,,")
     (root / "combined_3_class2_for_optical_flow.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def flow_of_images(release: str, root: Path) -> None:
+    """Take a release of flow images that is indexed through the stages `align` and `flow`."""
+    manifest: list[dict[str, Any]] = load_manifest(release)
+    align = section(AlignParams, PARAMS["align"], "align")
+    align_release(release, root, manifest, paths.aligned(release), align, 1)
+    flow = section(FlowParams, PARAMS["flow"], "flow")
+    flow_of_release(release, root, manifest, paths.aligned(release), paths.flow(release), flow)
 
 
 def write_flow_three(root: Path, clips: Iterable[Sequence[Any]] = FLOW_CLIPS) -> None:

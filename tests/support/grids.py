@@ -14,7 +14,7 @@ import xlwt
 
 from fdpbench.prep.demo.simulate import Simulated
 from fdpbench.prep.releases import read_annotations
-from fdpbench.prep.releases.base import Annotations
+from fdpbench.prep.releases.common.base import Annotations
 
 # The columns of each release's sheet: ours -> the name in the sheet.
 COLUMNS: dict[str, dict[str, str]] = {

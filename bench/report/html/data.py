@@ -32,7 +32,7 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Release:
-    """What the stage `index` reported of a release, and what it and `align` left out."""
+    """What the stage `index` reported of a release, and what it, `align` and `flow` left out."""
 
     name: str
     report: dict[str, Any]
@@ -68,7 +68,7 @@ def releases_of(names: Sequence[str]) -> list[Release]:
         path = paths.manifest(name) / "report.json"
         if not path.is_file():
             raise ValueError(f"{path} not found: the stage `index` has not run; run `dvc repro`")
-        folders = [paths.manifest(name), paths.aligned(name)]  # a release of flow images is never aligned
+        folders = [paths.manifest(name), paths.aligned(name), paths.flow(name)]
         left_out = [_left_out(folder) for folder in folders if (folder / "rejected.parquet").is_file()]
         report = read_object(path, "delete it and run `dvc repro`")
         found.append(

@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import pkgutil
+from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
-from fdpbench.prep.demo.simulate import layouts, layouts_casme, layouts_megc
-from fdpbench.prep.demo.simulate.site import Simulated, SimulatedClip, Site
+from fdpbench.prep.demo.simulate.site import LAYOUTS, Simulated, SimulatedClip, Site
 from fdpbench.prep.releases import release_info
 
 __all__ = ["VERSIONS", "Simulated", "SimulatedClip", "SimulateError", "simulate"]
 
-# Which layout a release has, and the versions of it; the first is written unless another is asked for.
-LAYOUTS: dict[str, tuple[Callable[[Site, str], Simulated], tuple[str, ...]]] = {
-    "casme2": (layouts_casme.casme2, ("2014", "2019", "cropped")),
-    "samm": (layouts.samm, ("v2", "reordered")),
-    "smic_hs": (layouts.smic, ("workbook", "long", "table-csv", "table-xlsx")),
-    "smic_vis": (layouts.smic, ("workbook", "long", "table-csv", "table-xlsx")),
-    "smic_nir": (layouts.smic, ("workbook", "long", "table-csv", "table-xlsx")),
-    "casme_sq": (layouts_casme.casme_sq, ("final",)),
-    "casme3_a": (layouts_casme.casme3_a, ("v2",)),
-    "casme3_c": (layouts_casme.casme3_c, ("video", "flat")),
-    "mmew": (layouts.mmew, ("trimmed",)),
-    "fourdme": (layouts.fourdme, ("trimmed", "numbered")),
-    "dfme": (layouts.dfme, ("numbered", "trimmed")),
-    "megc2019": (layouts_megc.megc2019, ("frames",)),
-    "megc2019_flow": (layouts_megc.megc2019_flow, ("whole", "three", "both")),
-}
-VERSIONS = {release: versions for release, (_, versions) in LAYOUTS.items()}
+for _module in pkgutil.iter_modules(__path__):
+    if _module.name.startswith("layouts"):  # each declares the releases that it can write
+        import_module(f"{__name__}.{_module.name}")
+VERSIONS = {release: versions for release, (_, versions) in sorted(LAYOUTS.items())}
 
 
 class SimulateError(ValueError):
@@ -75,9 +63,10 @@ def simulate(
     SimulateError
         If it has no such version, the folder is not empty, or a number is too small.
     """
-    release_info(release)
-    if release not in LAYOUTS:
+    if release_info(release).rendered:
         raise SimulateError(f"{release!r} is rendered already: fdpbench synthesize")
+    if release not in LAYOUTS:
+        raise SimulateError(f"{release!r} has no simulated layout; releases that have one: {', '.join(VERSIONS)}")
     layout, versions = LAYOUTS[release]
     version = versions[0] if version is None else version
     if version not in versions:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 
 from fdpbench.prep.demo.simulate.sheets import Cell, write_csv, write_workbook
-from fdpbench.prep.demo.simulate.site import Simulated, Site
+from fdpbench.prep.demo.simulate.site import Simulated, Site, layout_of
 
 __all__ = ["dfme", "fourdme", "mmew", "samm", "smic"]
 
@@ -35,6 +35,7 @@ SAMM_COLUMNS = (
 )  # fmt: skip
 
 
+@layout_of("samm", versions=("v2", "reordered"))
 def samm(site: Site, version: str) -> Simulated:
     """SAMM: grey frames, prose above the header, formulas, subjects as text and numbers, two spellings of other.
 
@@ -70,6 +71,7 @@ def samm(site: Site, version: str) -> Simulated:
     return site.simulated(sheet)
 
 
+@layout_of("smic_hs", "smic_vis", "smic_nir", versions=("workbook", "long", "table-csv", "table-xlsx"))
 def smic(site: Site, version: str) -> Simulated:
     """SMIC: one sheet for each camera, no apex, subjects written `s1` and `s01` in sheet and folders.
 
@@ -122,6 +124,7 @@ def smic(site: Site, version: str) -> Simulated:
     return site.simulated(sheet)
 
 
+@layout_of("mmew", versions=("trimmed",))
 def mmew(site: Site, version: str) -> Simulated:
     """MMEW: a folder for each emotion; the sheet counts frames of the recording, the files a clip's own."""
     head: list[Cell] = ["Subject", "Filename", "OnsetFrame", "ApexFrame", "OffsetFrame", "Action Units"]
@@ -141,6 +144,7 @@ def mmew(site: Site, version: str) -> Simulated:
     return site.simulated(sheet)
 
 
+@layout_of("fourdme", versions=("trimmed", "numbered"))
 def fourdme(site: Site, version: str) -> Simulated:
     """4DME: grey clips, some with two emotions at once; files numbered as the sheet counts, or from 1."""
     rows: list[list[Cell]] = [["sub_ID", "fold_name", "Emotion", "Onset", "Apex", "Offset", "AUs"]]
@@ -158,6 +162,7 @@ def fourdme(site: Site, version: str) -> Simulated:
     return site.simulated(sheet)
 
 
+@layout_of("dfme", versions=("numbered", "trimmed"))
 def dfme(site: Site, version: str) -> Simulated:
     """DFME: frames per second differ from clip to clip; files numbered as the sheet counts, or from 0."""
     head: list[Cell] = ["Subject", "Filename", "OnsetFrame", "ApexFrame", "OffsetFrame", "Emotion", "EmotionId"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fdpbench.prep.demo.simulate.sheets import Cell, write_workbook
-from fdpbench.prep.demo.simulate.site import Clip, Simulated, Site, depth_png
+from fdpbench.prep.demo.simulate.site import Clip, Simulated, Site, depth_png, layout_of
 from fdpbench.prep.store.schema import Reason
 
 __all__ = ["casme2", "casme3_a", "casme3_c", "casme_sq"]
@@ -14,6 +14,7 @@ STIMULI = ((101, "disgust1", "disgustingteeth"), (402, "anger2", "quarrel"), (50
 OBJECTIVE = ("I", "II", "III", "IV", "V", "VI", "VII")
 
 
+@layout_of("casme2", versions=("2014", "2019", "cropped"))
 def casme2(site: Site, version: str) -> Simulated:
     """CASME II: raw frames not padded, cropped ones beside them, blank columns, empty further sheets.
 
@@ -47,6 +48,7 @@ def casme2(site: Site, version: str) -> Simulated:
     return site.simulated(sheet)
 
 
+@layout_of("casme_sq", versions=("final",))
 def casme_sq(site: Site, version: str) -> Simulated:
     """CAS(ME)^2: long videos, three sheets without a header, macro-expressions among the rows.
 
@@ -89,6 +91,7 @@ def casme_sq(site: Site, version: str) -> Simulated:
     return site.simulated(sheet)
 
 
+@layout_of("casme3_a", versions=("v2",))
 def casme3_a(site: Site, version: str) -> Simulated:
     """CAS(ME)^3, part A: every cell is text, a video holds several clips, depth images beside the colour ones.
 
@@ -117,6 +120,7 @@ def casme3_a(site: Site, version: str) -> Simulated:
     return site.simulated(sheet)
 
 
+@layout_of("casme3_c", versions=("video", "flat"))
 def casme3_c(site: Site, version: str) -> Simulated:
     """CAS(ME)^3, part C: no apex, its own emotions; one recording a subject, `color` in its folder or a further one."""
     rows: list[list[Cell]] = [["sub", "count", "onset", "offset", "au", "emotion"]]

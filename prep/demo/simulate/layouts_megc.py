@@ -11,7 +11,7 @@ from fdpbench.prep.align.geometry import to_grey
 from fdpbench.prep.demo.simulate.layouts import samm, smic
 from fdpbench.prep.demo.simulate.layouts_casme import casme2
 from fdpbench.prep.demo.simulate.sheets import Cell, write_csv
-from fdpbench.prep.demo.simulate.site import Clip, Simulated, SimulatedClip, Site
+from fdpbench.prep.demo.simulate.site import Clip, Simulated, SimulatedClip, Site, layout_of
 from fdpbench.prep.flow.methods import flow_field, resize_flow, scale_per_image
 from fdpbench.prep.store import images
 
@@ -28,6 +28,7 @@ SHEET = "combined_3_class2_for_optical_flow.csv"
 FLOW_SIDE = 28
 
 
+@layout_of("megc2019", versions=("frames",))
 def megc2019(site: Site, version: str) -> Simulated:
     """The composite from frames: three release folders, and the official list of the clips that are in it."""
     official: list[list[Cell]] = []
@@ -48,6 +49,7 @@ def megc2019(site: Site, version: str) -> Simulated:
     return site.simulated(OFFICIAL)
 
 
+@layout_of("megc2019_flow", versions=("whole", "three", "both"))
 def megc2019_flow(site: Site, version: str) -> Simulated:
     """The composite as flow images of 28x28, a space before each dot, in layout `whole`, `three` or both.
 

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdpbench.prep.demo.simulate.people import encode_jpeg, render_people
-from fdpbench.prep.releases.folders import SIMULATED
+from fdpbench.prep.releases import SIMULATED
 from fdpbench.prep.store.schema import Reason
 
-__all__ = ["Clip", "Simulated", "SimulatedClip", "Site", "depth_png"]
+__all__ = ["LAYOUTS", "Clip", "Simulated", "SimulatedClip", "Site", "depth_png", "layout_of"]
 
 # Frames from onset to apex and from apex to offset: short, yet enough for tasks that sample 8.
 RISE, FALL = (4, 6), (4, 6)
@@ -223,6 +223,22 @@ class Site:
     def simulated(self, sheet: str) -> Simulated:
         """Say what was written."""
         return Simulated(self.root / sheet, self.found, self.left_out)
+
+
+Layout = Callable[[Site, str], Simulated]
+
+# By release: how it is written, and the versions of its layout; the first is written unless another is asked for.
+LAYOUTS: dict[str, tuple[Layout, tuple[str, ...]]] = {}
+
+
+def layout_of(*releases: str, versions: tuple[str, ...]) -> Callable[[Layout], Layout]:
+    """Declare the decorated function to write releases: into a site, in one of the versions."""
+
+    def declare(layout: Layout) -> Layout:
+        LAYOUTS.update(dict.fromkeys(releases, (layout, versions)))
+        return layout
+
+    return declare
 
 
 def depth_png() -> bytes:

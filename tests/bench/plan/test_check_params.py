@@ -221,10 +221,11 @@ def test_a_class_whose_emotion_no_release_has(project: Path) -> None:
 
 
 def test_every_class_map_of_the_literature_passes() -> None:
-    from fdpbench.prep.index.class_maps import CLASS_MAPS
+    from fdpbench.prep.index.class_maps import maps_of
+    from fdpbench.prep.releases import RELEASES
 
-    for class_map in CLASS_MAPS.values():
-        for release in class_map.releases:
+    for release in RELEASES:
+        for class_map in maps_of(release):
             classes = {name: list(group) for name, group in class_map.classes.items()}
             assert not emotion_problems(flow_task(release, **classes)), (class_map.name, release)
 

@@ -25,7 +25,7 @@ from fdpbench.bench.report.tables import write_tables
 from fdpbench.bench.train.settings import RunEntry
 from fdpbench.commands import app
 from fdpbench.models.common.registry import list_models
-from fdpbench.prep.index.class_maps import CLASS_MAPS
+from fdpbench.prep.index.class_maps import all_class_maps
 from fdpbench.prep.releases import release_info
 from fdpbench.prep.settings.task import TaskParams
 from fdpbench.prep.store import paths
@@ -129,7 +129,7 @@ def test_a_task_stands_for_the_published_one_of_its_release_and_classes(tmp_path
         found = published_of({"mine": task_of(release)}, FILE)
         assert {line.task for line in found["mine"]} == {"megc2019"}
     assert {line.task for line in published_of({"mine": task_of("casme3_a")}, FILE)["mine"]} == {"casme3_4"}
-    seven = {name: list(group) for name, group in CLASS_MAPS["casme3_7"].classes.items()}
+    seven = {name: list(group) for name, group in all_class_maps()["casme3_7"].classes.items()}
     other = task_of("casme3_a").model_copy(update={"classes": seven})
     assert {line.task for line in published_of({"mine": other}, FILE)["mine"]} == {"casme3_7"}
     # other classes, other clips: no published figure is theirs, and the file need not be there

@@ -13,7 +13,8 @@ import pytest
 
 from fdpbench.prep.align import stage as crops
 from fdpbench.prep.demo.simulate import simulate
-from fdpbench.prep.index.stage import index_release, load_manifest
+from fdpbench.prep.index.manifest import load_manifest
+from fdpbench.prep.index.stage import index_release
 from fdpbench.prep.settings.align import AlignParams
 from fdpbench.prep.settings.section import section
 from fdpbench.prep.store import paths, shards

@@ -27,20 +27,20 @@ from fdpbench.prep.align.faces import FaceMesh
 from fdpbench.prep.demo.simulate import VERSIONS, Simulated, SimulateError, simulate
 from fdpbench.prep.demo.simulate.people import render_people
 from fdpbench.prep.dynamic.stage import dynamic_images
-from fdpbench.prep.flow.flow_images import flow_of_images
 from fdpbench.prep.flow.stage import flow_of_release
-from fdpbench.prep.index.stage import index_release, is_simulated, load_manifest
-from fdpbench.prep.releases import RELEASES, ReleaseError, read_annotations, read_release
-from fdpbench.prep.releases.folders import SIMULATED
+from fdpbench.prep.index.manifest import is_simulated, load_manifest
+from fdpbench.prep.index.stage import index_release
+from fdpbench.prep.releases import RELEASES, SIMULATED, ReleaseError, read_annotations, read_release
 from fdpbench.prep.settings.align import AlignParams
 from fdpbench.prep.settings.flow import FlowParams
 from fdpbench.prep.settings.section import section
 from fdpbench.prep.store import images, paths, shards
+from fdpbench.prep.store.documents import DocumentError
 from fdpbench.prep.store.schema import FLOW, MANIFEST, REJECTED, Reason
 from fdpbench.prep.task.stage import gather_task
 from fdpbench.prep.task.table import TASK
 from tests.prep.task.test_stages import run_here
-from tests.support.builders import PARAMS
+from tests.support.builders import PARAMS, flow_of_images
 
 Write = Callable[..., Simulated]
 
@@ -83,14 +83,14 @@ def test_the_sheet_alone_says_the_same(simulated: Write, release: str, version: 
 @pytest.mark.parametrize("release", VERSIONS)
 def test_index(simulated: Write, project: Path, release: str) -> None:
     written = simulated(release)
+    root = written.sheet.parent
+    index_release(release, root, paths.manifest(release))
     if RELEASES[release].kind == "flow":
-        flow_of_images(release, written.sheet.parent, paths.manifest(release), paths.flow(release))
+        flow_of_images(release, root)
         rows = list(shards.read_rows(paths.flow(release) / "flow.parquet", FLOW))
         assert {row["clip_id"] for row in rows} == {clip.clip_id for clip in written.clips}
         fields = np.array([row["flow"] for row in rows]).reshape(len(rows), 3, -1)
         assert (fields.min(axis=2) == 0).all() and (fields.max(axis=2) == 1).all()
-    else:
-        index_release(release, written.sheet.parent, paths.manifest(release))
     assert [row["clip_id"] for row in load_manifest(release)] == sorted(clip.clip_id for clip in written.clips)
     rejected = shards.read_table(paths.manifest(release) / "rejected.parquet", REJECTED).to_pylist()
     assert {row["clip_id"]: row["reason"] for row in rejected} == written.left_out
@@ -119,7 +119,7 @@ def test_the_whole_way(
     crops.align_release(release, paths.raw(release), manifest, paths.aligned(release), align, 1)
     assert shards.read_table(paths.aligned(release) / "rejected.parquet", REJECTED).num_rows == 0
     flow_params = section(FlowParams, PARAMS["flow"], "flow")
-    flow_of_release(release, manifest, paths.aligned(release), paths.flow(release), flow_params)
+    flow_of_release(release, paths.raw(release), manifest, paths.aligned(release), paths.flow(release), flow_params)
     dynamic_images(name, task, paths.dynamic(name))
     gather_task(name, task, paths.task(name))
     about = load_task_info(paths.task(name))
@@ -169,7 +169,7 @@ def test_reports_say_that_a_release_is_simulated(simulated: Write, project: Path
     assert json.loads((paths.manifest("casme2") / "report.json").read_text())["simulated"] is True
     assert is_simulated("casme2")
     (paths.manifest("casme2") / "report.json").write_text("{}")
-    with pytest.raises(ReleaseError, match=r"report.json: expected simulated: true or false; .*run `dvc repro`"):
+    with pytest.raises(DocumentError, match=r"report.json: expected simulated: true or false; .*run `dvc repro`"):
         is_simulated("casme2")
 
 

@@ -175,7 +175,7 @@ def by_clip(table: str, schema: pa.Schema) -> dict[str, dict[str, Any]]:
 def test_a_missing_apex_is_estimated_where_params_ask_for_it(
     release: list[dict[str, Any]], capsys: pytest.CaptureFixture
 ) -> None:
-    flow_of_release(RELEASE, release, paths.aligned(RELEASE), paths.flow(RELEASE), ESTIMATE)
+    flow_of_release(RELEASE, paths.raw(RELEASE), release, paths.aligned(RELEASE), paths.flow(RELEASE), ESTIMATE)
     rows = by_clip("flow.parquet", FLOW)
     assert {name: (row["apex"], row["apex_source"]) for name, row in rows.items()} == {
         "annotated": (14, "annotated"),
@@ -196,7 +196,7 @@ def test_a_missing_apex_is_estimated_where_params_ask_for_it(
 
 def test_a_missing_apex_is_rejected_otherwise(release: list[dict[str, Any]], capsys: pytest.CaptureFixture) -> None:
     reject = FlowParams(method="dis", missing_apex="reject")
-    flow_of_release(RELEASE, release, paths.aligned(RELEASE), paths.flow(RELEASE), reject)
+    flow_of_release(RELEASE, paths.raw(RELEASE), release, paths.aligned(RELEASE), paths.flow(RELEASE), reject)
     assert {row["apex_source"] for row in by_clip("flow.parquet", FLOW).values()} == {"annotated"}
     assert set(by_clip("rejected.parquet", REJECTED)) == set(MARKS) - {"annotated"}
     assert "estimated" not in capsys.readouterr().err
@@ -205,7 +205,7 @@ def test_a_missing_apex_is_rejected_otherwise(release: list[dict[str, Any]], cap
 def test_a_task_says_how_many_apexes_are_estimated(
     release: list[dict[str, Any]], capsys: pytest.CaptureFixture
 ) -> None:
-    flow_of_release(RELEASE, release, paths.aligned(RELEASE), paths.flow(RELEASE), ESTIMATE)
+    flow_of_release(RELEASE, paths.raw(RELEASE), release, paths.aligned(RELEASE), paths.flow(RELEASE), ESTIMATE)
     content = {key: PARAMS["tasks"]["tiny"][key] for key in ("releases", "flow")}
     classes = {"happiness": ["happiness"], "surprise": ["surprise"]}
     gather_task("tiny", section(TaskParams, content | {"classes": classes}, "tasks.tiny"), paths.task("tiny"))
@@ -216,7 +216,7 @@ def test_a_task_says_how_many_apexes_are_estimated(
 @pytest.mark.parametrize("method", METHODS)
 def test_the_stage_uses_the_method_that_params_name(release: list[dict[str, Any]], method: str) -> None:
     params = section(FlowParams, {"method": method, "missing_apex": "reject"}, "flow")
-    flow_of_release(RELEASE, release, paths.aligned(RELEASE), paths.flow(RELEASE), params)
+    flow_of_release(RELEASE, paths.raw(RELEASE), release, paths.aligned(RELEASE), paths.flow(RELEASE), params)
     frames = clip(9, 5, drift=(1.0, -0.5), blink=2)
     stored = np.array(by_clip("flow.parquet", FLOW)["annotated"]["flow"], np.float32).reshape(3, SIDE, SIDE)
     assert (stored == flow_field(frames[0], frames[2], method)).all()

@@ -12,12 +12,12 @@ import pytest
 from fdpbench.prep.align import stage as crops
 from fdpbench.prep.demo.simulate import Simulated, simulate
 from fdpbench.prep.dynamic.stage import dynamic_images
-from fdpbench.prep.flow.flow_images import flow_of_images
 from fdpbench.prep.flow.methods import varies
 from fdpbench.prep.flow.stage import flow_of_release
-from fdpbench.prep.index.stage import index_release, load_manifest
+from fdpbench.prep.index.manifest import load_manifest
+from fdpbench.prep.index.stage import index_release
 from fdpbench.prep.releases import read_annotations, read_release
-from fdpbench.prep.releases.megc2019_flow import official_labels
+from fdpbench.prep.releases.common.composite import official_labels
 from fdpbench.prep.settings.align import AlignParams
 from fdpbench.prep.settings.flow import FlowParams
 from fdpbench.prep.settings.section import section
@@ -28,7 +28,7 @@ from fdpbench.prep.task.stage import gather_task
 from fdpbench.prep.task.table import TASK
 from tests.prep.flow.test_apex import aligned, clip, manifest
 from tests.prep.task.test_stages import run_here
-from tests.support.builders import PARAMS, write_flow_whole, write_image
+from tests.support.builders import PARAMS, flow_of_images, write_flow_whole, write_image
 from tests.support.grids import Grid, write_xlsx
 from tests.test_cli import invoke
 
@@ -51,7 +51,7 @@ def release(project: Any) -> list[dict[str, Any]]:
 
 
 def flows(release: list[dict[str, Any]], params: FlowParams) -> tuple[dict[str, Any], dict[str, str]]:
-    flow_of_release(RELEASE, release, paths.aligned(RELEASE), paths.flow(RELEASE), params)
+    flow_of_release(RELEASE, paths.raw(RELEASE), release, paths.aligned(RELEASE), paths.flow(RELEASE), params)
     rows = shards.read_table(paths.flow(RELEASE) / "flow.parquet", FLOW).to_pylist()
     rejected = shards.read_table(paths.flow(RELEASE) / "rejected.parquet", REJECTED).to_pylist()
     name = lambda row: row["clip_id"].rpartition("/")[2]  # noqa: E731
@@ -102,8 +102,9 @@ def test_a_flat_flow_image(project: Path) -> None:
     write_flow_whole(project / "r")
     image = np.full((28, 28, 3), (128, 128, 0), np.uint8)
     write_image(project / "r/STSNet_whole_norm_u_v_os/006_006_1_2 .png", image)
-    flow_of_images("megc2019_flow", project / "r", project / "manifest", project / "flow")
-    (row,) = shards.read_table(project / "manifest/rejected.parquet", REJECTED).to_pylist()
+    index_release("megc2019_flow", project / "r", paths.manifest("megc2019_flow"))
+    flow_of_images("megc2019_flow", project / "r")
+    (row,) = shards.read_table(paths.flow("megc2019_flow") / "rejected.parquet", REJECTED).to_pylist()
     assert (row["clip_id"], row["reason"]) == ("samm/006/006_1_2", Reason.NO_VARIATION)
 
 
@@ -139,7 +140,7 @@ def test_from_a_sheet_to_a_task(project: Path, monkeypatch: pytest.MonkeyPatch, 
     rows = load_manifest("casme3_a")
     align = section(AlignParams, PARAMS["align"], "align")
     crops.align_release("casme3_a", project / "release", rows, paths.aligned("casme3_a"), align, 1)
-    flow_of_release("casme3_a", rows, paths.aligned("casme3_a"), paths.flow("casme3_a"), params)
+    flow_of_release("casme3_a", project / "release", rows, paths.aligned("casme3_a"), paths.flow("casme3_a"), params)
     classes = {"many": ["disgust", "others"], "few": ["surprise", "fear", "anger", "sad"]}
     content = {"releases": ["casme3_a"], "classes": classes, "flow": {"size": 28, "scaling": "per_image"}}
     gather_task("tiny", section(TaskParams, content, "tasks.tiny"), paths.task("tiny"))

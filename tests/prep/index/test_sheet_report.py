@@ -11,7 +11,8 @@ import pytest
 
 import fdpbench.prep.sheets.rows
 from fdpbench.prep.demo.simulate import Simulated
-from fdpbench.prep.index.class_maps import CLASS_MAPS, KNOWN_COUNTS, class_counts, compare_counts, maps_of
+from fdpbench.prep.index.class_maps import all_class_maps, maps_of
+from fdpbench.prep.index.counts import class_counts, compare_counts
 from fdpbench.prep.index.sheet_report import report_lines, report_of_sheet
 from fdpbench.prep.index.stage import index_release
 from fdpbench.prep.releases import RELEASES, read_annotations
@@ -21,6 +22,7 @@ from tests.support.grids import Grid, write_xlsx
 from tests.test_cli import invoke
 
 Write = Callable[..., Simulated]
+KNOWN_COUNTS = {name: known for name, release in RELEASES.items() if (known := release.known_counts)}
 
 
 def clips_of(release: str, version: int = 0) -> dict[str, str]:
@@ -52,9 +54,9 @@ def clips_of(release: str, version: int = 0) -> dict[str, str]:
     ],
 )
 def test_classes_of_the_literature(name: str, version: int, counts: dict[str, int]) -> None:
-    class_map = CLASS_MAPS[name]
-    clips = clips_of(class_map.releases[0], version)
-    assert class_counts(class_map, clips.values()) == counts
+    releases = [release for release in RELEASES if name in {class_map.name for class_map in maps_of(release)}]
+    clips = clips_of(releases[0], version)
+    assert class_counts(all_class_maps()[name], clips.values()) == counts
 
 
 def test_known_counts() -> None:
@@ -169,7 +171,7 @@ def test_annotations_for_machines(simulated: Write, tmp_path: Path) -> None:
     assert (report["release"], report["sheet"], report["simulated"]) == ("casme2", path.name, False)
     assert (report["clips"], report["subjects"], report["missing_apex"]) == (5, 3, 2)
     assert sum(report["emotions"].values()) == 5 and set(report["class_maps"]) == {"casme2_5", "casme2_3"}
-    assert report["class_maps"]["casme2_5"]["classes"].keys() == CLASS_MAPS["casme2_5"].classes.keys()
+    assert report["class_maps"]["casme2_5"]["classes"].keys() == all_class_maps()["casme2_5"].classes.keys()
     (rejected,) = report["rejected"]
     assert rejected["reason"] == "bad_row" and rejected["detail"].startswith("row 3: onset 'first'")
     emotion = grid.rows[2][grid.place("emotion")]

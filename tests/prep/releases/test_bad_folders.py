@@ -13,7 +13,7 @@ import pytest
 
 from fdpbench.prep.demo.simulate import Simulated, simulate
 from fdpbench.prep.releases import read_release
-from fdpbench.prep.releases.base import Listing
+from fdpbench.prep.releases.common.base import Listing
 from fdpbench.prep.store.schema import Reason
 from tests.support.grids import Grid, write_xlsx
 

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import yaml
 
 from fdpbench.bench.plan.link import link_release
 from fdpbench.bench.plan.params import load_tasks
@@ -18,12 +17,14 @@ from fdpbench.prep.align import stage as crops
 from fdpbench.prep.demo.simulate import Simulated, simulate
 from fdpbench.prep.dynamic.stage import dynamic_images
 from fdpbench.prep.flow.stage import flow_of_release
-from fdpbench.prep.index.sheet_report import lost_frames
-from fdpbench.prep.index.stage import index_release, load_manifest
+from fdpbench.prep.index.doubts import lost_frames
+from fdpbench.prep.index.manifest import load_manifest
+from fdpbench.prep.index.stage import index_release, run
 from fdpbench.prep.releases import ReleaseError, read_release
 from fdpbench.prep.settings.align import AlignParams
 from fdpbench.prep.settings.flow import FlowParams
 from fdpbench.prep.settings.index import IndexParams
+from fdpbench.prep.settings.planned import Planned
 from fdpbench.prep.settings.problems import ParamsError
 from fdpbench.prep.settings.section import section
 from fdpbench.prep.store import paths, shards
@@ -31,7 +32,7 @@ from fdpbench.prep.store.schema import REJECTED, Reason
 from fdpbench.prep.task.stage import describe_task, gather_task
 from tests.prep.task.test_stages import run_here
 from tests.support.builders import PARAMS, params, write_params
-from tests.test_cli import error_of, invoke
+from tests.test_cli import error_of
 
 Write = Callable[..., Simulated]
 KEEP = IndexParams(lost_frames="keep")
@@ -127,9 +128,10 @@ def test_lost_frames_from_link_to_table(project: Path, monkeypatch: pytest.Monke
     assert report["clips"] == 12 and [row["clip_id"] for row in report["lost_frames"]] == [clip.clip_id]
     manifest = load_manifest("casme3_a")
     align = section(AlignParams, PARAMS["align"], "align")
-    crops.align_release("casme3_a", paths.raw("casme3_a"), manifest, paths.aligned("casme3_a"), align, 1)
+    root = paths.raw("casme3_a")
+    crops.align_release("casme3_a", root, manifest, paths.aligned("casme3_a"), align, 1)
     flow = FlowParams(method="dis", missing_apex="reject")
-    flow_of_release("casme3_a", manifest, paths.aligned("casme3_a"), paths.flow("casme3_a"), flow)
+    flow_of_release("casme3_a", root, manifest, paths.aligned("casme3_a"), paths.flow("casme3_a"), flow)
     task = load_tasks()["casme3_4"]
     dynamic_images("casme3_4", task, paths.dynamic("casme3_4"))
     gather_task("casme3_4", task, paths.task("casme3_4"))
@@ -152,16 +154,13 @@ def test_the_setting(project: Path) -> None:
         section(IndexParams, {"lost_frames": "keep", "lost": 1}, "index")
 
 
-def test_the_command_index_heeds_the_setting(simulated: Write, project: Path) -> None:
+def test_the_stage_index_heeds_the_setting(simulated: Write, project: Path) -> None:
     written = simulated("casme3_a")
     root = copy(written, project / "data/raw/casme3_a")
     (root / written.clips[0].frames[2]).unlink()
     for setting, clips in (("reject", 5), ("keep", 6)):
-        write_params(params(index={"lost_frames": setting}))
-        assert invoke("index", "casme3_a").exit_code == 0
+        run(Planned({"lost_frames": setting}, stage="index", item="casme3_a"), 1)
         assert len(load_manifest("casme3_a")) == clips
-    stages = yaml.safe_load((Path(__file__).resolve().parents[3] / "dvc.yaml").read_text())["stages"]
-    assert stages["index"]["do"]["params"] == ["index"]  # an edit of the setting runs the stage
 
 
 # --- a release's own crops

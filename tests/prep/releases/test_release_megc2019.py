@@ -14,21 +14,23 @@ import numpy as np
 import openpyxl
 import pytest
 
+from fdpbench.bench.report.html.data import releases_of
 from fdpbench.prep.demo.simulate import Simulated
-from fdpbench.prep.flow.flow_images import flow_of_images
-from fdpbench.prep.releases import ReleaseError, megc2019_flow, read_release
-from fdpbench.prep.releases.base import Listing
-from fdpbench.prep.store import shards
-from fdpbench.prep.store.schema import FLOW, MANIFEST, REJECTED, Reason
+from fdpbench.prep.index.stage import index_release
+from fdpbench.prep.releases import ReleaseError, read_release
+from fdpbench.prep.releases.common.base import Listing
+from fdpbench.prep.releases.common.composite import EMOTIONS, official_labels
+from fdpbench.prep.store import paths, shards
+from fdpbench.prep.store.schema import CONTENTS, FLOW, FRAMES, MANIFEST, REJECTED, Reason
 from tests.support.builders import (
     FLOW_CLIPS,
     face_like,
     flow_image,
+    flow_of_images,
     write_flow_three,
     write_flow_whole,
     write_image,
     write_official,
-    write_synthetic,
 )
 
 
@@ -204,7 +206,7 @@ def test_official_list_that_cannot_be_read(tmp_path: Path, content: str, message
 def test_other_forms_of_the_official_list(tmp_path: Path, form: str) -> None:
     write_official(tmp_path)
     path = tmp_path / "combined_3class_gt.csv"
-    expected = megc2019_flow.official_labels(path)
+    expected = official_labels(path)
     text = path.read_text()
     text = {
         "crlf": text.replace("\n", "\r\n"),
@@ -213,7 +215,7 @@ def test_other_forms_of_the_official_list(tmp_path: Path, form: str) -> None:
         "wider": text.replace("\n", ",,\n"),
     }[form]
     path.write_bytes(text.encode())
-    assert megc2019_flow.official_labels(path) == expected and len(expected) == 7
+    assert official_labels(path) == expected and len(expected) == 7
 
 
 def test_a_row_of_a_part_that_names_no_folder(simulated: Callable[..., Simulated], tmp_path: Path) -> None:
@@ -243,6 +245,14 @@ def test_a_part_of_the_composite_is_not_there(simulated: Callable[..., Simulated
 
 # --- from flow images to rows
 
+RELEASE = "megc2019_flow"
+
+
+def take(root: Path) -> None:
+    """Take the release through its stages."""
+    index_release(RELEASE, root, paths.manifest(RELEASE))
+    flow_of_images(RELEASE, root)
+
 
 def test_channels_of_flow_images_are_u_v_strain(project: Path) -> None:
     """Red is u: OpenCV would read it last."""
@@ -252,13 +262,15 @@ def test_channels_of_flow_images_are_u_v_strain(project: Path) -> None:
     folder = project / "r/STSNet_whole_norm_u_v_os"
     write_flow_whole(project / "r")
     cv2.imwrite(str(folder / "006_006_1_2 .png"), image[..., ::-1])  # OpenCV writes BGR
-    flow_of_images("megc2019_flow", project / "r", project / "manifest", project / "flow")
-    (row,) = (r for r in shards.read_rows(project / "flow/flow.parquet", FLOW) if r["clip_id"] == "samm/006/006_1_2")
+    take(project / "r")
+    (row,) = (
+        r for r in shards.read_rows(paths.flow(RELEASE) / "flow.parquet", FLOW) if r["clip_id"] == "samm/006/006_1_2"
+    )
     field = np.array(row["flow"]).reshape(3, 28, 28)
     assert field[:, 0, 0] == pytest.approx([1.0, 0.4, 0.2]) and (row["unit"], row["side"]) == ("image", 28)
 
 
-def test_damaged_flow_images_are_left_out_by_name(project: Path) -> None:
+def test_damaged_flow_images_are_left_out_by_name(project: Path, capsys: pytest.CaptureFixture) -> None:
     folder = project / "r/STSNet_whole_norm_u_v_os"
     write_flow_whole(project / "r")
     whole = (folder / "s01_s01_ne_01 .png").read_bytes()
@@ -269,25 +281,43 @@ def test_damaged_flow_images_are_left_out_by_name(project: Path) -> None:
     damaged = bytearray(whole)
     damaged[60] ^= 0xFF
     (folder / "s02_s02_po_01 .png").write_bytes(damaged)
-    flow_of_images("megc2019_flow", project / "r", project / "manifest", project / "flow")
-    manifest = shards.read_table(project / "manifest/manifest.parquet", MANIFEST).column("clip_id").to_pylist()
-    rejected = shards.read_table(project / "manifest/rejected.parquet", REJECTED).to_pylist()
+    take(project / "r")
+    manifest = shards.read_table(paths.manifest(RELEASE) / "manifest.parquet", MANIFEST).column("clip_id").to_pylist()
+    assert sorted(manifest) == sorted(EXPECTED), "whether an image is sound is not asked before its flow is"
+    assert shards.read_table(paths.manifest(RELEASE) / "rejected.parquet", REJECTED).num_rows == 0
+    rejected = shards.read_table(paths.flow(RELEASE) / "rejected.parquet", REJECTED).to_pylist()
     assert {row["clip_id"]: row["reason"] for row in rejected} == {
         "smic/s01/s01_ne_01": Reason.TRUNCATED_IMAGE,
         "samm/006/006_1_2": Reason.EMPTY_FILE,
         "samm/020/020_4_1": Reason.NOT_AN_IMAGE,
         "casme2/sub17/EP01_02": Reason.WRONG_SIZE,
-        "smic/s02/s02_po_01": "damaged_image",
+        "smic/s02/s02_po_01": Reason.DAMAGED_IMAGE,
     }
-    assert manifest == ["casme2/sub01/EP02_01f", "casme2/sub01/EP19_05f"]
-    assert [row["clip_id"] for row in shards.read_rows(project / "flow/flow.parquet", FLOW)] == manifest
+    assert all(".png: " in row["detail"] for row in rejected)
+    rows = list(shards.read_rows(paths.flow(RELEASE) / "flow.parquet", FLOW))
+    assert [row["clip_id"] for row in rows] == ["casme2/sub01/EP02_01f", "casme2/sub01/EP19_05f"]
+    assert "left out 5 (damaged_image 1" in capsys.readouterr().err
+    (shown,) = releases_of([RELEASE])
+    assert [(part.source, part.total) for part in shown.left_out] == [
+        (f"{folder(RELEASE)}/rejected.parquet", total)
+        for folder, total in ((paths.manifest, 0), (paths.aligned, 0), (paths.flow, 5))
+    ]
 
 
-def test_a_release_of_frames_is_no_release_of_flow_images(project: Path) -> None:
-    write_synthetic(project / "r", [("s01", "joy_1", 1, 4, 7, "AU12", "happiness")])
-    with pytest.raises(ReleaseError, match="synthetic"):
-        flow_of_images("synthetic", project / "r", project / "manifest", project / "flow")
-    assert not (project / "flow").exists()
+def test_nothing_of_flow_images_is_aligned(project: Path) -> None:
+    """Its folder holds the usual files, all without rows, which other stages can read."""
+    write_flow_whole(project / "r")
+    take(project / "r")
+    aligned = paths.aligned(RELEASE)
+    assert {path.name for path in aligned.iterdir()} == {
+        "SHA256SUMS", "clips.parquet", "frames-000.parquet", "rejected.parquet"
+    }  # fmt: skip
+    (shard,) = shards.frame_shards(aligned)
+    assert (
+        list(shards.read_rows(shard, FRAMES))
+        == []
+        == shards.read_table(aligned / "clips.parquet", CONTENTS).to_pylist()
+    )
 
 
 # --- real data, where FDPBENCH_SHARED_DATA says it is
@@ -323,15 +353,15 @@ def test_real_flow_images(shared_data: Path, real_flow: Path) -> None:
     for row in listing.clips:
         dataset, subject, clip = row["clip_id"].split("/")
         label = labels[dataset, int(subject.lstrip("sub")), clip]
-        assert megc2019_flow.EMOTIONS[label] == row["emotion"], row["clip_id"]
+        assert EMOTIONS[label] == row["emotion"], row["clip_id"]
     assert len({row["subject"] for row in listing.clips}) == 24 + 16
     listing.tables()
 
 
 def test_real_channel_order(real_flow: Path, project: Path) -> None:
     """Strain computed from u and v looks like the third channel, under no other order of the three."""
-    flow_of_images("megc2019_flow", real_flow, project / "manifest", project / "flow")
-    rows = list(shards.read_rows(project / "flow/flow.parquet", FLOW))
+    take(real_flow)
+    rows = list(shards.read_rows(paths.flow(RELEASE) / "flow.parquet", FLOW))
     assert len(rows) == 309
     agreement: dict[tuple[int, ...], list[float]] = {order: [] for order in permutations(range(3))}
     for row in rows:

@@ -14,7 +14,7 @@ from fdpbench.bench.plan.params import load_run, load_tasks, load_train, parse_t
 from fdpbench.models.common.registry import ModelOptionError, UnknownModelError, model_info
 from fdpbench.prep.demo.synth import EMOTIONS
 from fdpbench.prep.flow.methods import METHODS
-from fdpbench.prep.index.class_maps import CLASS_MAPS
+from fdpbench.prep.index.class_maps import all_class_maps
 from fdpbench.prep.settings.align import AlignParams
 from fdpbench.prep.settings.flow import FlowParams
 from fdpbench.prep.settings.index import IndexParams
@@ -583,16 +583,15 @@ def test_task_inputs_follow_its_sections() -> None:
         TaskParams(releases=["r"], classes={"a": ["a"], "b": ["b"]})
 
 
-@pytest.mark.parametrize("name", [*CLASS_MAPS, "synthetic"])
+@pytest.mark.parametrize("name", list(all_class_maps()))
 def test_a_class_map_by_its_name_is_the_map_written_out(name: str) -> None:
     content = params()["tasks"]["tiny_flow"]
     task = parse_task("it", content | {"classes": name})
     classes = task.classes
     assert task == section(TaskParams, content | {"classes": classes}, "tasks.it")
-    if name in CLASS_MAPS:
-        wanted = {label: list(emotions) for label, emotions in CLASS_MAPS[name].classes.items()}
-        assert list(classes.items()) == list(wanted.items()), "in order of class index"
-    else:
+    wanted = {label: list(emotions) for label, emotions in all_class_maps()[name].classes.items()}
+    assert list(classes.items()) == list(wanted.items()), "in order of class index"
+    if name == "synthetic":
         assert {emotion for group in classes.values() for emotion in group} == set(EMOTIONS)
 
 

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from fdpbench.prep.demo.simulate import VERSIONS, Simulated, SimulateError, simulate
-from fdpbench.prep.index.class_maps import CLASS_MAPS
+from fdpbench.prep.index.class_maps import all_class_maps
+from fdpbench.prep.index.doubts import too_long
 from fdpbench.prep.index.sheet_report import report_lines, report_of_sheet
-from fdpbench.prep.releases import ReleaseError, read_annotations, read_release
-from fdpbench.prep.releases.megc2019_flow import official_labels
+from fdpbench.prep.releases import ReleaseError, read_annotations, read_release, release_info
+from fdpbench.prep.releases.common.composite import official_labels
 from fdpbench.prep.sheets.columns import ALIASES, MORE
-from fdpbench.prep.sheets.doubts import too_long
 from fdpbench.prep.sheets.workbooks import decode
 from fdpbench.prep.store.schema import Reason
 from tests.support.grids import COLUMNS, Grid, found, read, reasons, write_xlsx
@@ -187,7 +187,7 @@ def test_emotions_of_part_c(tmp_path: Path) -> None:
         "casme3_c", sheet(tmp_path / "part_C.csv", "sub,count,onset,offset,au,emotion", *rows)
     )
     report = report_of_sheet(annotations)
-    assert report["class_maps"]["casme3_c_4"]["classes"] == dict.fromkeys(CLASS_MAPS["casme3_c_4"].classes, 1)
+    assert report["class_maps"]["casme3_c_4"]["classes"] == dict.fromkeys(all_class_maps()["casme3_c_4"].classes, 1)
     assert annotations.rejected == [] and annotations.notes == []
 
 
@@ -332,7 +332,7 @@ def test_clips_that_last_too_long_are_noted_and_kept(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_how_long_is_too_long(release: str, fps: float | None, frames: int, noted: int) -> None:
     clip = {"clip_id": "a", "fps": fps, "onset": 7, "offset": 7 + frames}
-    assert len(too_long(release, [clip])) == noted
+    assert len(too_long([clip], release_info(release).longest)) == noted
 
 
 def test_the_known_fault_of_samm(tmp_path: Path) -> None:
@@ -352,7 +352,7 @@ def test_the_known_fault_of_samm(tmp_path: Path) -> None:
 
 
 def test_doubts_about_real_sheets(shared_data: Path) -> None:
-    """As many as `prep.sheets.doubts` says."""
+    """As many as `prep.index.doubts` says."""
     counts = {}
     for release, pattern in (("casme2", "casme2/*.xlsx"), ("samm", "samm/*.xlsx"), ("casme3_a", "casme3/*.xlsx")):
         (path,) = (shared_data / "annotations").glob(pattern)

@@ -11,7 +11,7 @@ import pytest
 
 from fdpbench.prep.demo.simulate import Simulated
 from fdpbench.prep.releases import ReleaseError, read_annotations, read_release
-from fdpbench.prep.releases.megc2019_flow import composite_key
+from fdpbench.prep.releases.common.composite import composite_key
 from fdpbench.prep.sheets.names import NAMES, release_of
 from fdpbench.prep.store.schema import Reason
 from tests.support.builders import write_synthetic

@@ -14,7 +14,7 @@ import pytest
 from fdpbench.bench.report.html.data import releases_of
 from fdpbench.bench.train.data import TaskInfo, load_task_info
 from fdpbench.bench.train.provenance import KEYS, read_provenance
-from fdpbench.prep.index.stage import is_simulated
+from fdpbench.prep.index.manifest import is_simulated
 from fdpbench.prep.store import paths
 from fdpbench.prep.store.documents import DocumentError, read_json, read_object
 

@@ -13,8 +13,9 @@ import cv2
 import numpy as np
 import pytest
 
-from fdpbench.prep.store import images
+from fdpbench.prep.store.image_checks import REASONS
 from fdpbench.prep.store.images import ImageError, read_image
+from fdpbench.prep.store.schema import Reason
 from tests.support.pictures import GREY_PALETTE, PNG_SIGNATURE, chunk, encoded, picture, png, png_chunks
 
 LONG = os.environ.get("HYPOTHESIS_PROFILE") == "long"
@@ -108,7 +109,7 @@ def test_a_mutated_image_is_read_or_refused(name: str, tmp_path: Path) -> None:
         try:
             image = read_image(path)
         except ImageError as error:
-            assert error.reason in images.REASONS
+            assert error.reason in REASONS
             continue
         assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.size > 0
         read[mutation.__name__] += 1
@@ -124,7 +125,7 @@ def test_no_jpeg_cut_anywhere_and_closed_is_read(name: str, tmp_path: Path) -> N
         path.write_bytes(data[:kept] + END)
         with pytest.raises(ImageError) as caught:
             read_image(path)
-        assert caught.value.reason in {images.TRUNCATED_IMAGE, images.DAMAGED_IMAGE}, kept
+        assert caught.value.reason in {Reason.TRUNCATED_IMAGE, Reason.DAMAGED_IMAGE}, kept
 
 
 def test_a_scan_of_bits_that_break_the_code_is_damaged(tmp_path: Path) -> None:

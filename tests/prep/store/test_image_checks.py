@@ -16,6 +16,7 @@ import pytest
 
 from fdpbench.prep.store import image_checks, images
 from fdpbench.prep.store.images import ImageError, decode_png, read_image
+from fdpbench.prep.store.schema import Reason
 from tests.support.pictures import GREY_PALETTE, PNG_SIGNATURE, chunk, encoded, picture, png, png_chunks
 
 
@@ -76,7 +77,7 @@ def test_a_progressive_jpeg_without_its_last_scans_is_truncated(read):
     """A coarser image to a decoder, which gives no warning."""
     data = encoded(".jpg", picture(), cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
     for start in scans_of(data)[1:]:
-        assert read(data[:start] + b"\xff\xd9") == images.TRUNCATED_IMAGE
+        assert read(data[:start] + b"\xff\xd9") == Reason.TRUNCATED_IMAGE
 
 
 def sof(data: bytes) -> int:
@@ -114,7 +115,7 @@ def test_a_small_file_that_claims_a_large_image_is_refused_before_it_is_decoded(
     monkeypatch.setattr(images, "_decode", decode)
     monkeypatch.setattr(images, "_decode_jpeg", decode)
     tracemalloc.start()
-    assert read(data) == images.TRUNCATED_IMAGE
+    assert read(data) == Reason.TRUNCATED_IMAGE
     assert tracemalloc.get_traced_memory()[1] < 1_000_000
     tracemalloc.stop()
 
@@ -122,8 +123,8 @@ def test_a_small_file_that_claims_a_large_image_is_refused_before_it_is_decoded(
 def test_a_jpeg_twice_as_high_as_its_data_is_truncated(read):
     """Well within what its bytes could hold: only decoding tells."""
     data = encoded(".jpg", picture(64, 48))
-    assert read(claiming(data, 128, 48)) == images.TRUNCATED_IMAGE
-    assert read(claiming(data, 72, 48)) == images.TRUNCATED_IMAGE
+    assert read(claiming(data, 128, 48)) == Reason.TRUNCATED_IMAGE
+    assert read(claiming(data, 72, 48)) == Reason.TRUNCATED_IMAGE
 
 
 def test_the_least_that_images_need_is_no_bound_on_real_ones(read):
@@ -140,13 +141,13 @@ def test_the_least_that_images_need_is_no_bound_on_real_ones(read):
 def test_jpegs_that_are_lossless_hierarchical_or_arithmetic_are_named(read, marker):
     data = encoded(".jpg", picture())
     start = sof(data)
-    assert read(data[: start + 1] + bytes([marker]) + data[start + 2 :]) == images.UNSUPPORTED_CODING
+    assert read(data[: start + 1] + bytes([marker]) + data[start + 2 :]) == Reason.UNSUPPORTED_CODING
 
 
 def test_cmyk_is_named(read, tmp_path):
     pil = pytest.importorskip("PIL.Image")
     pil.fromarray(picture()).convert("CMYK").save(tmp_path / "cmyk.jpg")
-    assert read((tmp_path / "cmyk.jpg").read_bytes()) == images.UNSUPPORTED_CODING
+    assert read((tmp_path / "cmyk.jpg").read_bytes()) == Reason.UNSUPPORTED_CODING
 
 
 def test_scans_without_end_are_refused(read):
@@ -154,13 +155,13 @@ def test_scans_without_end_are_refused(read):
     data = encoded(".jpg", picture(), cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
     last = scans_of(data)[-1]
     many = data[:last] + data[last:-2] * image_checks.MOST_SCANS + b"\xff\xd9"
-    assert read(many) == images.UNSUPPORTED_CODING
+    assert read(many) == Reason.UNSUPPORTED_CODING
 
 
 def test_an_animated_png_is_no_frame(read):
     first, *rest = png_chunks(encoded(".png", picture()))
     parts = [first, (b"acTL", struct.pack(">II", 1, 0)), *rest]
-    assert read(PNG_SIGNATURE + b"".join(chunk(*part) for part in parts)) == images.UNSUPPORTED_CODING
+    assert read(PNG_SIGNATURE + b"".join(chunk(*part) for part in parts)) == Reason.UNSUPPORTED_CODING
 
 
 GREY = picture()[..., 0]
@@ -200,7 +201,7 @@ def test_one_rule_for_transparency(read, name):
     data, transparent = TRANSPARENCIES[name]
     got = read(data)
     if transparent:
-        assert got == images.TRANSPARENT_IMAGE
+        assert got == Reason.TRANSPARENT_IMAGE
     else:
         colours = RGB if name.startswith("rgb") else np.repeat(GREY[..., None], 3, axis=2)
         np.testing.assert_array_equal(got, colours)
@@ -216,7 +217,7 @@ def test_a_shard_holds_no_image_that_could_be_transparent():
 def test_a_transparent_colour_of_the_wrong_length_is_damage(read, colour, size):
     rows = RGB_ROWS if colour == 2 else GREY
     extra = ((b"PLTE", GREY_PALETTE),) if colour == 3 else ()
-    assert read(png(colour, 8, rows, *extra, (b"tRNS", b"\xff" * size), width=52)) == images.DAMAGED_IMAGE
+    assert read(png(colour, 8, rows, *extra, (b"tRNS", b"\xff" * size), width=52)) == Reason.DAMAGED_IMAGE
 
 
 def bmp(bits: int, rows: bytes, header: int, packing: int, masks: tuple[int, ...], width: int, height: int) -> bytes:
@@ -229,7 +230,7 @@ def bmp(bits: int, rows: bytes, header: int, packing: int, masks: tuple[int, ...
 def test_a_bitmap_is_transparent_only_by_a_mask_for_alpha(read):
     masks = (0xFF0000, 0xFF00, 0xFF, 0xFF000000)
     rows = np.dstack([RGB[::-1, :, ::-1], np.full(RGB.shape[:2], 254, np.uint8)]).tobytes()
-    assert read(bmp(32, rows, 124, 3, masks, 52, 40)) == images.TRANSPARENT_IMAGE
+    assert read(bmp(32, rows, 124, 3, masks, 52, 40)) == Reason.TRANSPARENT_IMAGE
     for header, packing, shown in ((124, 0, masks), (40, 0, ()), (40, 3, masks[:3]), (124, 3, (*masks[:3], 0))):
         np.testing.assert_array_equal(read(bmp(32, rows, header, packing, shown, 52, 40)), RGB)
     opaque = np.dstack([RGB[::-1, :, ::-1], np.full(RGB.shape[:2], 255, np.uint8)]).tobytes()
@@ -238,10 +239,10 @@ def test_a_bitmap_is_transparent_only_by_a_mask_for_alpha(read):
 
 def test_bitmaps_in_other_orders_or_run_length_coded_are_named(read):
     rows = np.dstack([RGB, GREY]).tobytes()
-    assert read(bmp(32, rows, 40, 3, (0xFF, 0xFF00, 0xFF0000), 52, 40)) == images.UNSUPPORTED_CODING
+    assert read(bmp(32, rows, 40, 3, (0xFF, 0xFF00, 0xFF0000), 52, 40)) == Reason.UNSUPPORTED_CODING
     for packing in (1, 2, 4, 5):
-        assert read(bmp(8, rows, 40, packing, (), 52, 40)) == images.UNSUPPORTED_CODING
-    assert read(bmp(32, rows, 40, 0, (), -52, 40)) == images.DAMAGED_IMAGE
+        assert read(bmp(8, rows, 40, packing, (), 52, 40)) == Reason.UNSUPPORTED_CODING
+    assert read(bmp(32, rows, 40, 0, (), -52, 40)) == Reason.DAMAGED_IMAGE
 
 
 def test_a_pipe_or_an_enormous_file_is_not_waited_for(tmp_path):

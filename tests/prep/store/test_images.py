@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from fdpbench.prep.store import images
+from fdpbench.prep.store.image_checks import REASONS
 from fdpbench.prep.store.images import ImageError, decode_png, encode_png, read_image
+from fdpbench.prep.store.schema import Reason
 
 
 def _picture(height: int = 48, width: int = 60) -> np.ndarray:
@@ -36,7 +37,7 @@ def _reason(path: Path) -> str:
         read_image(path)
     assert caught.value.path == path
     assert str(path) in str(caught.value)
-    assert caught.value.reason in images.REASONS
+    assert caught.value.reason in REASONS
     return caught.value.reason
 
 
@@ -69,7 +70,7 @@ def test_a_thumbnail_does_not_end_a_jpeg(tmp_path):
     segment = b"\xff\xe5" + struct.pack(">H", len(thumbnail) + 2) + thumbnail
     data = data[:2] + segment + data[2:]
     read_image(_write(tmp_path, "whole.jpg", data))
-    assert _reason(_write(tmp_path, "cut.jpg", data[:-200])) == images.TRUNCATED_IMAGE
+    assert _reason(_write(tmp_path, "cut.jpg", data[:-200])) == Reason.TRUNCATED_IMAGE
 
 
 def test_grey_and_wrongly_named_files_are_read(tmp_path):
@@ -84,7 +85,7 @@ def test_a_file_cut_anywhere_is_truncated(tmp_path, suffix):
     cuts = {*range(1, 64), *range(64, len(data), 211), *range(len(data) - 30, len(data))}
     for cut in sorted(cuts):
         path = _write(tmp_path, f"cut{suffix}", data[:cut])
-        assert _reason(path) == images.TRUNCATED_IMAGE, f"cut after {cut} of {len(data)} bytes"
+        assert _reason(path) == Reason.TRUNCATED_IMAGE, f"cut after {cut} of {len(data)} bytes"
 
 
 def test_a_progressive_jpeg_cut_between_its_scans_is_truncated(tmp_path):
@@ -92,7 +93,7 @@ def test_a_progressive_jpeg_cut_between_its_scans_is_truncated(tmp_path):
     scans = [i for i in range(len(data) - 1) if data[i : i + 2] == b"\xff\xda"]
     assert len(scans) > 3
     for cut in scans:
-        assert _reason(_write(tmp_path, "cut.jpg", data[:cut])) == images.TRUNCATED_IMAGE
+        assert _reason(_write(tmp_path, "cut.jpg", data[:cut])) == Reason.TRUNCATED_IMAGE
 
 
 def test_no_flipped_bit_of_a_png_goes_unseen(tmp_path):
@@ -102,7 +103,7 @@ def test_no_flipped_bit_of_a_png_goes_unseen(tmp_path):
         broken = bytearray(data)
         broken[position] ^= 1 << int(rng.integers(8))
         reason = _reason(_write(tmp_path, "flipped.png", bytes(broken)))
-        assert reason in {images.DAMAGED_IMAGE, images.TRUNCATED_IMAGE, images.NOT_AN_IMAGE}
+        assert reason in {Reason.DAMAGED_IMAGE, Reason.TRUNCATED_IMAGE, Reason.NOT_AN_IMAGE}
 
 
 @pytest.mark.parametrize(
@@ -123,9 +124,9 @@ def test_what_is_no_image_is_named(tmp_path, content, reason):
 
 
 def test_missing_file_folder_and_file_as_folder(tmp_path):
-    assert _reason(tmp_path / "none.png") == images.MISSING_FILE
-    assert _reason(_write(tmp_path, "file", b"x") / "frame.png") == images.MISSING_FILE
-    assert _reason(tmp_path) == images.UNREADABLE_FILE
+    assert _reason(tmp_path / "none.png") == Reason.MISSING_FILE
+    assert _reason(_write(tmp_path, "file", b"x") / "frame.png") == Reason.MISSING_FILE
+    assert _reason(tmp_path) == Reason.UNREADABLE_FILE
 
 
 def test_no_permission_is_unreadable(tmp_path, monkeypatch):
@@ -136,14 +137,14 @@ def test_no_permission_is_unreadable(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied", str(self))
 
     monkeypatch.setattr(Path, "read_bytes", refuse)
-    assert _reason(path) == images.UNREADABLE_FILE
+    assert _reason(path) == Reason.UNREADABLE_FILE
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_sixteen_bits_are_refused_not_cut_down(tmp_path, channels):
     deep = np.full((8, 8, channels), 40_000, np.uint16)
     path = _write(tmp_path, "deep.png", cv2.imencode(".png", deep)[1].tobytes())
-    assert _reason(path) == images.UNSUPPORTED_DEPTH
+    assert _reason(path) == Reason.UNSUPPORTED_DEPTH
 
 
 def test_twelve_bit_jpeg_is_refused(tmp_path):
@@ -151,7 +152,7 @@ def test_twelve_bit_jpeg_is_refused(tmp_path):
     frame = data.index(b"\xff\xc0")
     assert data[frame + 4] == 8
     data[frame + 4] = 12
-    assert _reason(_write(tmp_path, "deep.jpg", bytes(data))) == images.UNSUPPORTED_DEPTH
+    assert _reason(_write(tmp_path, "deep.jpg", bytes(data))) == Reason.UNSUPPORTED_DEPTH
 
 
 def test_alpha_is_dropped_where_opaque_and_refused_where_not(tmp_path):
@@ -161,18 +162,18 @@ def test_alpha_is_dropped_where_opaque_and_refused_where_not(tmp_path):
     np.testing.assert_array_equal(read_image(path), rgb)
     rgba[3, 4, 3] = 254
     path = _write(tmp_path, "alpha.png", cv2.imencode(".png", rgba)[1].tobytes())
-    assert _reason(path) == images.TRANSPARENT_IMAGE
+    assert _reason(path) == Reason.TRANSPARENT_IMAGE
 
 
 def test_a_huge_image_is_refused_before_it_is_decoded(tmp_path):
     header = struct.pack(">IIBBBBB", 10_000, 5_000, 8, 2, 0, 0, 0)
     chunk = b"IHDR" + header
     data = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
-    assert _reason(_write(tmp_path, "huge.png", data)) == images.TOO_LARGE
+    assert _reason(_write(tmp_path, "huge.png", data)) == Reason.TOO_LARGE
 
 
 def test_error_survives_the_way_out_of_a_worker_process(tmp_path):
-    error = ImageError(tmp_path / "x.png", images.EMPTY_FILE)
+    error = ImageError(tmp_path / "x.png", Reason.EMPTY_FILE)
     again = copy.copy(error)  # by the same protocol as pickle
     assert (again.path, again.reason, str(again)) == (error.path, error.reason, str(error))
 

@@ -21,7 +21,8 @@ from fdpbench.prep.align import stage as crops
 from fdpbench.prep.align.faces import Face, FaceError
 from fdpbench.prep.dynamic.stage import dynamic_images
 from fdpbench.prep.flow.stage import flow_of_release
-from fdpbench.prep.index.stage import index_release, load_manifest
+from fdpbench.prep.index.manifest import load_manifest
+from fdpbench.prep.index.stage import index_release
 from fdpbench.prep.settings.align import AlignParams
 from fdpbench.prep.settings.problems import ParamsError
 from fdpbench.prep.settings.section import section
@@ -72,7 +73,7 @@ def prepare(task: TaskParams, missing_apex: str = "reject", track: bool = True, 
     how = ALIGN.model_copy(update={"track": track, **aligned})
     crops.align_release(RELEASE, paths.raw(RELEASE), manifest, paths.aligned(RELEASE), how, 1)
     flow = FLOW_PARAMS.model_copy(update={"missing_apex": missing_apex})
-    flow_of_release(RELEASE, manifest, paths.aligned(RELEASE), paths.flow(RELEASE), flow)
+    flow_of_release(RELEASE, paths.raw(RELEASE), manifest, paths.aligned(RELEASE), paths.flow(RELEASE), flow)
     dynamic_images("tiny", task, paths.dynamic("tiny"))
     gather_task("tiny", task, paths.task("tiny"))
 

@@ -18,7 +18,8 @@ from fdpbench.prep.dynamic.sampling import uniform
 from fdpbench.prep.dynamic.stage import draw_dynamic_image, dynamic_images
 from fdpbench.prep.flow.methods import flow_field, scale_fixed
 from fdpbench.prep.flow.stage import flow_of_release
-from fdpbench.prep.index.stage import index_release, load_manifest
+from fdpbench.prep.index.manifest import load_manifest
+from fdpbench.prep.index.stage import index_release
 from fdpbench.prep.runtime.workers import Context, Unit
 from fdpbench.prep.settings.align import AlignParams
 from fdpbench.prep.settings.flow import FlowParams
@@ -28,7 +29,7 @@ from fdpbench.prep.store import images, paths, shards
 from fdpbench.prep.store.schema import CONTENTS, DYNAMIC, FLOW, FRAMES, REJECTED, Reason
 from fdpbench.prep.task.stage import gather_task
 from fdpbench.prep.task.table import TASK
-from tests.support.builders import PARAMS, face_like, write_flow_whole, write_image, write_synthetic
+from tests.support.builders import PARAMS, face_like, flow_of_images, write_flow_whole, write_image, write_synthetic
 from tests.support.units import run_here
 
 RELEASE = "synthetic"
@@ -71,7 +72,7 @@ def prepare(task: TaskParams = TASK_PARAMS) -> None:
     index_release(RELEASE, paths.raw(RELEASE), paths.manifest(RELEASE))
     manifest: list[dict[str, Any]] = load_manifest(RELEASE)
     crops.align_release(RELEASE, paths.raw(RELEASE), manifest, paths.aligned(RELEASE), ALIGN, 1)
-    flow_of_release(RELEASE, manifest, paths.aligned(RELEASE), paths.flow(RELEASE), FLOW_PARAMS)
+    flow_of_release(RELEASE, paths.raw(RELEASE), manifest, paths.aligned(RELEASE), paths.flow(RELEASE), FLOW_PARAMS)
     dynamic_images("tiny", task, paths.dynamic("tiny"))
     gather_task("tiny", task, paths.task("tiny"))
 
@@ -281,7 +282,7 @@ def test_colour_crops_give_the_same_grey_task(release: Path) -> None:
     (row, *_) = shards.read_rows(shards.frame_shards(paths.aligned(RELEASE))[0], FRAMES)
     assert images.decode_png(row["image"]).shape == (32, 32, 3)
     dynamic_images("tiny", TASK_PARAMS, paths.dynamic("tiny"))
-    flow_of_release(RELEASE, manifest, paths.aligned(RELEASE), paths.flow(RELEASE), FLOW_PARAMS)
+    flow_of_release(RELEASE, paths.raw(RELEASE), manifest, paths.aligned(RELEASE), paths.flow(RELEASE), FLOW_PARAMS)
     gather_task("tiny", TASK_PARAMS, paths.task("tiny"))
     assert kept(paths.task("tiny")) == before
     (row, *_) = shards.read_rows(paths.task("tiny") / "clips.parquet", TASK)
@@ -331,10 +332,9 @@ def test_network_flow_is_scaled_for_each_image(release: Path) -> None:
 
 
 def test_pixels_cannot_be_had_of_scaled_flow_images(project: Path) -> None:
-    from fdpbench.prep.flow.flow_images import flow_of_images
-
     write_flow_whole(project / "r")
-    flow_of_images("megc2019_flow", project / "r", paths.manifest("megc2019_flow"), paths.flow("megc2019_flow"))
+    index_release("megc2019_flow", project / "r", paths.manifest("megc2019_flow"))
+    flow_of_images("megc2019_flow", project / "r")
     task = section(TaskParams, PARAMS["tasks"]["tiny_flow"], "tasks.tiny_flow")
     gather_task("tiny_flow", task, paths.task("tiny_flow"))
     assert len(load_index(paths.task("tiny_flow"))) == 7
@@ -417,4 +417,4 @@ def test_stages_say_what_to_run_first(project: Path) -> None:
     with pytest.raises(shards.ShardError, match="dvc repro"):
         dynamic_images("tiny", TASK_PARAMS, paths.dynamic("tiny"))
     with pytest.raises(shards.ShardError, match="dvc repro"):
-        flow_of_release(RELEASE, [], paths.aligned(RELEASE), paths.flow(RELEASE), FLOW_PARAMS)
+        flow_of_release(RELEASE, paths.raw(RELEASE), [], paths.aligned(RELEASE), paths.flow(RELEASE), FLOW_PARAMS)

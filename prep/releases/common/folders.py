@@ -9,26 +9,21 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fdpbench.prep.releases.base import Annotation, Annotations, Listing
+from fdpbench.prep.releases import ReleaseError
+from fdpbench.prep.releases.common.base import Annotation, Annotations, Listing
 from fdpbench.prep.settings.index import LostFrames
-from fdpbench.prep.sheets.tables import ReleaseError
 from fdpbench.prep.store.schema import Reason
 
 __all__ = [
-    "SIMULATED",
     "FolderProblem",
     "Frames",
     "add_clips",
     "check_emotion",
     "find_frames",
     "first_folder",
-    "is_simulated",
     "require_folder",
     "subfolder",
 ]
-
-# `fdpbench simulate` leaves this file in the folder of a release whose faces are rendered, names and labels invented.
-SIMULATED = "SIMULATED.txt"
 
 IMAGES = {".jpg", ".jpeg", ".png", ".bmp"}
 
@@ -265,11 +260,6 @@ def check_emotion(clip: Annotation, name: str, emotions: Collection[str], same: 
         raise FolderProblem(
             Reason.CONTRADICTS_NAME, f"emotion {clip.emotion!r}, but the clip's folder is under {name!r}"
         )
-
-
-def is_simulated(folder: Path) -> bool:
-    """Whether a folder says that it holds a simulated release."""
-    return (folder / SIMULATED).is_file()
 
 
 def first_folder(root: Path, *names: str) -> Path:

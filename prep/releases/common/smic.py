@@ -1,4 +1,4 @@
-"""SMIC (Li et al., FG 2013): three cameras, each a release of its own here, without apex frames.
+"""SMIC (Li et al., FG 2013): the reader of its three cameras, each a release of its own, without apex frames.
 
 ::
 
@@ -22,17 +22,17 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from fdpbench.prep.releases.base import Annotation, Annotations, Listing
-from fdpbench.prep.releases.folders import FolderProblem, add_clips, check_emotion
+from fdpbench.prep.releases import KnownCounts, Release, ReleaseError, one_each
+from fdpbench.prep.releases.common.base import Annotation, Annotations, Listing
+from fdpbench.prep.releases.common.folders import FolderProblem, add_clips, check_emotion
 from fdpbench.prep.settings.index import LostFrames
 from fdpbench.prep.sheets.rows import COLUMNS, annotate, rows_of
-from fdpbench.prep.sheets.tables import ReleaseError, Sheet, find_sheet, numbered, read_grids
+from fdpbench.prep.sheets.tables import Sheet, find_sheet, numbered, read_grids
 from fdpbench.prep.store.schema import Reason
 
-__all__ = ["annotations_of", "read"]
+__all__ = ["annotations_of", "read", "release_of_camera"]
 
-FPS = {"smic_hs": 100.0, "smic_vis": 25.0, "smic_nir": 25.0}
-CAMERAS = tuple(name.removeprefix("smic_") for name in FPS)
+FPS = {"hs": 100.0, "vis": 25.0, "nir": 25.0}
 EMOTIONS = ("negative", "positive", "surprise")
 SAME = {
     "0": "negative", "1": "positive", "2": "surprise", "ne": "negative", "po": "positive", "sur": "surprise",
@@ -45,11 +45,26 @@ NO_MICRO, CROPPED = "non", "crop"
 DEPTH = 7
 
 
-def annotations_of(sheet: Path, release: str) -> Annotations:
-    """Read the sheet alone, for the camera that the release's name ends with."""
-    camera = release.removeprefix("smic_")
+def release_of_camera(camera: str, *known_counts: KnownCounts) -> Release:
+    """What is known of a camera's release: ``hs``, ``vis`` or ``nir``."""
+    folder = camera.upper()
+    return Release(
+        name=f"smic_{camera}",
+        kind="frames",
+        about=f"SMIC, camera {folder} (Li et al. 2013)",
+        expects=f"the folder that holds SMIC-*_annotation.xlsx and {folder}/s01/micro/negative/... or "
+        f"{folder}/s01/s01_ne_01/...",
+        class_maps={f"smic_{camera}_3": one_each(*EMOTIONS)},
+        known_counts=known_counts,
+        without_apex=True,
+    )
+
+
+def annotations_of(sheet: Path, camera: str) -> Annotations:
+    """Read the sheet alone, for one camera."""
+    release = f"smic_{camera}"
     result = Annotations(release, release, sheet.name)
-    others = [name for name in CAMERAS if name != camera]
+    others = [name for name in FPS if name != camera]
     table = rows_of(result, sheet, [name for name in COLUMNS if name != "apex"], ["path"], sheet=camera, others=others)
     if not table["dataset"].any():
         _check_camera(sheet, camera)
@@ -59,12 +74,12 @@ def annotations_of(sheet: Path, release: str) -> Annotations:
         clip=table["clip"].map(clip_name),
         recording=table["recording"].map(clip_name),
     )
-    annotate(result, table, fps=FPS[release], emotions=EMOTIONS, same=SAME)
+    annotate(result, table, fps=FPS[camera], emotions=EMOTIONS, same=SAME)
     return result
 
 
-def read(root: Path, release: str, lost_frames: LostFrames = "reject") -> Listing:
-    """Read one camera of SMIC from the folder that holds the sheet and the cameras' folders.
+def read(root: Path, lost_frames: LostFrames, camera: str) -> Listing:
+    """Read one camera from the folder that holds the sheet and the cameras' folders.
 
     `add_clips` says what ``lost_frames`` does.
 
@@ -73,17 +88,17 @@ def read(root: Path, release: str, lost_frames: LostFrames = "reject") -> Listin
     ReleaseError
         If the sheet or the camera's folder is not there.
     """
-    camera = release.removeprefix("smic_").upper()
+    name = camera.upper()
     found = annotations_of(
-        find_sheet(root, f"SMIC?{camera}*annotation*", f"SMIC*{camera}*", "SMIC?HS*annotation*", "SMIC*"), release
+        find_sheet(root, f"SMIC?{name}*annotation*", f"SMIC*{name}*", "SMIC?HS*annotation*", "SMIC*"), camera
     )
     trees: dict[Path, dict[str, list[Path]]] = {}
     for path, top in _clip_folders(root, camera):
         trees.setdefault(top, {}).setdefault(clip_name(path.name), []).append(path)
     if not trees:
         raise ReleaseError(
-            f"{root}: no {camera}/<subject>/micro/<emotion>/<clip> and no {camera}/<subject>/<clip> found, whatever "
-            f"stands above it; link the folder above {camera}"
+            f"{root}: no {name}/<subject>/micro/<emotion>/<clip> and no {name}/<subject>/<clip> found, whatever "
+            f"stands above it; link the folder above {name}"
         )
     wanted = {clip.recording for clip in found.clips}
     top = min(trees, key=lambda top: (CROPPED in top.as_posix().lower(), -len(wanted & trees[top].keys()), top))
@@ -113,7 +128,7 @@ def clip_name(text: str) -> str:
 
 def _cameras(name: str) -> set[str]:
     """Cameras that a name of a file or folder says: HS of SMIC-HS-E."""
-    return {word for word in re.split(r"[^a-z]+", name.lower()) if word in CAMERAS}
+    return {word for word in re.split(r"[^a-z]+", name.lower()) if word in FPS}
 
 
 def _check_camera(sheet: Path, camera: str) -> None:
@@ -151,13 +166,13 @@ def _clip_folders(root: Path, camera: str) -> Iterator[tuple[Path, Path]]:
         clips = [name for name in names if CLIP.fullmatch(name)]
         for name in clips:
             cameras = set().union(*map(_cameras, above.parts)) or _cameras(start.name)
-            if cameras == {camera.lower()}:
+            if cameras == {camera}:
                 yield folder / name, _top(above)
         deeper = [name for name in names if name not in clips and not name.startswith(".")]
         names[:] = (
             []
             if len(above.parts) >= DEPTH
-            else [name for name in deeper if NO_MICRO not in name.lower() and _cameras(name) <= {camera.lower()}]
+            else [name for name in deeper if NO_MICRO not in name.lower() and _cameras(name) <= {camera}]
         )
 
 

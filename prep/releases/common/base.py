@@ -2,7 +2,7 @@
 
 A reader has two steps. `Annotations` hold what the sheet alone says (`prep.sheets.rows`): a row is tidied, checked,
 corrected where `corrections.csv` knows better, or rejected by name. `Listing` holds what can be used: annotations
-whose frames are on disk (`prep.releases.folders`). No step drops a row silently.
+whose frames are on disk (`prep.releases.common.folders`). No step drops a row silently.
 """
 
 from __future__ import annotations

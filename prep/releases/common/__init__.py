@@ -1,0 +1,1 @@
+"""What readers share: annotations and listings, folders of frames, SMIC's cameras, the list of the composite."""

@@ -1,0 +1,14 @@
+"""SMIC, camera NIR (Li et al., FG 2013), 25 fps: `prep.releases.common.smic` says how it is laid out, and reads it."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from fdpbench.prep.releases.common import smic
+
+__all__ = ["RELEASE", "annotations_of", "read"]
+
+RELEASE = smic.release_of_camera("nir")
+
+annotations_of = partial(smic.annotations_of, camera="nir")
+read = partial(smic.read, camera="nir")
