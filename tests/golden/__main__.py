@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 GOLDEN = Path(__file__).parent / "smoke.lock"
-OF_CODE = ("artifacts/provenance/", "results/report")
+OF_CODE = ("artifacts/plan", "artifacts/provenance/", "results/report")
 
 
 def golden(lock: Path) -> str:
