@@ -119,7 +119,7 @@ def test_a_command_prints_one_line(name: str, project: Path) -> None:
     path = Path("data/task/synthetic/task.json")
     path.parent.mkdir(parents=True)
     path.write_bytes(DAMAGED[name])
-    run = [sys.executable, "-m", "fdpbench", "tables"]
+    run = [sys.executable, "-m", "fdpbench", "evaluate"]
     root = Path(__file__).resolve().parents[3]
     done = subprocess.run(run, capture_output=True, text=True, env={"PYTHONPATH": str(root), "PATH": "/usr/bin:/bin"})
     assert done.returncode == 1
