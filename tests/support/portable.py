@@ -64,7 +64,6 @@ def hashes(folder: Path) -> dict[str, str]:
 
 def run_pipeline() -> dict[str, str]:
     """Run every stage of params.yaml in the working directory, in order of the data flow, one worker at a time."""
-    from fdpbench.bench.plan.check import load_runs
     from fdpbench.commands import app
     from fdpbench.prep.settings.params import read_params
 
@@ -72,9 +71,8 @@ def run_pipeline() -> dict[str, str]:
     stages: list[tuple[str, ...]] = [("synthesize", "--jobs=1"), ("index", "synthetic")]
     stages += [("align", "synthetic", "--jobs=1")]
     stages += [("flow", "synthetic"), ("dynamic", "synthetic"), ("task", "synthetic")]
-    stages += [("features", run.name, "--jobs=1") for run in load_runs(params) if run.model.hand_crafted]
     stages += [("train", run, "--jobs=1") for run in params["runs"]]
-    stages += [("tables",), ("gallery",), ("report",)]
+    stages += [("evaluate",), ("tables",), ("gallery",), ("report",)]
     for arguments in stages:
         print(*arguments, file=sys.stderr, flush=True)
         app(arguments, standalone_mode=False)
