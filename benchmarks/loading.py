@@ -143,7 +143,10 @@ def main() -> None:
                 (array != found.inputs[key]).any() for key, array in expected.inputs.items()
             ):
                 raise SystemExit(f"{fold}: the arrays differ")
-        ways = {FORMER: lambda: former(task, folds), OURS: lambda: ours(task, folds, place / "scratch")}
+        ways: dict[str, Callable[[], object]] = {
+            FORMER: lambda: former(task, folds),
+            OURS: lambda: ours(task, folds, place / "scratch"),
+        }
         seconds = measure(ways, options.rounds)
         seen = {FORMER: watched(load_former, task, folds[0]), OURS: watched(load_ours, stored, folds[0])}
     rows = [(way, f"{statistics.median(seconds[way]):.2f}", *(f"{value:.1f}" for value in seen[way])) for way in ways]

@@ -1,9 +1,9 @@
-"""Time of `fdpbench report` for many runs: the aim is 20 runs in 10 s.
+"""Time of `fdpbench evaluate` and `fdpbench report` for many runs: the aim is a report of 20 runs in 10 s.
 
     python benchmarks/report.py [--runs 20]
 
 Needs `dvc repro` to have run here. Its runs, with all they have, stand in a folder of their own under as many
-names as asked for, and the command runs there as a user runs it. The reference, in the same minute: a process
+names as asked for, and the commands run there as a user runs them. The reference, in the same minute: a process
 that only imports what the report imports. The last line is one JSON object.
 """
 
@@ -68,12 +68,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         write_runs(folder, count)
-        imports = seconds(folder, "-c", "import bench.report.html.build")
+        imports = seconds(folder, "-c", "import fdpbench.bench.report.html.build")
+        evaluated = seconds(folder, "-m", "fdpbench", "evaluate")
         whole = seconds(folder, "-m", "fdpbench", "report")
         size = sum(path.stat().st_size for path in (folder / "results/report").rglob("*") if path.is_file())
     print(f"imports alone: {imports[0]:.1f} s, {imports[1]:.1f} s of a processor")
+    print(f"evaluation of {count} runs: {evaluated[0]:.1f} s, {evaluated[1]:.1f} s of a processor")
     print(f"report of {count} runs: {whole[0]:.1f} s, {whole[1]:.1f} s of a processor; {size / 1e6:.1f} MB")
-    print(json.dumps({"runs": count, "seconds": whole[0], "processor": whole[1], "imports": imports[1]}))
+    found = {"runs": count, "seconds": whole[0], "processor": whole[1], "imports": imports[1]}
+    print(json.dumps(found | {"evaluation": evaluated[1]}))
 
 
 if __name__ == "__main__":

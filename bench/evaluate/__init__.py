@@ -1,4 +1,4 @@
-"""Figures, intervals and tests.
+"""Metrics, intervals and tests.
 
-In: predictions alone. Out: what the tables and the report show.
+In: predictions alone. Out: artifacts/evaluation, which tables, gallery and report show, by the stage `evaluate`.
 """

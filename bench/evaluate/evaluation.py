@@ -75,7 +75,7 @@ class Evaluation:
     tables
         Those of one task after another, its own first.
     chance
-        By task, way to guess and metric; see `bench.evaluate.chance.chance_levels`.
+        By task, way to guess and metric; see `bench.evaluate.metrics.chance_levels`.
     effects
         Runs that depart from the honest protocol, in order of run.
     ranks

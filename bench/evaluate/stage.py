@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from fdpbench.bench.evaluate.audit import audit_effects, mean_fold_means
-from fdpbench.bench.evaluate.chance import chance_levels
 from fdpbench.bench.evaluate.compare import compared, members_of
 from fdpbench.bench.evaluate.evaluation import FOLDER, ClipResult, Evaluation, write_evaluation
-from fdpbench.bench.evaluate.metrics import METRICS, MetricError
+from fdpbench.bench.evaluate.listed import listed
+from fdpbench.bench.evaluate.metrics import METRICS, MetricError, chance_levels
 from fdpbench.bench.evaluate.perception import TrueImages, measure_clip
 from fdpbench.bench.evaluate.prediction_set import PredictionSet, evaluate_part, prediction_set
 from fdpbench.bench.evaluate.predictions import check_predictions, expected_clips, read_predictions
@@ -25,10 +25,19 @@ from fdpbench.bench.train.artifacts import Artifacts
 from fdpbench.bench.train.data import TaskInfo, load_index, load_task_info
 from fdpbench.bench.train.settings import RunEntry
 from fdpbench.prep.runtime.progress import console
-from fdpbench.prep.runtime.scratch import hash_file
+from fdpbench.prep.runtime.scratch import hash_file, open_scratch
+from fdpbench.prep.settings.planned import Planned
 from fdpbench.prep.store import paths, shards
 
-__all__ = ["evaluate_runs"]
+__all__ = ["evaluate_runs", "run"]
+
+
+def run(planned: Planned, jobs: int) -> None:
+    """Run the stage as it is planned."""
+    all_of = listed(planned)
+    with open_scratch("evaluate", "whole") as scratch:
+        scratch.publish({FOLDER: partial(evaluate_runs, all_of.runs, all_of.repetitions)})
+    console.print(f"evaluate: {len(all_of.runs)} runs in {FOLDER}")
 
 
 def evaluate_runs(runs: Mapping[str, RunEntry], repetitions: int, out: Path = FOLDER) -> None:

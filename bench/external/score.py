@@ -37,10 +37,10 @@ def score_said(said: Said, level: float = LEVEL, resamples: int = RESAMPLES) -> 
     not, as with one subject, the ends are None and ``no_interval`` says why.
     """
     parts = {part: evaluate_part(said, part, level, resamples) for part in said.parts}
-    return as_dict(said) | {"level": level, "figures": {name: _figures(part, level) for name, part in parts.items()}}
+    return as_dict(said) | {"level": level, "figures": {name: _metrics(part, level) for name, part in parts.items()}}
 
 
-def _figures(part: Part, level: float) -> dict[str, dict[str, Any]] | str | None:
+def _metrics(part: Part, level: float) -> dict[str, dict[str, Any]] | str | None:
     """Metrics with their intervals, or why there are none."""
     if part.intervals:
         return {metric: asdict(part.intervals[metric]) for metric in METRICS}
@@ -56,20 +56,20 @@ def score_lines(report: dict[str, Any]) -> list[str]:
     """Lay a report of `score_said` out for a terminal."""
     lines = [*report["notes"]]
     rows = []
-    for part, figures in report["figures"].items():
-        if isinstance(figures, str):
-            rows.append([part, "not defined: " + figures])
+    for part, metrics in report["figures"].items():
+        if isinstance(metrics, str):
+            rows.append([part, "not defined: " + metrics])
             continue
-        first = next(iter(figures.values()))
-        rows.append([part, *(_text(figures[metric]) for metric in METRICS), first["clips"], first["subjects"]])
+        first = next(iter(metrics.values()))
+        rows.append([part, *(_text(metrics[metric]) for metric in METRICS), first["clips"], first["subjects"]])
     headers = ["", *(metric.label for metric in METRICS.values()), "clips", "subjects"]
     lines += tabulate(rows, headers=headers, disable_numparse=True).splitlines()
-    for part, figures in report["figures"].items():
-        if isinstance(figures, dict) and (reason := figures["uf1"].get("no_interval")):
+    for part, metrics in report["figures"].items():
+        if isinstance(metrics, dict) and (reason := metrics["uf1"].get("no_interval")):
             lines.append(f"{part}: no interval: {reason}")
     pooled = report["figures"][POOLED]
     if isinstance(pooled, dict) and "no_interval" not in pooled["uf1"]:
-        redrawn = max(figure["redrawn"] for figure in pooled.values())
+        redrawn = max(one["redrawn"] for one in pooled.values())
         lines.append(
             f"{report['name']}: {100 * report['level']:.0f}% intervals (BCa) of a bootstrap over subjects"
             + (f" and {report['repetitions']} repetitions" if report["repetitions"] > 1 else "")
@@ -132,11 +132,11 @@ def compare_said(first: Said, second: Said, level: float = LEVEL, resamples: int
 def comparison_lines(report: dict[str, Any]) -> list[str]:
     """Lay a report of `compare_said` out for a terminal."""
     rows = []
-    for part, figures in report["differences"].items():
-        if isinstance(figures, str):
-            rows.append([part, "not defined: " + figures])
+    for part, metrics in report["differences"].items():
+        if isinstance(metrics, str):
+            rows.append([part, "not defined: " + metrics])
             continue
-        for metric, entry in figures.items():
+        for metric, entry in metrics.items():
             p_values = f"{entry['p_value']:.4f}", f"{entry['p_value_holm']:.4f}"
             rows.append([part, METRICS[metric].label, _text(entry["difference"], sign="+"), *p_values])
     headers = ["", "figure", f"{report['first']['name']} - {report['second']['name']}", "p", "p (Holm)"]

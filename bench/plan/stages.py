@@ -12,6 +12,7 @@ STAGES = {
     "dynamic": "fdpbench.prep.dynamic.stage",
     "task": "fdpbench.prep.task.stage",
     "train": "fdpbench.bench.train.run",
+    "evaluate": "fdpbench.bench.evaluate.stage",
     "tables": "fdpbench.bench.report.tables",
     "gallery": "fdpbench.bench.report.gallery",
     "report": "fdpbench.bench.report.html.build",

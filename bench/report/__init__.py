@@ -1,4 +1,4 @@
 """Tables, plots, gallery and HTML report.
 
-In: figures. Out: results/, by the stages `tables`, `gallery` and `report`.
+In: artifacts/evaluation. Out: results/, by the stages `tables`, `gallery` and `report`.
 """

@@ -1,4 +1,4 @@
-"""The page of models, docs/models.md: sizes counted from the registry, figures and times read from results."""
+"""The page of models, docs/models.md: sizes counted from the registry, metrics and times read from results."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def size_rows() -> list[dict[str, str]]:
 
 
 def measured_rows(results: Path) -> list[dict[str, str]]:
-    """A row for each model and task with figures; of several runs the first by name, not the best."""
+    """A row for each model and task with results; of several runs the first by name, not the best."""
     found: dict[tuple[str, str], dict[str, str]] = {}
     for folder in (results / "baselines", results / "full", results):
         seconds = _seconds(folder / "costs.csv")

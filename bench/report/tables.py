@@ -1,29 +1,35 @@
-"""Stage `tables`: every figure of every listed run, from predictions alone, as Markdown, CSV and LaTeX."""
+"""Stage `tables`: an evaluation as Markdown, CSV, LaTeX, metrics and plots for DVC."""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import pandas as pd
 
-from fdpbench.bench.evaluate.evaluation import ClipResult, Evaluation
+from fdpbench.bench.evaluate.evaluation import ClipResult, Evaluation, read_clips
+from fdpbench.bench.evaluate.listed import evaluation_of, listed
 from fdpbench.bench.evaluate.metrics import METRICS
 from fdpbench.bench.evaluate.records import CHANCE, COVERAGE, LEVEL, PERCEPTION, POOLED, RESAMPLES, AgainstBest, Table
 from fdpbench.bench.evaluate.scores import Score, largest
 from fdpbench.bench.report.escape import latex_text, markdown_text, write_csv
 from fdpbench.bench.report.layout import LATEX, MARKDOWN, github, latex, perception_cells, table_cells
-from fdpbench.bench.report.published import Published, beside, beside_numbers, published_text
+from fdpbench.bench.report.published import Published, beside, beside_numbers, published_of, published_text
 from fdpbench.bench.report.ranks import draw_ranks, ranks_text
-from fdpbench.bench.train.artifacts import Artifacts
+from fdpbench.bench.train.artifacts import RESULTS, Artifacts
 from fdpbench.bench.train.data import TaskInfo
+from fdpbench.prep.runtime.progress import console
+from fdpbench.prep.runtime.scratch import open_scratch
+from fdpbench.prep.settings.planned import Planned
 
-__all__ = ["SIMULATED_NOTE", "SYNTHETIC_NOTE", "native_note", "rendered_note", "write_tables"]
+__all__ = ["SIMULATED_NOTE", "SYNTHETIC_NOTE", "native_note", "rendered_note", "run", "write_tables"]
 
 RENDERED_NOTE = "This task is made of rendered faces: its scores say nothing about real faces."
 SYNTHETIC_NOTE = (
@@ -38,6 +44,20 @@ SIMULATED_NOTE = f"Simulated ({{}}, written by prep simulate). {RENDERED_NOTE}"
 LOST_NOTE = (
     "Of these clips {} lack frames between onset and offset, and are kept without them (index.lost_frames: keep)."
 )
+
+
+def run(planned: Planned, jobs: int) -> None:
+    """Run the stage as it is planned."""
+    all_of = listed(planned)
+    used = {entry.task for entry in all_of.runs.values()}
+    tasks = {name: task for name, task in all_of.tasks.items() if name in used}
+    published = published_of(tasks, RESULTS / "published.csv")
+    with open_scratch("tables", "whole") as scratch:
+        built = scratch.temporary("results")
+        write_tables(evaluation_of(all_of.runs), read_clips(), built, published)
+        names = ("tables.md", "tables", "metrics.json", "plots")
+        scratch.publish({RESULTS / name: partial(os.rename, built / name) for name in names})
+    console.print(f"tables: {len(all_of.runs)} runs in {RESULTS / 'tables.md'}")
 
 
 def write_tables(

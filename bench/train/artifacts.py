@@ -1,11 +1,13 @@
-"""Where the outputs of a run lie; dvc.yaml says the same."""
+"""Where results and the outputs of a run lie; dvc.yaml says the same."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Artifacts"]
+__all__ = ["RESULTS", "Artifacts"]
+
+RESULTS = Path("results")
 
 
 @dataclass(frozen=True)

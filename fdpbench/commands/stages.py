@@ -1,4 +1,4 @@
-"""How a command runs its stage: on what stage `plan` resolved, and on nothing else."""
+"""How a command runs its stage: on what stage `plan` resolved, or, by hand, on what params.yaml says now."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def run_stage(stage: str, item: str = "", jobs: int | None = None, **options: An
     Parameters
     ----------
     stage, item
-        Names as in dvc.yaml. By hand, what params.yaml says now is resolved first; DVC has done so.
+        Names as in dvc.yaml.
     jobs
         Worker processes; None: one for each processor.
     **options
@@ -25,11 +25,14 @@ def run_stage(stage: str, item: str = "", jobs: int | None = None, **options: An
     """
     with command(stage):
         from fdpbench.bench.plan.stages import STAGES
-        from fdpbench.prep.settings.planned import read_planned
 
-        if "DVC_STAGE" not in os.environ:
-            from fdpbench.bench.plan.stage import plan_project, require_listed
+        if "DVC_STAGE" in os.environ:
+            from fdpbench.prep.settings.planned import read_planned
 
-            plan_project()
-            require_listed(stage, item)
-        import_module(STAGES[stage]).run(read_planned(stage, item), jobs_or_default(jobs), **options)
+            planned = read_planned(stage, item)
+        else:
+            from fdpbench.bench.plan.resolve import resolve
+            from fdpbench.prep.settings.params import read_params
+
+            planned = resolve(stage, item, read_params())
+        import_module(STAGES[stage]).run(planned, jobs_or_default(jobs), **options)

@@ -12,6 +12,7 @@ that is not there leaves its clips out, by name.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from fdpbench.prep.releases import Release, ReleaseError, casme2, is_simulated, samm, smic_hs
@@ -40,14 +41,18 @@ GATHERED = {
     "surprise": {"surprise"},
 }
 
-PARTS = {"casme2": ("casme2", casme2.read), "samm": ("samm", samm.read), "smic": ("smic_hs", smic_hs.read)}
+PARTS: dict[str, tuple[str, Callable[[Path, LostFrames], Listing]]] = {
+    "casme2": ("casme2", casme2.read),
+    "samm": ("samm", samm.read),
+    "smic": ("smic_hs", smic_hs.read),
+}
 
 
 def annotations_of(sheet: Path) -> Annotations:
     """Read the official list alone. It has no frame numbers: onset and offset are 0."""
     if not sheet.is_file():
         raise ReleaseError(f"{sheet}: official list not found; expected {OFFICIAL}")
-    return composite.annotations(RELEASE.name, sheet, composite.official_labels(sheet), first_row=1)
+    return composite.list_annotations(RELEASE.name, sheet, composite.official_labels(sheet), first_row=1)
 
 
 def read(root: Path, lost_frames: LostFrames) -> Listing:

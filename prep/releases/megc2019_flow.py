@@ -48,7 +48,7 @@ RELEASE = Release(
 
 def annotations_of(sheet: Path) -> Annotations:
     """Read the sheet of layout ``whole`` alone. It has no frame numbers: onset and offset are 0."""
-    return composite.annotations(RELEASE.name, sheet, composite.sheet_labels(sheet), first_row=2)
+    return composite.list_annotations(RELEASE.name, sheet, composite.sheet_labels(sheet), first_row=2)
 
 
 def read(root: Path, lost_frames: LostFrames) -> Listing:

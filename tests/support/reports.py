@@ -7,6 +7,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+from fdpbench.bench.evaluate.stage import evaluate_runs
+from fdpbench.bench.plan.params import run_names
 from fdpbench.bench.train.artifacts import Artifacts
 from fdpbench.bench.train.provenance import write_provenance
 from fdpbench.prep.store import paths, shards
@@ -62,7 +64,7 @@ INNER = (
 
 
 def write_project(published: bool = True) -> dict[str, list[dict[str, Any]]]:
-    """Write params, data and artifacts into the working directory; the rows of each task."""
+    """Write params, data and artifacts into the working directory, and evaluate; the rows of each task."""
     content = params(train={"repetitions": REPETITIONS})
     content["tasks"] = {name: TASK | {"releases": releases} for name, releases in RELEASES.items()}
     content |= {
@@ -86,6 +88,7 @@ def write_project(published: bool = True) -> dict[str, list[dict[str, Any]]]:
         tasks[name] = rows
     for number, (run, entry) in enumerate(RUNS.items()):
         _write_run(run, entry, tasks[entry["task"]], number)
+    evaluate_runs(run_names(), REPETITIONS)
     return tasks
 
 
@@ -115,7 +118,7 @@ def _write_release(name: str, rows: list[dict[str, Any]]) -> None:
 
 
 def _write_run(run: str, entry: dict[str, Any], rows: list[dict[str, Any]], number: int) -> None:
-    """A run that is right of most clips; of `net` and the licensed task's also rank scores and drawings."""
+    """A run that is right of most clips; of `net` and the licensed task's also rank scores and images."""
     untested = entry.get("faults", {}).get("untested_subjects", [])
     rows = [row for row in rows if row["subject"] not in untested]
     wrong = 2 + number % 3
@@ -135,6 +138,7 @@ def _write_run(run: str, entry: dict[str, Any], rows: list[dict[str, Any]], numb
         "train": {"seed": 1},
         "data": {"clips.parquet": "0" * 64, "task.json": "1" * 64},
         "code": {"bench/train/run.py": "2" * 64},
+        "files": {},
         "versions": {"torch": "2.13.0"},
         "hardware": ["cpu", "float32"],
     }

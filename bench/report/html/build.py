@@ -6,6 +6,7 @@ import hashlib
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from fdpbench.bench.evaluate.evaluation import ClipResult, Evaluation
+from fdpbench.bench.evaluate.evaluation import ClipResult, Evaluation, read_clips
+from fdpbench.bench.evaluate.listed import evaluation_of, listed
 from fdpbench.bench.evaluate.metrics import METRICS
 from fdpbench.bench.evaluate.records import LEVEL, POOLED, SIGNIFICANCE
 from fdpbench.bench.report.html import charts
@@ -23,13 +25,16 @@ from fdpbench.bench.report.html.facts import NAMES, Estimate, RunFacts, chance, 
 from fdpbench.bench.report.html.leakage import averages, effects, span
 from fdpbench.bench.report.html.pictures import gallery_of
 from fdpbench.bench.report.tables import native_note, rendered_note
-from fdpbench.bench.train.artifacts import Artifacts
+from fdpbench.bench.train.artifacts import RESULTS, Artifacts
 from fdpbench.bench.train.data import TaskInfo
 from fdpbench.bench.train.provenance import read_provenance
+from fdpbench.prep.runtime.progress import console
+from fdpbench.prep.runtime.scratch import open_scratch
+from fdpbench.prep.settings.planned import Planned
 from fdpbench.prep.settings.task import TaskParams
 from fdpbench.prep.store import paths
 
-__all__ = ["build_report"]
+__all__ = ["build_report", "run"]
 
 STATIC = ("report.css", "report.js")
 PROTOCOLS = {
@@ -47,6 +52,15 @@ class _Curve:
     drawing: Markup
     epochs: list[int]
     means: list[float]
+
+
+def run(planned: Planned, jobs: int) -> None:
+    """Run the stage as it is planned."""
+    all_of, out = listed(planned), RESULTS / "report"
+    build = partial(build_report, evaluation_of(all_of.runs), read_clips(), all_of.tasks, all_of.releases)
+    with open_scratch("report", "whole") as scratch:
+        scratch.publish({out: build})
+    console.print(f"report: {len(all_of.runs)} runs in {out / 'index.html'}")
 
 
 def build_report(

@@ -51,12 +51,12 @@ def axis(low: float = 0.0, high: float = 1.0) -> Markup:
 def interval(
     value: float, ends: tuple[float, float] | None, low: float = 0.0, high: float = 1.0, kind: str = "honest"
 ) -> Markup:
-    """A figure as a mark and its interval as a line, on an axis from ``low`` to ``high``.
+    """A value as a mark and its interval as a line, on an axis from ``low`` to ``high``.
 
     Parameters
     ----------
     value
-        The figure.
+        The value.
     ends
         Ends of its interval, if it has one.
     low, high

@@ -23,7 +23,7 @@ __all__ = [
     "EMOTIONS",
     "OFFICIAL",
     "Key",
-    "annotations",
+    "list_annotations",
     "composite_key",
     "contradicts",
     "official_labels",
@@ -49,7 +49,7 @@ Key = tuple[str, str, str]  # dataset, subject, clip
 KEYS = ["dataset", "subject", "clip", "emotion"]
 
 
-def annotations(release: str, sheet: Path, labels: Mapping[Key, str], first_row: int) -> Annotations:
+def list_annotations(release: str, sheet: Path, labels: Mapping[Key, str], first_row: int) -> Annotations:
     """What a list of labels says of clips: no frame numbers, so that onset and offset are 0.
 
     Parameters

@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 from fdpbench.bench.plan import stage as module
 from fdpbench.bench.plan.check import check_project, load_runs
 from fdpbench.bench.plan.params import load_run
-from fdpbench.bench.plan.stage import make_plan, plan_project
+from fdpbench.bench.plan.resolve import make_plan
+from fdpbench.bench.plan.stage import plan_project
 from fdpbench.bench.train.settings import run_of
 from fdpbench.commands import app
 from fdpbench.prep.settings.params import read_params
@@ -36,7 +37,7 @@ def plan_of(content: dict[str, Any]) -> dict[Path, dict[str, Any]]:
     """All that is planned for a params.yaml."""
     write_params(content)
     params = read_params()
-    return {place_of(one.stage, one.item): json.loads(one.as_json()) for one in make_plan(load_runs(params), params)}
+    return {place_of(one.stage, one.item): json.loads(one.as_json()) for one in make_plan(params)}
 
 
 def changed(content: dict[str, Any]) -> set[str]:

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 from fdpbench.bench.evaluate.scores import changes_of
-from fdpbench.bench.plan.params import load_run
+from fdpbench.bench.evaluate.stage import evaluate_runs
+from fdpbench.bench.plan.params import load_run, run_names
 from fdpbench.bench.report.costs import measure_costs
 from fdpbench.commands import app
 from fdpbench.models.common.blocks import Attention
@@ -45,6 +46,7 @@ def ready(project: Path) -> Iterator[Path]:
     rows = write_task(paths.task("tiny"))
     for run in RUNS:
         write_predictions(run, predictions(run, rows, [row["label"] for row in rows]))
+    evaluate_runs(run_names(), 1)
     with torch_as_it_was():
         yield project
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fdpbench.bench.evaluate.audit import write_audit
-from fdpbench.bench.evaluate.compare import all_intervals
-from fdpbench.bench.evaluate.scores import score_runs
+from fdpbench.bench.evaluate.evaluation import ADAPTER, Evaluation, read_clips
+from fdpbench.bench.report.audit import write_audit
 from fdpbench.bench.report.costs import Cost, costs_table, write_costs
 from fdpbench.bench.report.escape import csv_name, csv_text, latex_text, markdown_text, write_csv
 from fdpbench.bench.report.model_docs import measured_rows
@@ -26,6 +25,7 @@ from fdpbench.bench.report.tables import write_tables
 from fdpbench.bench.train.settings import RunEntry
 from fdpbench.prep.store import paths
 from tests.support.builders import predictions, task_rows, write_predictions, write_task
+from tests.support.evaluation import evaluated
 
 FORMULAS = [
     "=1+1", "=cmd|' /C calc'!A0", "+cmd", "-cmd", "-1+2", "+1+2", "@SUM(1)", "\t=1", "\r=1", "\nx", " =1", "-", "--1",
@@ -117,6 +117,14 @@ RUN = "-it_|<i>"
 DATASETS = ("@d|1", "=d<2>")
 
 
+def renamed(evaluation: Evaluation, prefix: str) -> Evaluation:
+    """The same evaluation of runs whose names begin with something else."""
+    text = ADAPTER.dump_json(evaluation).decode()
+    for score in evaluation.scores:
+        text = text.replace(f'"{score.run}"', json.dumps(f"{prefix}{score.run}"))
+    return ADAPTER.validate_json(text)
+
+
 @pytest.mark.usefixtures("project")
 def test_every_output_is_escaped(project: Path) -> None:
     """Hostile names of classes, subjects, clips, data sets and runs, through all that writes tables."""
@@ -124,9 +132,9 @@ def test_every_output_is_escaped(project: Path) -> None:
     rows = task_rows(subjects=subjects, classes=HOSTILE, length=2)
     write_task(paths.task("tiny"), rows, classes=HOSTILE)
     entries: dict[str, dict[str, Any]] = {
-        "honest": {},
-        "frozen": {"faults": {"frozen_batch_norm": True}},
-        "set": {"table": "t", "set": {"lr": 0.5}},
+        "run_a": {},
+        "run_b": {"faults": {"frozen_batch_norm": True}},
+        "run_c": {"table": "t", "set": {"lr": 0.5}},
     }
     runs = {
         name: RunEntry.model_validate({"task": "tiny", "model": "cnn3d"} | entry) for name, entry in entries.items()
@@ -134,24 +142,24 @@ def test_every_output_is_escaped(project: Path) -> None:
     for run in runs:
         guess = [(row["label"] + int(number % 4 == 0)) % 3 for number, row in enumerate(rows)]
         write_predictions(run, predictions(run, rows, guess))
-    scores = [replace(score, run=f"{RUN}{score.run}") for score in score_runs(runs, 1)]
+    evaluation = evaluated(runs, 1)
     line = {"task": "megc2019", "part": "", "model": "cnn3d", "metric": "uf1", "value": 0.5, "note": ""}
     line |= {"protocol": "unknown", "protocol_known_by": "unknown", "source": "<i>us</i> & them"}
     published = [Published.model_validate(line)]
     out = Path("results")
     # names of runs that are file names too
-    safe = [replace(score, run=f"-it_{number}") for number, score in enumerate(scores)]
+    safe = renamed(evaluation, "-it_")
+    clips = {f"-it_{run}": results for run, results in read_clips().items()}
     Path("artifacts/curves").mkdir(parents=True, exist_ok=True)
-    for score in safe:
-        (Path("artifacts/curves") / f"{score.run}.csv").write_text("repetition,fold,epoch,loss\n0,a,1,0.5\n")
-    write_tables(safe, out / "tables.md", out / "tables", out / "metrics.json", out / "plots", {"tiny": published})
-    write_audit(safe, out)
-    costs = [Cost(score.run, 1, 2, 0.5, -1.0) for score in safe]
+    for run in clips:
+        (Path("artifacts/curves") / f"{run}.csv").write_text("repetition,fold,epoch,loss\n0,a,1,0.5\n")
+    write_tables(safe, clips, out, {"tiny": published})
+    write_audit(safe, list(clips), out)
+    costs = [Cost(run, 1, 2, 0.5, -1.0) for run in clips]
+    scores = [*renamed(evaluation, RUN).scores]
     (out / "costs.md").write_text(costs_table(scores, {}))
-    write_costs(costs, {score.run: "cnn3d" for score in safe}, out / "costs.csv")
-    (out / "beside.md").write_text(
-        published_text("tiny", scores, published, beside(scores, all_intervals(scores), published))
-    )
+    write_costs(costs, dict.fromkeys(clips, "cnn3d"), out / "costs.csv")
+    (out / "beside.md").write_text(published_text("tiny", scores, published, beside(scores, published)))
     found = {
         path.suffix: [path for path in out.rglob(f"*{path.suffix}")] for path in out.rglob("*.*") if path.is_file()
     }
@@ -174,6 +182,6 @@ def test_every_output_is_escaped(project: Path) -> None:
         body = path.read_text()
         assert "-it\\_" in body and "@d|1" not in body and "<2>" not in body, path
     assert any("'=cmd|x" in path.read_text() for path in found[".csv"])
-    assert any("'-it_0" in path.read_text() for path in found[".csv"])
+    assert any("'-it_run_a" in path.read_text() for path in found[".csv"])
     read = {row["run"] for row in measured_rows(out)}
-    assert read == {"-it_1"}, "names read back from a CSV file are the names"
+    assert read == {"-it_run_a"}, "names read back from a CSV file are the names"

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from fdpbench.bench.evaluate.compare import all_intervals
-from fdpbench.bench.evaluate.scores import Score, score_runs
+from fdpbench.bench.evaluate.evaluation import read_clips, read_evaluation
+from fdpbench.bench.evaluate.records import POOLED
+from fdpbench.bench.evaluate.scores import Score
 from fdpbench.bench.plan.link import standard_task
 from fdpbench.bench.plan.params import parse_task
 from fdpbench.bench.report.published import (
@@ -30,6 +30,7 @@ from fdpbench.prep.releases import release_info
 from fdpbench.prep.settings.task import TaskParams
 from fdpbench.prep.store import paths
 from tests.support.builders import params, predictions, task_rows, write_params, write_predictions, write_task
+from tests.support.evaluation import evaluated
 
 FILE = Path(__file__).resolve().parents[3] / "results/published.csv"
 HEAD = "task,part,model,metric,value,protocol,protocol_known_by,source,note\n"
@@ -156,34 +157,31 @@ def scores_of(project: Path, datasets: tuple[str, ...], **entries: RunEntry) -> 
     for run in runs:
         guess = [(row["label"] + int(number % 4 == 0)) % 3 for number, row in enumerate(rows)]
         write_predictions(run, predictions(run, rows, guess))
-    return score_runs(runs, 1)
+    return [*evaluated(runs, 1).scores]
 
 
-def write(scores: list[Score]) -> str:
-    out = Path("results")
-    where = (out / "tables.md", out / "tables", out / "metrics.json", out / "plots")
-    return write_tables(scores, *where, published={"tiny": ALL})
+def write() -> str:
+    return write_tables(read_evaluation(), read_clips(), Path("results"), {"tiny": ALL})
 
 
 def test_a_whole_composite_is_compared_over_all_clips_and_by_data_set(project: Path) -> None:
     scores = scores_of(project, ("casme2", "samm", "smic"))
-    intervals = all_intervals(scores)
-    pairs = beside(scores, intervals, ALL)
+    pairs = beside(scores, ALL)
     assert [(pair.published.part, pair.published.metric) for pair in pairs] == [
         ("", "uf1"), ("casme2", "uf1"), ("samm", "uf1"), ("smic", "uf1"), ("", "uar"),
     ]  # fmt: skip
     for pair in pairs:
-        dataset, figure = pair.published.part or None, pair.published.metric
-        assert pair.measured == scores[0].mean(figure, dataset)
+        part, metric = pair.published.part or POOLED, pair.published.metric
+        assert pair.measured == scores[0].mean(metric, part)
         assert pair.difference == pytest.approx(pair.measured - pair.published.value)
-        found = intervals["it"][dataset, figure]
+        found = scores[0].parts[part].intervals[metric]
         assert (pair.low, pair.high) == pytest.approx(
             (found.low - pair.published.value, found.high - pair.published.value)
         )
-    text = write(scores)
+    text = write()
     _, section = text.split("### tiny: published figures")
     assert "Not the published protocol" not in section and "1. A paper" in section
-    sizes = Counter(row["dataset"] for row in scores[0].rows)
+    sizes = scores[0].clips_by_dataset
     partial = [f"{name} ({sizes[name]} of {whole})" for name, whole in (("casme2", 145), ("samm", 133), ("smic", 164))]
     assert f"**Not all clips**: {', '.join(partial)}." in section
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line[:1] == "|"]
@@ -205,10 +203,10 @@ def test_a_whole_composite_is_compared_over_all_clips_and_by_data_set(project: P
 
 def test_a_part_of_a_composite_is_compared_by_data_set_and_said_to_be_another_protocol(project: Path) -> None:
     scores = scores_of(project, ("casme2", "smic"))
-    pairs = beside(scores, all_intervals(scores), ALL)
+    pairs = beside(scores, ALL)
     assert [pair.published.part for pair in pairs] == ["casme2", "smic"]
-    _, section = write(scores).split("### tiny: published figures")
-    sizes = Counter(row["dataset"] for row in scores[0].rows)
+    _, section = write().split("### tiny: published figures")
+    sizes = scores[0].clips_by_dataset
     partial = [f"{name} ({sizes[name]} of {whole})" for name, whole in (("casme2", 145), ("smic", 164))]
     assert f"**Not all clips**: {', '.join(partial)}." in section, (
         "what is missing altogether is said in the other note"
@@ -219,7 +217,7 @@ def test_a_part_of_a_composite_is_compared_by_data_set_and_said_to_be_another_pr
 
 def test_one_data_set_of_a_composite_is_its_own_figure(project: Path) -> None:
     scores = scores_of(project, ("smic",))
-    (pair,) = beside(scores, all_intervals(scores), ALL)
+    (pair,) = beside(scores, ALL)
     assert pair.published.part == "smic" and pair.measured == scores[0].mean("uf1")
 
 
@@ -231,7 +229,7 @@ def test_two_protocols_of_one_source_stand_in_two_rows(project: Path) -> None:
         )
         for value, protocol in ((0.45, "honest"), (0.55, "test_selected"))
     ]
-    pairs = beside(scores, all_intervals(scores), both)
+    pairs = beside(scores, both)
     text = published_text("tiny", scores, both, pairs)
     lines = [line.split("|") for line in text.splitlines() if line.startswith("| ststnet")]
     cells = [[cell.strip() for cell in line[1:6]] + [line[8].strip()] for line in lines]
@@ -251,7 +249,7 @@ def test_whose_runs_stand_beside(project: Path) -> None:
         "other": run | {"model": "cnn3d"},
     }
     scores = scores_of(project, ("smic",), **{name: RunEntry.model_validate(entry) for name, entry in entries.items()})
-    pairs = beside(scores, all_intervals(scores), ALL)
+    pairs = beside(scores, ALL)
     assert [(pair.run, pair.protocol) for pair in pairs] == [("it", "honest"), ("it-test_selected", "test_selected")]
 
 
@@ -263,6 +261,7 @@ def test_the_command_reads_the_file_and_says_where_it_is_missing(project: Path) 
     rows = task_rows(subjects=("smic/s01", "smic/s02", "casme2/sub01", "casme2/sub02"), classes=classes)
     write_task(paths.task("tiny_flow"), rows, name="tiny_flow", classes=classes)
     write_predictions("flow-ststnet", predictions("flow-ststnet", rows, [row["label"] for row in rows]))
+    assert CliRunner().invoke(app, ["evaluate"]).exit_code == 0
     result = CliRunner().invoke(app, ["tables"])
     assert result.exit_code == 1 and "git checkout results/published.csv" in result.stderr
     Path("results").mkdir(exist_ok=True)
