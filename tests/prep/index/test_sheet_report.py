@@ -62,10 +62,10 @@ def test_classes_of_the_literature(name: str, version: int, counts: dict[str, in
 def test_known_counts() -> None:
     totals = {release: sum(versions[0].emotions.values()) for release, versions in KNOWN_COUNTS.items()}
     expected = {"casme2": 255, "samm": 159, "smic_hs": 164, "casme_sq": 57, "casme3_a": 860, "mmew": 300}
-    assert totals == expected | {"megc2019": 442, "megc2019_flow": 442}
+    assert totals.items() >= (expected | {"megc2019": 442, "megc2019_flow": 442}).items()
     subjects = {release: versions[0].subjects for release, versions in KNOWN_COUNTS.items()}
     expected = {"casme2": 26, "samm": 29, "smic_hs": 16, "casme_sq": 14, "casme3_a": 94, "mmew": 30}
-    assert subjects == expected | {"megc2019": 68, "megc2019_flow": 68}
+    assert subjects.items() >= (expected | {"megc2019": 68, "megc2019_flow": 68}).items()
     assert all(maps_of(release) for release in RELEASES if release != "synthetic")
 
 

@@ -38,7 +38,7 @@ def test_a_folder_of_something_else(tmp_path: Path, name: str) -> None:
 
 
 def test_unknown_release(tmp_path: Path) -> None:
-    with pytest.raises(ReleaseError, match="unknown release 'nowhere'; known releases: casme2, casme3_a, .*synthetic"):
+    with pytest.raises(ReleaseError, match="unknown release 'nowhere'; known releases: .*casme2, .*synthetic"):
         read_release("nowhere", tmp_path)
 
 
