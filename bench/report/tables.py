@@ -49,12 +49,13 @@ LOST_NOTE = (
 def run(planned: Planned, jobs: int) -> None:
     """Run the stage as it is planned."""
     all_of = listed(planned)
+    evaluation = evaluation_of(all_of.runs)
     used = {entry.task for entry in all_of.runs.values()}
     tasks = {name: task for name, task in all_of.tasks.items() if name in used}
     published = published_of(tasks, RESULTS / "published.csv")
     with open_scratch("tables", "whole") as scratch:
         built = scratch.temporary("results")
-        write_tables(evaluation_of(all_of.runs), read_clips(), built, published)
+        write_tables(evaluation, read_clips(), built, published)
         names = ("tables.md", "tables", "metrics.json", "plots")
         scratch.publish({RESULTS / name: partial(os.rename, built / name) for name in names})
     console.print(f"tables: {len(all_of.runs)} runs in {RESULTS / 'tables.md'}")
