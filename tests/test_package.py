@@ -59,11 +59,22 @@ STRAY = (
     "models",
     "prep",
     "prep/demo/synth",
-    "prep/face_models",
+    "prep/align/face_models",
     "docs",
     "tests",
     "notes",
 )
+
+
+PACKAGES = ("bench/", "fdpbench/", "models/", "prep/")
+
+# What `fdpbench new` lays a study out of, as the wheel has it.
+STUDY = set(PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"].values())
+
+
+def in_wheel(name: str) -> str:
+    """Name of a package's file in the wheel."""
+    return name if name.startswith("fdpbench/") else f"fdpbench/{name}"
 
 
 def tracked() -> list[str]:
@@ -166,7 +177,7 @@ def test_the_search_finds_what_it_is_to_find(dirty: tuple[Path, Search]) -> None
     for place in WRITTEN:
         names = {path.name for path in (folder / place).iterdir() if path.is_file() and search.finds(path.read_bytes())}
         assert names == {"face.png", "frames-1.parquet", "report.html", "pixels.npy", "0"}, place
-    assert not any(search.finds((ROOT / name).read_bytes()) for name in ("README.md", "prep/synth/head.npz"))
+    assert not any(search.finds((ROOT / name).read_bytes()) for name in ("README.md", "prep/demo/synth/head.npz"))
 
 
 def test_neither_wheel_nor_source_archive_holds_a_licensed_image(dirty: tuple[Path, Search], tmp_path: Path) -> None:
@@ -179,15 +190,15 @@ def test_neither_wheel_nor_source_archive_holds_a_licensed_image(dirty: tuple[Pa
     expected = set(pathspec.GitIgnoreSpec.from_lines(ALLOWED).match_files(tracked()))
     assert set(archives[".gz"]) == expected | {"pyproject.toml", ".gitignore", "PKG-INFO"}
     inside = {name for name in archives[".whl"] if ".dist-info/" not in name}
-    assert inside == {name for name in expected if name.startswith(("bench/", "models/", "prep/"))}
+    assert inside == {in_wheel(name) for name in expected if name.startswith(PACKAGES)} | STUDY
 
 
 def test_all_that_the_packages_track_is_packed(dirty: tuple[Path, Search], tmp_path: Path) -> None:
     """A data file that is added to a package must be added to the list in pyproject.toml, by name."""
     folder, _ = dirty
     archives = build(folder, tmp_path / "dist")
-    packages = {name for name in tracked() if name.startswith(("bench/", "models/", "prep/"))}
-    assert packages - set(archives[".whl"]) == set()
+    packages = {name for name in tracked() if name.startswith(PACKAGES)}
+    assert {in_wheel(name) for name in packages} - set(archives[".whl"]) == set()
     assert packages - set(archives[".gz"]) == set()
 
 

@@ -332,13 +332,14 @@ def test_a_whole_run(project: Path) -> None:
 
 def test_finished_folds_are_not_trained_again(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_task(project / "data/task/tiny")
-    train_run(run_of("majority"), project / "data/task/tiny", Artifacts("it"), 1, 1)
+    made_by = {"code": {"models/majority.py": "a"}, "versions": {"torch": "2"}, "files": {}}
+    train_run(run_of("majority"), project / "data/task/tiny", Artifacts("it"), 1, 1, made_by)
     before = Artifacts("it").predictions.read_bytes()
     made_of = read_provenance(Artifacts("it").provenance)
     assert made_of["run"]["model"] == "majority" and made_of["train"]["seed"] == 1
     clips = project / "data/task/tiny/clips.parquet"
     assert made_of["data"][clips.as_posix()] == hash_file(clips)
-    assert {"bench/train/run.py", "models/majority.py"} <= set(made_of["code"]) and "torch" in made_of["versions"]
+    assert {key: made_of[key] for key in made_by} == made_by
     asked: list[str] = []
     missing = Scratch.missing
 
@@ -349,9 +350,12 @@ def test_finished_folds_are_not_trained_again(project: Path, monkeypatch: pytest
 
     monkeypatch.setattr(Scratch, "missing", spied)
     Artifacts("it").predictions.unlink()
-    train_run(run_of("majority"), project / "data/task/tiny", Artifacts("it"), 1, 1)
+    train_run(run_of("majority"), project / "data/task/tiny", Artifacts("it"), 1, 1, made_by)
     assert asked == [] and Artifacts("it").predictions.read_bytes() == before
     rows = task_rows(seed=1)  # other data: nothing that was kept may be used
     write_task(project / "data/task/tiny", rows)
-    train_run(run_of("majority"), project / "data/task/tiny", Artifacts("it"), 1, 1)
+    train_run(run_of("majority"), project / "data/task/tiny", Artifacts("it"), 1, 1, made_by)
     assert len(asked) == 3
+    edited = made_by | {"code": {"models/majority.py": "b"}}
+    train_run(run_of("majority"), project / "data/task/tiny", Artifacts("it"), 1, 1, edited)
+    assert len(asked) == 6

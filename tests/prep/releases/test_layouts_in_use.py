@@ -149,7 +149,7 @@ def test_lost_frames_from_link_to_table(project: Path, monkeypatch: pytest.Monke
 
 def test_the_setting(project: Path) -> None:
     write_params(params(index={"lost_frames": "guess"}))
-    assert "index.lost_frames: Input should be 'keep' or 'reject'" in error_of("index", "casme2")
+    assert "index.lost_frames: Input should be 'keep' or 'reject'" in error_of("index", "synthetic")
     with pytest.raises(ParamsError, match="index.lost: unknown key; known keys here: lost_frames"):
         section(IndexParams, {"lost_frames": "keep", "lost": 1}, "index")
 
