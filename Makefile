@@ -96,7 +96,7 @@ lint: install ## ruff: style and docstrings
 
 types: install ## mypy
 	@rm -rf build/types && mkdir -p build/types/fdpbench
-	@ln -s $(CURDIR)/fdpbench/*[!_] $(CURDIR)/fdpbench/*.py $(CURDIR)/bench $(CURDIR)/models $(CURDIR)/prep build/types/fdpbench/ 2>/dev/null || true
+	@for each in bench models prep fdpbench/commands fdpbench/*.py; do ln -s "$(CURDIR)/$$each" build/types/fdpbench/; done
 	mypy
 
 format: install ## let ruff mend what it can
