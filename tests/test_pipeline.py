@@ -38,6 +38,7 @@ def executed(output: str) -> set[str]:
     return {line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage '")}
 
 
+@pytest.mark.xdist_group("pipeline-undisturbed")
 def test_tables_hold_every_run(undisturbed: Project, reference: dict[str, str]) -> None:
     assert "results/tables.md" in reference
     text = (undisturbed.folder / "results/tables.md").read_text()
@@ -48,17 +49,20 @@ def test_tables_hold_every_run(undisturbed: Project, reference: dict[str, str]) 
     assert "<img " in report and "fdpbench train synthetic-fdp" in report
 
 
+@pytest.mark.xdist_group("pipeline-undisturbed")
 def test_second_run_executes_nothing(undisturbed: Project) -> None:
     assert executed(undisturbed.run("dvc", "repro")) == {"plan"}
     assert undisturbed.run("dvc", "status").split() == ["plan:", "always", "changed"]
 
 
+@pytest.mark.xdist_group("pipeline-undisturbed")
 def test_metrics_and_plots_are_known_to_dvc(undisturbed: Project) -> None:
     assert "uf1" in undisturbed.run("dvc", "metrics", "show")
     undisturbed.run("dvc", "plots", "show", "--out", "plots_html")
     assert "synthetic-fdp" in (undisturbed.folder / "plots_html/index.html").read_text()
 
 
+@pytest.mark.xdist_group("pipeline-undisturbed")
 def test_one_worker_gives_the_same_bytes(undisturbed: Project, reference: dict[str, str], tmp_path: Path) -> None:
     other = Project(tmp_path, **TINY)
     other.run("dvc", "repro", jobs=1)
@@ -66,6 +70,7 @@ def test_one_worker_gives_the_same_bytes(undisturbed: Project, reference: dict[s
     assert (other.folder / "dvc.lock").read_bytes() == (undisturbed.folder / "dvc.lock").read_bytes()
 
 
+@pytest.mark.xdist_group("pipeline-undisturbed")
 def test_editing_a_model_retrains_it_alone(undisturbed: Project) -> None:
     path = undisturbed.code / "models/ststnet.py"
     before, results = path.read_text(), undisturbed.hashes(*FINAL)
@@ -79,6 +84,7 @@ def test_editing_a_model_retrains_it_alone(undisturbed: Project) -> None:
     path.write_text(before)
 
 
+@pytest.mark.xdist_group("pipeline-undisturbed")
 def test_changing_one_models_options_retrains_it_alone(undisturbed: Project) -> None:
     undisturbed.edit_params(options={"ststnet": {"epochs": 3, "batch_size": 8}})
     ran = executed(undisturbed.run("dvc", "repro"))
@@ -86,6 +92,7 @@ def test_changing_one_models_options_retrains_it_alone(undisturbed: Project) -> 
     assert "tables" in ran
 
 
+@pytest.mark.xdist_group("pipeline-undisturbed")
 def test_changing_a_models_features_trains_its_runs_alone(undisturbed: Project) -> None:
     undisturbed.edit_params(options={"lbp_top": {"model": {"grid": 4}}})
     ran = executed(undisturbed.run("dvc", "repro"))
@@ -93,6 +100,7 @@ def test_changing_a_models_features_trains_its_runs_alone(undisturbed: Project) 
     assert [stage for stage in ran if stage.startswith("train")] == ["train@synthetic-lbp_top"]
 
 
+@pytest.mark.xdist_group("pipeline-undisturbed")
 def test_a_run_taken_off_the_list_leaves_the_tables(undisturbed: Project) -> None:
     undisturbed.edit_params(runs={"synthetic-ststnet": None})
     output = undisturbed.run("dvc", "repro")
@@ -104,8 +112,8 @@ def test_a_run_taken_off_the_list_leaves_the_tables(undisturbed: Project) -> Non
     assert executed(undisturbed.run("dvc", "repro")) == {"plan"}
 
 
-# Where to strike: the stage whose scratch is watched, and how many finished units it has by then.
-STRIKES = (("synthesize", 3), ("align-synthetic", 2), ("train-synthetic-ststnet", 1), ("train-synthetic-fdp", 1))
+# Where to strike: the stage whose scratch is watched, and how many finished units it has by then (the decoded inputs are one).
+STRIKES = (("synthesize", 3), ("align-synthetic", 2), ("train-synthetic-ststnet", 2), ("train-synthetic-fdp", 2))
 
 
 def enough_units(project: Project, stage: str, units: int) -> bool:
@@ -171,6 +179,7 @@ def kept_units(project: Project) -> dict[str, tuple[int, int]]:
     return {file.parent.name: (file.stat().st_ino, file.stat().st_mtime_ns) for file in files}
 
 
+@pytest.mark.xdist_group("pipeline-indexed")
 @pytest.mark.parametrize("kill", [kill_dvc, kill_worker, kill_group])
 def test_align_killed_in_the_middle(kill, indexed: Project, tmp_path: Path) -> None:
     """It goes on with the clips that are left, and the shards, their contents and checksums come out the same."""
@@ -196,6 +205,7 @@ def test_align_killed_in_the_middle(kill, indexed: Project, tmp_path: Path) -> N
     assert names == {"SHA256SUMS", "clips.parquet", "frames-000.parquet", "rejected.parquet"}
 
 
+@pytest.mark.xdist_group("pipeline-indexed")
 def test_align_killed_as_it_publishes(indexed: Project, tmp_path: Path) -> None:
     project = manifest_alone(indexed, tmp_path)
     process = project.start(*ALIGN, jobs=2)
