@@ -112,7 +112,8 @@ def test_a_run_taken_off_the_list_leaves_the_tables(undisturbed: Project) -> Non
     assert executed(undisturbed.run("dvc", "repro")) == {"plan"}
 
 
-# Where to strike: the stage whose scratch is watched, and how many finished units it has by then (the decoded inputs are one).
+# Where to strike: the stage whose scratch is watched, and how many finished units it has by then. The first unit of
+# training is its decoded inputs.
 STRIKES = (("synthesize", 3), ("align-synthetic", 2), ("train-synthetic-ststnet", 2), ("train-synthetic-fdp", 2))
 
 
