@@ -78,7 +78,7 @@ test-long: install ## every test, the pipeline ones among them
 	HYPOTHESIS_PROFILE=long pytest
 
 test-pipeline: install ## the real command line through DVC, killed at many points (minutes)
-	pytest -n 2 --dist loadgroup -m "pipeline and not campaign"
+	pytest -n 2 --dist loadfile -m "pipeline and not campaign"
 
 test-portable: install ## the same bytes on emulated processors (qemu-user; ten minutes)
 	pytest -n 2 --dist worksteal -m "portable and not campaign"

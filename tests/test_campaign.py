@@ -96,7 +96,6 @@ def test_there_were_two_hundred_kills(struck: dict[int, int]) -> None:
     assert set(struck) == set(SEEDS) and sum(struck.values()) >= 200, struck
 
 
-@pytest.mark.xdist_group("campaign-undisturbed")
 @pytest.mark.pipeline
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("torn", [b"", b"schema: '2.0'\nstages:\n  synthesize:\n    outs:\n    - path: [da"])
@@ -134,7 +133,6 @@ def silent_changes(path: Path, generator: random.Random, flips: int) -> int:
     return silent
 
 
-@pytest.mark.xdist_group("campaign-undisturbed")
 @pytest.mark.pipeline
 @pytest.mark.timeout(900)
 def test_bits_flipped_in_every_kind_of_output(undisturbed: Project) -> None:

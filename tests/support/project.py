@@ -102,6 +102,11 @@ class Project:
         return sum(1 for _ in (self.folder / ".scratch" / stage).glob("*/units/*"))
 
 
+def executed(output: str) -> set[str]:
+    """Names of the stages that DVC says it ran."""
+    return {line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage '")}
+
+
 def wait_until(condition: Callable[[], bool], process: subprocess.Popen, timeout: float = 200) -> None:
     """Wait for a condition; fail if the process ends first or time runs out."""
     end = time.monotonic() + timeout
