@@ -73,7 +73,7 @@ def indexed(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 def manifest_alone(indexed: Project, folder: Path) -> Project:
     project = Project(folder)
-    for place in ("data/raw", "data/manifest", "artifacts/plan"):
+    for place in ("data/raw", "data/manifest"):
         shutil.copytree(indexed.folder / place, project.folder / place, dirs_exist_ok=True)
     return project
 
