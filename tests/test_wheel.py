@@ -35,7 +35,7 @@ def run(installed: Path, folder: Path, *command: str) -> str:
     variables = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {"PATH": path}
     done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return done.stdout + done.stderr
 
 
 def test_nothing_else_is_installed_at_the_top(installed: Path) -> None:
