@@ -4,7 +4,7 @@ from fdpbench.arithmetic import pin_arithmetic
 
 pin_arithmetic()
 
-from fdpbench.commands import app  # noqa: E402  # imports numpy
+from fdpbench.commands import app  # noqa: E402  # commands import numpy
 
 
 def main() -> None:

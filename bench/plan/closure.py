@@ -8,7 +8,6 @@ packages too. Left out, as a folder: `prep.runtime`, the plumbing that never cha
 from __future__ import annotations
 
 import ast
-import hashlib
 import sys
 from collections.abc import Iterable, Iterator
 from functools import cache
@@ -16,8 +15,9 @@ from importlib import metadata
 from pathlib import Path
 
 import fdpbench
+from fdpbench.prep.runtime.scratch import hash_file
 
-__all__ = ["Code", "closure", "file_of", "hash_of", "version_of"]
+__all__ = ["Code", "closure", "file_of", "version_of"]
 
 PACKAGE = "fdpbench"
 PLUMBING = f"{PACKAGE}.prep.runtime"
@@ -52,7 +52,7 @@ class Code:
 
     def hashes(self) -> dict[str, str]:
         """SHA-256 of each file, its first 16 digits."""
-        return {name: hash_of(path) for name, path in self.files.items()}
+        return {name: hash_file(path)[:16] for name, path in self.files.items()}
 
     def versions(self) -> dict[str, str]:
         """Installed version of each package; none where it is not installed."""
@@ -173,12 +173,6 @@ def _data_files(folder: Path) -> tuple[Path, ...]:
         elif path.is_file() and path.suffix not in (".py", ".pyc") and "LICENSE" not in path.name:
             found.append(path)
     return tuple(found)
-
-
-def hash_of(path: Path) -> str:
-    """First 16 digits of the SHA-256 of a file."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
 
 
 @cache

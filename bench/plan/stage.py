@@ -15,19 +15,20 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fdpbench
 from fdpbench.arithmetic import arithmetic
-from fdpbench.bench.plan.check import check_project
-from fdpbench.bench.plan.closure import hash_of, version_of
-from fdpbench.bench.plan.resolve import make_plan
+from fdpbench.bench.plan.closure import version_of
 from fdpbench.bench.plan.stages import STAGES
-from fdpbench.bench.train.settings import Run
 from fdpbench.prep.runtime.durable import write_durably
 from fdpbench.prep.runtime.progress import console
+from fdpbench.prep.runtime.scratch import hash_file
 from fdpbench.prep.settings.params import PARAMS_FILE, read_params
 from fdpbench.prep.settings.planned import PLAN, place_of
+
+if TYPE_CHECKING:
+    from fdpbench.bench.train.settings import Run
 
 __all__ = ["plan_project", "unlisted_outputs"]
 
@@ -57,6 +58,10 @@ def plan_project() -> bool:
     stamp = _stamp()
     if _read_stamp() == stamp:
         return False
+    # these import as much as all else does, and are mostly not needed
+    from fdpbench.bench.plan.check import check_project
+    from fdpbench.bench.plan.resolve import make_plan
+
     STAMP.unlink(missing_ok=True)
     runs = check_project()
     params = read_params()
@@ -100,18 +105,18 @@ def _stamp(runs: list[Run] | None = None) -> dict[str, Any]:
         for folder in (root,) if root.name == "fdpbench" else (root / name for name in ("bench", "models", "prep")):
             for path in sorted(folder.rglob("*")):
                 if path.is_file() and path.suffix != ".pyc":
-                    code.update(f"{path.relative_to(root).as_posix()} {hash_of(path)}\n".encode())
+                    code.update(f"{path.relative_to(root).as_posix()} {hash_file(path)}\n".encode())
     if runs is not None:
         plan = [json.loads(path.read_bytes()) for path in PLAN.rglob("*.json")]
         packages = {name for content in plan for name in content["versions"]} - {"arithmetic"}
     return {
-        "params": hash_of(PARAMS_FILE) if PARAMS_FILE.is_file() else "",
+        "params": hash_file(PARAMS_FILE) if PARAMS_FILE.is_file() else "",
         "code": code.hexdigest()[:16],
         "arithmetic": arithmetic(),
         "versions": {name: version_of(name) for name in sorted(packages)},
-        "files": {name: hash_of(Path(name)) if Path(name).is_file() else "" for name in sorted(files)},
+        "files": {name: hash_file(Path(name)) if Path(name).is_file() else "" for name in sorted(files)},
         "links": sorted(str(path) for path in Path("data/raw").glob("*") if path.is_dir()),
-        "plan": {path.as_posix(): hash_of(path) for path in sorted(PLAN.rglob("*.json"))},
+        "plan": {path.as_posix(): hash_file(path) for path in sorted(PLAN.rglob("*.json"))},
     }
 
 

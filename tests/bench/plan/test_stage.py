@@ -11,6 +11,7 @@ import pytest
 from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
+from fdpbench.bench.plan import check
 from fdpbench.bench.plan import stage as module
 from fdpbench.bench.plan.check import check_project, load_runs
 from fdpbench.bench.plan.params import load_run
@@ -30,7 +31,7 @@ RUN = "tiny-ststnet"
 def checked(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A params.yaml that passes; each run's model is not built, which takes most of the time."""
     write_params(checked_params())
-    monkeypatch.setattr(module, "check_project", lambda: load_runs(read_params()))
+    monkeypatch.setattr(check, "check_project", lambda: load_runs(read_params()))
 
 
 def plan_of(content: dict[str, Any]) -> dict[Path, dict[str, Any]]:
@@ -142,7 +143,7 @@ def test_outputs_of_what_is_not_listed_are_moved_aside() -> None:
 
 
 def test_every_problem_is_a_line_and_nothing_is_planned(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "check_project", check_project)
+    monkeypatch.setattr(check, "check_project", check_project)
     write_params(checked_params(align={"size": "ninety"}, flow={"method": "raft"}))
     result = CliRunner().invoke(app, ["plan"])
     lines = result.stderr.splitlines()
