@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdpbench.bench.evaluate.bootstrap import compare
-from fdpbench.bench.evaluate.metrics import metric_of
+from fdpbench.bench.evaluate.metrics import metric_of, sums_of
 from fdpbench.bench.evaluate.prediction_set import PredictionSet
 from fdpbench.bench.evaluate.records import Effect
 from fdpbench.bench.evaluate.scores import FoldMeans, Score
@@ -63,10 +63,8 @@ def fold_means(confusions: NDArray[np.int64]) -> tuple[float, float, float]:
     folds of the mean over the classes that the fold's clips have; the same with every class that a fold lacks
     counted as 0.
     """
-    counts = confusions.astype(np.float64)
-    pooled = float(metric_of(counts.sum(axis=0), "uf1"))
-    right = np.diagonal(counts, axis1=1, axis2=2)  # (F, C)
-    true, predicted = counts.sum(axis=2), counts.sum(axis=1)
+    pooled = float(metric_of(confusions.sum(axis=0), "uf1"))
+    right, true, predicted = sums_of(confusions)  # (F, C) each
     f1 = 2 * right / np.maximum(true + predicted, 1)
     present = true > 0
     over_present = float(((f1 * present).sum(axis=1) / present.sum(axis=1)).mean())

@@ -60,8 +60,8 @@ def resolve(stage: str, item: str, params: dict[str, Any]) -> Planned:
     ParamsError
         If params.yaml does not list the item, or what the stage reads of it is wrong.
     """
-    if item not in items_of(stage, params):
-        listed = items_of(stage, params)
+    listed = items_of(stage, params)
+    if item not in listed:
         where, word = SECTIONS[stage]
         known = f"{where}: {', '.join(listed)}" if listed else "it lists none"
         raise ParamsError(f"params.yaml: no {word} {item!r}{near(item, listed)}; {known}")

@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fdpbench.bench.train.data import ClipSet, load_clips, load_each_subject
-from fdpbench.prep.runtime.scratch import Scratch
+from fdpbench.prep.runtime.scratch import Scratch, folder_name
 from fdpbench.prep.store import shards
 
 __all__ = ["StoredClips", "store_clips"]
@@ -95,14 +94,10 @@ def store_clips(task: Path, inputs: Sequence[str], scratch: Scratch) -> StoredCl
     if inputs and not scratch.has(UNIT):
         folder = scratch.temporary(UNIT)
         for clips in load_each_subject(task, inputs):
-            place = folder / _folder_name(clips.subjects[0])
+            place = folder / folder_name(clips.subjects[0])
             place.mkdir()
             for name, array in clips.inputs.items():
                 np.save(place / f"{name}.npy", array, allow_pickle=False)
         scratch.finish(UNIT)
     subjects = shards.subjects_of(task / "clips.parquet")
-    return StoredClips(task, {subject: scratch.unit(UNIT) / _folder_name(subject) for subject in subjects})
-
-
-def _folder_name(subject: str) -> str:
-    return quote(subject, safe="")
+    return StoredClips(task, {subject: scratch.unit(UNIT) / folder_name(subject) for subject in subjects})

@@ -33,6 +33,7 @@ from fdpbench.prep.runtime.durable import Recorded, dvc_hash, flush, flush_folde
 
 __all__ = [
     "Scratch",
+    "folder_name",
     "hash_file",
     "hash_listing",
     "hold_stages",
@@ -57,7 +58,7 @@ class Scratch:
 
     def unit(self, name: str) -> Path:
         """Folder of a unit, whether or not it is finished. Any name is made a safe folder name."""
-        return self._units / _folder_name(name)
+        return self._units / folder_name(name)
 
     def has(self, name: str) -> bool:
         """Whether a unit is finished."""
@@ -69,16 +70,16 @@ class Scratch:
 
     def temporary(self, name: str) -> Path:
         """Return a fresh, empty folder in which to build a unit."""
-        folder = self._temporary / _folder_name(name)
+        folder = self._temporary / folder_name(name)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         return folder
 
     def finish(self, name: str) -> None:
         """Turn the unit's temporary folder into the finished unit, atomically and for good."""
-        folder = self._temporary / _folder_name(name)
+        folder = self._temporary / folder_name(name)
         flush(folder)
-        write_durably(self._sums / f"{_folder_name(name)}.json", json.dumps(hashes_of(folder), sort_keys=True))
+        write_durably(self._sums / f"{folder_name(name)}.json", json.dumps(hashes_of(folder), sort_keys=True))
         os.rename(folder, self.unit(name))
         flush_folder(self._units)
 
@@ -124,7 +125,7 @@ class Scratch:
         write_durably(self.folder / PUBLISHED, json.dumps(hashes, sort_keys=True))
 
 
-def _folder_name(unit: str) -> str:
+def folder_name(unit: str) -> str:
     """A unit's name as one safe folder name; dots too, which `quote` leaves as they are."""
     return quote(unit, safe="").replace(".", "%2E")
 
