@@ -115,7 +115,6 @@ def _stamp(runs: list[Run] | None = None) -> dict[str, Any]:
         "arithmetic": arithmetic(),
         "versions": {name: version_of(name) for name in sorted(packages)},
         "files": {name: hash_file(Path(name)) if Path(name).is_file() else "" for name in sorted(files)},
-        "links": sorted(str(path) for path in Path("data/raw").glob("*") if path.is_dir()),
         "plan": {path.as_posix(): hash_file(path) for path in sorted(PLAN.rglob("*.json"))},
     }
 
