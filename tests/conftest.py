@@ -8,15 +8,18 @@ pin_arithmetic()  # before any import below brings numpy
 
 # ruff: noqa: E402
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from fdpbench.models.common import lookup
 from fdpbench.prep.demo.simulate import Simulated, simulate
 from tests.support.builders import write_params
+from tests.support.distributions import Distribution, write_distribution
 
 # `fast` is what `make test` runs; `make test-long` asks for `long`, which also draws new examples each time.
 settings.register_profile("fast", max_examples=40, deadline=None, derandomize=True)
@@ -30,6 +33,24 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     write_params()
     return tmp_path
+
+
+@pytest.fixture
+def distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Distribution]:
+    """Install distributions that name a module of theirs in a group of entry points; gone after the test."""
+    known = set(sys.modules)
+
+    def install(group: str, name: str, module: str, content: str) -> Path:
+        path = write_distribution(tmp_path / f"site-{module}", group, name, module, content)
+        monkeypatch.syspath_prepend(str(path.parent))
+        lookup._points.cache_clear()
+        return path
+
+    yield install
+    monkeypatch.undo()
+    lookup._points.cache_clear()
+    for added in [name for name in set(sys.modules) - known if name.startswith("acme")]:
+        del sys.modules[added]
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ import numpy as np
 from fdpbench.bench.plan.link import check_links
 from fdpbench.bench.plan.params import check_model_options, errors_of_run, make_run, parse_task, run_names
 from fdpbench.bench.train.settings import ModelSettings, Run, RunEntry, TrainParams
-from fdpbench.models.common.registry import create_model, list_models
+from fdpbench.models.common.registry import UnknownModelError, create_model, list_models, model_info
 from fdpbench.prep.align import faces_dlib
 from fdpbench.prep.demo import synth
 from fdpbench.prep.index.class_maps import known_emotions
@@ -205,11 +205,10 @@ def _check_options(params: dict[str, Any], problems: Problems) -> None:
     """Every line under `options`, whether a run needs it or not."""
     for model, content in params["options"].items():
         where = f"options.{model}"
-        if model not in list_models():
-            problems.add(
-                f"params.yaml: {where}: no such model{near(model, list_models())}; known models: "
-                f"{', '.join(list_models())}"
-            )
+        try:
+            model_info(model)
+        except UnknownModelError as error:
+            problems.add(f"params.yaml: {where}: {error}{near(model, list_models())}")
             continue
         with problems.gather():
             settings = section(ModelSettings, content, where)
@@ -221,7 +220,7 @@ def _check_models(runs: list[Run], params: dict[str, Any], problems: Problems) -
     align = section(AlignParams, params["align"], "align")
     built: dict[str, str] = {}
     for run in runs:
-        key = f"{run.model.name} {run.task} {run.settings.model}"
+        key = f"{run.entry.model} {run.task} {run.settings.model}"
         if key not in built:
             lengths = lengths_of(run.task_params, align)
             built[key] = _refusal(run, {name: INPUTS[name].shape(lengths) for name in run.model.inputs})
@@ -243,9 +242,9 @@ def _refusal(run: Run, shapes: dict[str, tuple[int, ...]]) -> str:
 
             with torch.device("meta"), warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message=".*copying from a non-meta parameter")
-                create_model(run.model.name, classes, shapes=shapes, **run.settings.model)
+                create_model(run.entry.model, classes, shapes=shapes, **run.settings.model)
         else:
-            model = create_model(run.model.name, classes, **run.settings.model)
+            model = create_model(run.entry.model, classes, **run.settings.model)
             if run.model.hand_crafted:
                 random = np.random.default_rng(0)
                 model.features({name: random.random((1, *shape), np.float32) for name, shape in shapes.items()})

@@ -2,12 +2,14 @@
 
 Imports inside functions count, those for type checkers alone do not. A package's ``__init__`` counts where it holds
 code. With a module count the data files of its folder (networks, meshes, templates), in sub-folders that are no
-packages too. Left out, as a folder: `prep.runtime`, the plumbing that never changes what a stage writes.
+packages too. Left out, as a folder: `prep.runtime`, the plumbing that never changes what a stage writes. Of a model or
+a reader that another distribution brings, the whole package counts; of a model that is named by its file, that file.
 """
 
 from __future__ import annotations
 
 import ast
+import importlib.util
 import sys
 from collections.abc import Iterable, Iterator
 from functools import cache
@@ -17,7 +19,7 @@ from pathlib import Path
 import fdpbench
 from fdpbench.prep.runtime.scratch import hash_file
 
-__all__ = ["Code", "closure", "file_of", "version_of"]
+__all__ = ["Code", "closure", "file_of", "forget", "outside_files", "version_of"]
 
 PACKAGE = "fdpbench"
 PLUMBING = f"{PACKAGE}.prep.runtime"
@@ -59,13 +61,13 @@ class Code:
         return {name: version for name in self.packages if (version := version_of(name)) is not None}
 
 
-def closure(*modules: str, without: Iterable[str] = ()) -> Code:
+def closure(*modules: str | Path, without: Iterable[str] = ()) -> Code:
     """The code that modules import, directly or not.
 
     Parameters
     ----------
     *modules
-        Dotted names, such as ``fdpbench.prep.align.stage``.
+        Dotted names, such as ``fdpbench.prep.align.stage``, and files that lie elsewhere.
     without
         Modules that are not used, and what they alone import.
 
@@ -76,7 +78,11 @@ def closure(*modules: str, without: Iterable[str] = ()) -> Code:
     """
     files: dict[str, Path] = {}
     packages: set[str] = set()
-    waiting, seen = list(modules), {*modules, *without}
+    outside = {name: path for module in modules if not _is_ours(module) for name, path in outside_files(module).items()}
+    found_outside = {found for path in outside.values() if path.suffix == ".py" for found in imported(path, ours=False)}
+    packages |= {found.partition(".")[0] for found in found_outside if not _is_ours(found)}
+    waiting = [*filter(_is_ours, modules), *(found for found in found_outside if _is_ours(found))]
+    seen = {*waiting, *without}
     while waiting:
         module = waiting.pop()
         path = file_of(module)
@@ -87,19 +93,45 @@ def closure(*modules: str, without: Iterable[str] = ()) -> Code:
         if path.parent not in _roots():
             files |= {_name(data): data for data in _data_files(path.parent)}
         for found in (*_ancestors(module), *imported(path)):
-            if found.partition(".")[0] != PACKAGE:
+            if not _is_ours(found):
                 packages.add(found.partition(".")[0])
             elif found not in seen and not f"{found}.".startswith(f"{PLUMBING}."):
                 seen.add(found)
                 waiting.append(found)
-    return Code(files, packages - sys.stdlib_module_names)
+    return Code(files | outside, packages - sys.stdlib_module_names)
+
+
+def forget() -> None:
+    """Read files anew at the next call: somebody may have edited them in between."""
+    for cached in (file_of, imported, _holds_code, _data_files):
+        cached.cache_clear()
+
+
+def outside_files(source: str | Path) -> dict[str, Path]:
+    """Files of what is not ours: a file by itself, or all of the package that a module is of; none if there is none."""
+    if isinstance(source, Path):
+        return {source.as_posix(): source}
+    package = source.partition(".")[0]
+    spec = importlib.util.find_spec(package)
+    if spec is None:
+        return {}
+    found = {}
+    for root in map(Path, spec.submodule_search_locations or ()):
+        for path in sorted(root.rglob("*")):
+            if path.is_file() and path.suffix != ".pyc":
+                found[f"{package}/{path.relative_to(root).as_posix()}"] = path
+    return found or ({f"{package}.py": Path(spec.origin)} if spec.origin else {})
+
+
+def _is_ours(module: str | Path) -> bool:
+    return isinstance(module, str) and module.partition(".")[0] == PACKAGE
 
 
 @cache
-def imported(path: Path) -> tuple[str, ...]:
+def imported(path: Path, ours: bool = True) -> tuple[str, ...]:
     """Modules that a file imports: of ours the dotted name of each, of others the name as written."""
     found = []
-    for dotted in _names(ast.parse(path.read_bytes(), str(path))):
+    for dotted in _names(ast.parse(path.read_bytes(), str(path)), ours):
         parts = dotted.split(".")
         if parts[0] != PACKAGE:
             found.append(dotted)
@@ -111,20 +143,22 @@ def imported(path: Path) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _names(tree: ast.AST) -> Iterator[str]:
-    """Dotted names that are imported; of ``from a import b``, ``a.b``."""
+def _names(tree: ast.AST, ours: bool) -> Iterator[str]:
+    """Dotted names that are imported; of ``from a import b``, ``a.b``. We write no relative imports, others may."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
+            if node.level and not ours:
+                continue
             if node.level:
                 raise ValueError(f"line {node.lineno}: a relative import; write {PACKAGE}.{node.module}")
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
             for other in node.orelse:
-                yield from _names(other)
+                yield from _names(other, ours)
         else:
-            yield from _names(node)
+            yield from _names(node, ours)
 
 
 def _ancestors(module: str) -> Iterator[str]:

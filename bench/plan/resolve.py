@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from fdpbench.arithmetic import arithmetic
-from fdpbench.bench.plan.closure import closure
+from fdpbench.bench.plan.closure import closure, forget
 from fdpbench.bench.plan.params import load_run, load_tasks, load_train, run_names
 from fdpbench.bench.plan.stages import STAGES
+from fdpbench.models.common.lookup import source_of
 from fdpbench.prep.releases import RELEASES, reader_module
 from fdpbench.prep.runtime.scratch import hash_file
 from fdpbench.prep.settings.align import AlignParams
@@ -40,6 +42,8 @@ def items_of(stage: str, params: dict[str, Any]) -> list[str]:
 
 def make_plan(params: dict[str, Any]) -> Iterator[Planned]:
     """Every item of every stage, resolved; see `resolve`."""
+    forget()
+    _code.cache_clear()
     for stage in STAGES:
         for item in items_of(stage, params):
             yield resolve(stage, item, params)
@@ -71,27 +75,29 @@ def resolve(stage: str, item: str, params: dict[str, Any]) -> Planned:
 
 
 @cache
-def _code(modules: tuple[str, ...], without: tuple[str, ...]) -> tuple[dict[str, str], dict[str, str]]:
+def _code(modules: tuple[str | Path, ...], without: tuple[str, ...]) -> tuple[dict[str, str], dict[str, str]]:
     """Hashes of code and versions of packages; arithmetic that is not pinned counts as a version."""
     found = closure("fdpbench.arithmetic", *modules, without=without)
     return found.hashes(), found.versions() | ({} if arithmetic() == "pinned" else {"arithmetic": arithmetic()})
 
 
-def _settings(stage: str, item: str, params: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...], dict[str, str]]:
-    """Settings of an item, modules that it imports beside its stage's, and hashes of the files that it reads."""
+def _settings(
+    stage: str, item: str, params: dict[str, Any]
+) -> tuple[dict[str, Any], tuple[str | Path, ...], dict[str, str]]:
+    """Settings of an item, code that it uses beside its stage's, and hashes of the files that it reads."""
     match stage:
         case "synthesize":
             listed = EMBEDDED in params["releases"]
             return {"listed": listed, "synth": params["synth"] if listed else {}}, (), {}
         case "index":
-            return section(IndexParams, params["index"], "index").model_dump(), _readers(item), {}
+            return section(IndexParams, params["index"], "index").model_dump(), (reader_module(item),), {}
         case "align":
             return section(AlignParams, params["align"], "align").model_dump(), (), {}
         case "flow":
             return section(FlowParams, params["flow"], "flow").model_dump(), (), {}
         case "dynamic" | "task":
             task = load_tasks(params)[item]
-            return task.model_dump(), _readers(*task.releases) if stage == "task" else (), {}
+            return task.model_dump(), tuple(map(reader_module, task.releases)) if stage == "task" else (), {}
         case "train":
             run = load_run(item, params)
             settings = {
@@ -101,7 +107,7 @@ def _settings(stage: str, item: str, params: dict[str, Any]) -> tuple[dict[str, 
                 "train": run.train.model_dump(),
             }
             files = {path.as_posix(): hash_file(path) for path in run.files}
-            return settings, (f"fdpbench.models.{run.model.name}",), files
+            return settings, (source_of(run.entry.model),), files
     return _listed(params), (), {}
 
 
@@ -114,12 +120,6 @@ def _listed(params: dict[str, Any]) -> dict[str, Any]:
         "repetitions": load_train(params).repetitions,
         "class_maps": {name: RELEASES[name].class_maps for name in RELEASES},  # published figures are found by them
     }
-
-
-def _readers(*releases: str) -> tuple[str, ...]:
-    """Modules that read releases and say what is known of them, as far as they are ours."""
-    modules = map(reader_module, releases)
-    return tuple(module for module in modules if module.startswith("fdpbench."))
 
 
 def _unused(stage: str, settings: dict[str, Any]) -> tuple[str, ...]:

@@ -14,12 +14,13 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import fdpbench
 from fdpbench.arithmetic import arithmetic
-from fdpbench.bench.plan.closure import version_of
+from fdpbench.bench.plan.closure import outside_files, version_of
 from fdpbench.bench.plan.stages import STAGES
 from fdpbench.prep.runtime.durable import write_durably
 from fdpbench.prep.runtime.progress import console
@@ -34,6 +35,8 @@ __all__ = ["plan_project", "unlisted_outputs"]
 
 STAMP = Path(".scratch/plan.json")
 ASIDE = Path(".scratch/unlisted")
+
+PLUGINS = ("fdpbench.models", "fdpbench.releases")  # groups of entry points
 
 # Where outputs lie by the name of a release, a task or a run.
 OUTPUTS = {
@@ -98,7 +101,14 @@ def unlisted_outputs(params: Mapping[str, Any]) -> list[Path]:
 def _stamp(runs: list[Run] | None = None) -> dict[str, Any]:
     """All that a plan is made of, hashed, and the plan itself."""
     before = _read_stamp() if runs is None else {}
-    files = {path.as_posix() for run in runs or () for path in run.files} or set(before.get("files", ()))
+    files = set(before.get("files", ()))
+    if runs is not None:
+        from fdpbench.models.common.lookup import source_of
+
+        sources = (source_of(run.entry.model) for run in runs)
+        files = {path.as_posix() for run in runs for path in run.files} | {
+            source.as_posix() for source in sources if isinstance(source, Path)
+        }
     code = hashlib.sha256()
     packages: set[str] = set(before.get("versions", ()))
     for root in map(Path, fdpbench.__path__):
@@ -114,9 +124,15 @@ def _stamp(runs: list[Run] | None = None) -> dict[str, Any]:
         "code": code.hexdigest()[:16],
         "arithmetic": arithmetic(),
         "versions": {name: version_of(name) for name in sorted(packages)},
+        "plugins": {point.value: _hashes(point.module) for group in PLUGINS for point in entry_points(group=group)},
         "files": {name: hash_file(Path(name)) if Path(name).is_file() else "" for name in sorted(files)},
+        "links": sorted(path.name for path in Path("data/raw").glob("*") if path.is_symlink() and path.is_dir()),
         "plan": {path.as_posix(): hash_file(path) for path in sorted(PLAN.rglob("*.json"))},
     }
+
+
+def _hashes(module: str) -> dict[str, str]:
+    return {name: hash_file(path) for name, path in sorted(outside_files(module).items())}
 
 
 def _read_stamp() -> dict[str, Any]:

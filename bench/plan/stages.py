@@ -11,7 +11,7 @@ STAGES = {
     "flow": "fdpbench.prep.flow.stage",
     "dynamic": "fdpbench.prep.dynamic.stage",
     "task": "fdpbench.prep.task.stage",
-    "train": "fdpbench.bench.train.run",
+    "train": "fdpbench.bench.train.stage",
     "evaluate": "fdpbench.bench.evaluate.stage",
     "tables": "fdpbench.bench.report.tables",
     "gallery": "fdpbench.bench.report.gallery",

@@ -112,7 +112,7 @@ class _Prepared:
         clips = _first_clips(folder, run)
         classes = len(load_task_info(folder).classes)
         shapes = {name: clips.shapes[name] for name in run.model.inputs}
-        model = create_model(run.model.name, classes, shapes=shapes, **run.settings.model).to(self.device)
+        model = create_model(run.entry.model, classes, shapes=shapes, **run.settings.model).to(self.device)
         self.parameters = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
         standardiser = Standardiser.of(clips, run.model.inputs, self.device)
         first = {name: to_device(clips.inputs[name][:1], self.device) for name in run.model.inputs}

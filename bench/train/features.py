@@ -83,7 +83,7 @@ def features_of_subject(run: Run, task: Path, subject: str) -> pa.Table:
     ValueError
         If the model does not take the task's inputs, or gives values that are not finite or not float64.
     """
-    model = create_model(run.model.name, len(load_task_info(task).classes), **run.settings.model)
+    model = create_model(run.entry.model, len(load_task_info(task).classes), **run.settings.model)
     clips = load_clips(task, run.model.inputs, keep=lambda name: name == subject)
     inputs = _as_float(clips.inputs)
     alone = ({name: array[k : k + 1] for name, array in inputs.items()} for k in range(len(clips)))

@@ -100,7 +100,7 @@ def _part(report: Report, part: int) -> Report:
 
 
 def _fit_estimator(run: Run, train: ClipSet, classes: int, seed: int) -> Fitted:
-    estimator = create_model(run.model.name, classes, seed=seed, **run.settings.model)
+    estimator = create_model(run.entry.model, classes, seed=seed, **run.settings.model)
     estimator.fit(train.inputs, train.labels)
     return _FittedEstimator(estimator, [])
 

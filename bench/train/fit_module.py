@@ -79,7 +79,7 @@ def fit_module(
     torch.manual_seed(seed)
 
     shapes = {name: train.shapes[name] for name in run.model.inputs}
-    model: Classifier = create_model(run.model.name, classes, shapes=shapes, **settings.model).to(place)
+    model: Classifier = create_model(run.entry.model, classes, shapes=shapes, **settings.model).to(place)
     step = TrainStep(run, model, train, place)
     fitted = FittedModule(model, step.standardiser, place, run, [], epochs)
     order = torch.Generator().manual_seed(seed)

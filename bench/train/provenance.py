@@ -1,7 +1,7 @@
 """What a run's predictions were made of, kept beside them: no clock, no place, no machine, so that it repeats.
 
 The stage `train` writes it when a run is complete, the report prints it. What decides whether kept folds may
-be used again (`bench.train.run`) is written down as it is: task data, code, settings, packages, device.
+be used again (`bench.train.stage`) is written down as it is: task data, code, settings, packages, device.
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ class Run:
     @property
     def files(self) -> list[Path]:
         """Files that the run's options name, such as weights."""
-        named = (self.settings.model.get(option) for option in file_options(self.model.name))
+        named = (self.settings.model.get(option) for option in file_options(self.entry.model))
         return [Path(name) for name in named if name]
 
     @property

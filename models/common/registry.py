@@ -1,28 +1,24 @@
-"""The registry: a model's name is its file's name, and its file is imported when it is asked for.
+"""The registry: how a class is declared to be a model, what is known of a model, and how it is built.
 
-A model is one file, ``models/<name>.py``, that holds exactly one class decorated with
-`register_model`. Adding a model adds that file and edits none that other models depend on. The names
-come from the folder listing, so that a file that cannot be imported breaks itself alone, and the
-majority baseline never waits for torch. Files whose name starts with an underscore are shared parts,
-as are ``registry`` and ``blocks``.
+A model is one file, ``models/<name>.py``, that holds exactly one class decorated with `register_model`. Adding a model
+adds that file and edits none that other models depend on; it may lie outside this repository too, see
+`models.common.lookup`, which finds a class by the model's reference.
 
-Two kinds exist. A *module* is a `models.common.blocks.Classifier`, trained by gradient descent; an
-*estimator* is a `models.common.estimators.Estimator`, which fits itself, to hand-crafted features of the clips
-where it is a `models.common.estimators.FeatureEstimator`.
+Two kinds exist. A *module* is a `models.common.blocks.Classifier`, trained by gradient descent; an *estimator* is a
+`models.common.estimators.Estimator`, which fits itself, to hand-crafted features of the clips where it is a
+`models.common.estimators.FeatureEstimator`.
 """
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import pkgutil
-import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from fdpbench.models.common.lookup import UnknownModelError, find_class, list_models, name_of
 from fdpbench.prep.task.inputs import INPUTS
 
 __all__ = [
@@ -54,14 +50,9 @@ WeightsFile = Annotated[str, "a file that the model reads; empty: none"]
 
 # Keyword arguments of a constructor that the caller supplies: not options of the model.
 _SUPPLIED = {"module": "shapes", "estimator": "seed"}
-PACKAGE = "fdpbench.models"
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 
 T = TypeVar("T", bound=type)
-
-
-class UnknownModelError(ValueError):
-    """No file in ``models/`` has the name asked for."""
 
 
 class ModelOptionError(ValueError):
@@ -99,7 +90,7 @@ class ModelInfo:
     Attributes
     ----------
     name
-        Name of the model and of its file.
+        Name of the model; of one that is named by its file, ``file:Class``.
     kind
         ``module`` or ``estimator``.
     inputs
@@ -186,20 +177,21 @@ def register_model(
     return declare
 
 
-def list_models() -> list[str]:
-    """Names of all models, sorted: the public files of this folder. Imports none of them."""
-    return sorted(module.name for module in pkgutil.iter_modules(sys.modules[PACKAGE].__path__) if not module.ispkg)
-
-
 def model_info(name: str) -> ModelInfo:
     """Tell what a model is and needs; imports its file.
+
+    Parameters
+    ----------
+    name
+        The model's reference (`models.common.lookup`), such as ``fdp`` or ``path/to/file.py:Class``.
 
     Raises
     ------
     UnknownModelError
         If there is no such model; the message lists those there are.
     """
-    return _model_class(name).info
+    info: ModelInfo = find_class(name).info
+    return replace(info, name=name_of(name))
 
 
 def check_options(name: str, options: Mapping[str, Any]) -> None:
@@ -215,7 +207,7 @@ def check_options(name: str, options: Mapping[str, Any]) -> None:
     ModelOptionError
         If the model has no such option, or the option does not take the value.
     """
-    cls = _model_class(name)
+    cls = find_class(name)
     allowed = sorted(cls.info.options)
     hints = get_type_hints(cls.__init__, include_extras=True)
     for option, value in options.items():
@@ -238,7 +230,7 @@ def file_options(name: str) -> list[str]:
     UnknownModelError
         If there is no such model.
     """
-    hints = get_type_hints(_model_class(name).__init__, include_extras=True)
+    hints = get_type_hints(find_class(name).__init__, include_extras=True)
     return [option for option in model_info(name).options if hints[option] == WeightsFile]
 
 
@@ -255,7 +247,7 @@ def create_model(
     Parameters
     ----------
     name
-        A name from `list_models`.
+        The model's reference: a name from `list_models`, or ``path/to/file.py:Class``.
     num_classes
         Number of classes, at least 2.
     shapes
@@ -275,7 +267,7 @@ def create_model(
         If an option, a value, a shape or the number of classes does not suit the model.
     """
     check_options(name, options)
-    cls = _model_class(name)
+    cls = find_class(name)
     if num_classes < 2:
         raise ModelOptionError(f"model {name!r}: num_classes={num_classes}, expected at least 2")
     if cls.info.kind == "estimator":
@@ -289,18 +281,3 @@ def create_model(
         wanted = ", ".join(missing)
         raise ModelOptionError(f"model {name!r} needs the shape of one clip's {wanted}: pass shapes=")
     return cls(num_classes, shapes=dict(shapes), **options)
-
-
-def _model_class(name: str) -> Any:
-    known = list_models()
-    if name not in known:
-        raise UnknownModelError(f"unknown model {name!r}; known models: {', '.join(known)}")
-    module = importlib.import_module(f"{PACKAGE}.{name}")
-    found = [
-        value
-        for value in vars(module).values()
-        if isinstance(value, type) and value.__module__ == module.__name__ and "info" in vars(value)
-    ]
-    if len(found) != 1:
-        raise TypeError(f"models/{name}.py holds {len(found)} classes with @register_model, expected one")
-    return found[0]

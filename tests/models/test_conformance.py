@@ -156,7 +156,7 @@ def test_a_broken_file_breaks_itself_alone(tmp_path: Path, monkeypatch: pytest.M
     assert {"broken_model", "empty_model"} <= set(list_models())
     with pytest.raises(ModuleNotFoundError, match="a_module_that_does_not_exist"):
         model_info("broken_model")
-    with pytest.raises(TypeError, match="0 classes"):
+    with pytest.raises(UnknownModelError, match="0 classes"):
         model_info("empty_model")
     assert model_info("majority").kind == "estimator"
 

@@ -224,7 +224,7 @@ def train_fold(
     run: Run, task: Path, out: Path, fold: str, repetition: int = 0, clips: StoredClips | None = None
 ) -> dict[str, bytes]:
     """Train a fold of a task of three classes as a worker does, its clips decoded before; the files it leaves."""
-    from fdpbench.bench.train.run import _train_fold, _Training, _wanted
+    from fdpbench.bench.train.stage import _train_fold, _Training, _wanted
 
     out.mkdir(parents=True)
     features = write_features(run, task, out.with_name(f"{out.name}.features")) if run.model.hand_crafted else None

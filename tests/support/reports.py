@@ -137,7 +137,7 @@ def _write_run(run: str, entry: dict[str, Any], rows: list[dict[str, Any]], numb
         "settings": {"epochs": 3},
         "train": {"seed": 1},
         "data": {"clips.parquet": "0" * 64, "task.json": "1" * 64},
-        "code": {"bench/train/run.py": "2" * 64},
+        "code": {"bench/train/stage.py": "2" * 64},
         "files": {},
         "versions": {"torch": "2.13.0"},
         "hardware": ["cpu", "float32"],

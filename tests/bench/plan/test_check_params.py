@@ -110,7 +110,7 @@ def test_every_section_at_once(project: Path) -> None:
         "tasks.other.classes: Dictionary should have at least 2 items",
         "tasks.mapped.classes: Value error, unknown class map (did you mean 'casme2_5'?)",
         "options.cnn3d.lr: Input should be a valid number (found 'quick')",
-        "options.ststnt: no such model (did you mean 'ststnet'?)",
+        "options.ststnt: unknown model 'ststnt'",
         "runs.lost.task: no task 'tinny' (did you mean 'tiny'?)",
         "runs.tiny-ststnet.model: unknown model 'ststne'",
         "releases: unknown release 'casme2x' (did you mean 'casme2'?)",

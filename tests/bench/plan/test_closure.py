@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 import fdpbench
-from fdpbench.bench.plan import closure as module
-from fdpbench.bench.plan.closure import Code, closure, version_of
+from fdpbench.bench.plan.closure import Code, closure, forget, version_of
 from fdpbench.bench.plan.stages import STAGES
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -21,11 +20,6 @@ PREPARED = {"synthesize", "index", "align", "flow", "dynamic", "task"}
 ALL = PREPARED | {"train", "other model"} | EVALUATION
 
 
-def clear() -> None:
-    for cached in (module.file_of, module.imported, module._holds_code, module._data_files):
-        cached.cache_clear()
-
-
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A copy of the packages, which closures are then found in."""
@@ -34,9 +28,9 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fdpbench, "__path__", [str(folder / "fdpbench"), str(folder)])
-        clear()
+        forget()
         yield folder
-    clear()
+    forget()
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +40,7 @@ def before(tree: Path) -> dict[str, dict[str, str]]:
 
 def codes() -> dict[str, dict[str, str]]:
     """What each stage depends on, the training of two models among them."""
-    clear()
+    forget()
     modules: dict[str, tuple[str, ...]] = {stage: (STAGES[stage],) for stage in STAGES}
     modules["index"] += ("fdpbench.prep.releases.casme2",)
     modules["other model"] = (*modules["train"], "fdpbench.models.adapters")
@@ -116,13 +110,13 @@ def test_imports_for_type_checkers_and_within_functions(tree: Path) -> None:
     )
     for name in "bc":
         (tree / f"prep/{name}.py").write_text("x = 1\n")
-    clear()
+    forget()
     found: Code = closure("fdpbench.prep.a")
     assert set(found.files) == {"fdpbench/__init__.py", "prep/a.py", "prep/c.py"} and found.packages == ("scipy",)
     with pytest.raises(ModuleNotFoundError, match="no module fdpbench.prep.d"):
         closure("fdpbench.prep.d")
     (tree / "prep/a.py").write_text("from . import b\n")
-    clear()
+    forget()
     with pytest.raises(ValueError, match="relative import"):
         closure("fdpbench.prep.a")
 

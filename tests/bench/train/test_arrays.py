@@ -13,10 +13,10 @@ import pytest
 import yaml
 
 import fdpbench.bench.train.arrays as module
-import fdpbench.bench.train.run
+import fdpbench.bench.train.stage
 from fdpbench.bench.train.artifacts import Artifacts
 from fdpbench.bench.train.data import load_clips, load_each_subject
-from fdpbench.bench.train.run import train_run
+from fdpbench.bench.train.stage import train_run
 from fdpbench.prep.runtime.scratch import Scratch
 from fdpbench.prep.runtime.workers import Context
 from fdpbench.prep.store import images
@@ -69,7 +69,7 @@ def test_scratch_with_arrays_is_removed_when_dvc_has_recorded_the_run(
     task: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is recorded when dvc.lock holds what was published, and so nothing is published that DVC does not know."""
-    monkeypatch.setattr(fdpbench.bench.train.run, "run_units", run_here)
+    monkeypatch.setattr(fdpbench.bench.train.stage, "run_units", run_here)
     train_run(run_of("majority"), task, Artifacts("it"), 1, 1)
     (published,) = Path(".scratch/train-it").glob("*/published")
     dvc = yaml.safe_load((Path(__file__).parents[3] / "dvc.yaml").read_text(encoding="utf-8"))
@@ -96,7 +96,7 @@ def test_a_run_decodes_each_image_once(task: Path, monkeypatch: pytest.MonkeyPat
         return decode(png)
 
     monkeypatch.setattr(images, "decode_png", noted)
-    monkeypatch.setattr(fdpbench.bench.train.run, "run_units", run_here)
+    monkeypatch.setattr(fdpbench.bench.train.stage, "run_units", run_here)
     run = run_of("cnn3d")
     with torch_as_it_was():
         train_run(run, task, Artifacts("it"), 1, 1)
@@ -127,12 +127,12 @@ def test_a_run_that_was_cut_off_decodes_again_what_was_damaged_since(
             yield clips
 
     monkeypatch.setattr(module, "load_each_subject", noted)
-    monkeypatch.setattr(fdpbench.bench.train.run, "run_units", run_here)
+    monkeypatch.setattr(fdpbench.bench.train.stage, "run_units", run_here)
     with torch_as_it_was():
         train_run(run_of("ststnet"), task, Artifacts("it"), 1, 1)
         whole = checkpoints()
         shutil.rmtree(".scratch")
-        monkeypatch.setattr(fdpbench.bench.train.run, "run_units", cut_off)
+        monkeypatch.setattr(fdpbench.bench.train.stage, "run_units", cut_off)
         with pytest.raises(KeyboardInterrupt):
             train_run(run_of("ststnet"), task, Artifacts("it"), 1, 1)
         assert sorted(decoded) == sorted(2 * SUBJECTS)
@@ -141,7 +141,7 @@ def test_a_run_that_was_cut_off_decodes_again_what_was_damaged_since(
         if damaged:
             data = file.read_bytes()
             file.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-        monkeypatch.setattr(fdpbench.bench.train.run, "run_units", run_here)
+        monkeypatch.setattr(fdpbench.bench.train.stage, "run_units", run_here)
         train_run(run_of("ststnet"), task, Artifacts("it"), 1, 1)
     assert sorted(decoded) == (sorted(SUBJECTS) if damaged else []) and checkpoints() == whole
     said = "inputs, which an earlier run finished, is damaged on disk (r%2Fs1-b/flow.npy)" in capfd.readouterr().err

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-import fdpbench.bench.train.run
+import fdpbench.bench.train.stage
 from fdpbench.bench.train.data import load_clips, load_features
 from fdpbench.prep.store import shards
 from fdpbench.prep.task.table import TASK
@@ -135,7 +135,7 @@ def test_training_a_fold(tmp_path: Path, subject: str, monkeypatch: pytest.Monke
     write_task(tmp_path, task_rows(side=32))
     clips, out_of_reach = stored(tmp_path, ("flow",), tmp_path / "scratch"), tmp_path / "out of reach"
     clips.folders[subject].rename(out_of_reach)
-    fit, until_trained = fdpbench.bench.train.run.fit, []
+    fit, until_trained = fdpbench.bench.train.stage.fit, []
 
     def noted_fit(*arguments: Any) -> Any:
         fitted = fit(*arguments)
@@ -143,7 +143,7 @@ def test_training_a_fold(tmp_path: Path, subject: str, monkeypatch: pytest.Monke
         out_of_reach.rename(clips.folders[subject])
         return fitted
 
-    monkeypatch.setattr(fdpbench.bench.train.run, "fit", noted_fit)
+    monkeypatch.setattr(fdpbench.bench.train.stage, "fit", noted_fit)
     path = tmp_path / "clips.parquet"
     with noting(monkeypatch, path) as (of_task,), torch_as_it_was():
         train_fold(run_of("ststnet"), tmp_path, tmp_path / "out", subject, clips=clips)
@@ -159,13 +159,13 @@ def test_a_test_subject_out_of_reach_is_missed(tmp_path: Path, protocol: str, mo
     write_task(tmp_path)
     clips, trained = stored(tmp_path, ("flow",), tmp_path / "scratch"), []
     clips.folders[SUBJECTS[0]].rename(tmp_path / "out of reach")
-    fit = fdpbench.bench.train.run.fit
+    fit = fdpbench.bench.train.stage.fit
 
     def noted(*given: Any) -> Any:
         trained.append("trained")
         return fit(*given)
 
-    monkeypatch.setattr(fdpbench.bench.train.run, "fit", noted)
+    monkeypatch.setattr(fdpbench.bench.train.stage, "fit", noted)
     with torch_as_it_was(), pytest.raises(FileNotFoundError, match=r"s01/flow\.npy"):
         train_fold(run_of("ststnet", protocol=protocol), tmp_path, tmp_path / "out", SUBJECTS[0], clips=clips)
     assert trained == (["trained"] if protocol == "honest" else [])
@@ -177,7 +177,7 @@ def test_fitting_a_fold_to_features(tmp_path: Path, subject: str, monkeypatch: p
     run, task, features = run_of("flow_histogram"), tmp_path / "clips.parquet", tmp_path / "features.parquet"
     write_task(tmp_path, task_rows())
     write_features(run, tmp_path, features)
-    fit, until_fitted = fdpbench.bench.train.run.fit, []
+    fit, until_fitted = fdpbench.bench.train.stage.fit, []
     with noting(monkeypatch, task, features) as (of_task, of_features):
         train = load_features(features, tmp_path, keep=lambda name: name != subject)
         assert len(train) == 12 and subject not in train.subjects
@@ -190,7 +190,7 @@ def test_fitting_a_fold_to_features(tmp_path: Path, subject: str, monkeypatch: p
             until_fitted.append((list(of_task), list(of_features)))
             return fitted
 
-        monkeypatch.setattr(fdpbench.bench.train.run, "fit", noted_fit)
+        monkeypatch.setattr(fdpbench.bench.train.stage, "fit", noted_fit)
         monkeypatch.setattr("tests.support.builders.write_features", lambda *arguments: features)
         train_fold(run, tmp_path, tmp_path / "out", subject)
         ((task_reads, feature_reads),) = until_fitted

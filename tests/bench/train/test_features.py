@@ -17,8 +17,8 @@ from fdpbench.bench.plan.params import load_run
 from fdpbench.bench.train.artifacts import Artifacts
 from fdpbench.bench.train.data import FEATURES, load_clips, load_features
 from fdpbench.bench.train.features import features_of_run, features_of_subject
-from fdpbench.bench.train.run import train_run
 from fdpbench.bench.train.settings import Run
+from fdpbench.bench.train.stage import train_run
 from fdpbench.models.common.registry import create_model, list_models, model_info
 from fdpbench.models.flow_histogram import FlowHistogram
 from fdpbench.prep.runtime.scratch import Scratch

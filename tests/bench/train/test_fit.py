@@ -24,8 +24,8 @@ from fdpbench.bench.train.data import ClipSet, load_clips, load_features
 from fdpbench.bench.train.fit import fit
 from fdpbench.bench.train.fit_module import fit_module
 from fdpbench.bench.train.provenance import read_provenance
-from fdpbench.bench.train.run import train_run
 from fdpbench.bench.train.seeds import seed_of
+from fdpbench.bench.train.stage import train_run
 from fdpbench.bench.train.step import Standardiser, resolve_device, resolve_precision
 from fdpbench.models.common.registry import create_model
 from fdpbench.prep.runtime.scratch import Scratch, hash_file

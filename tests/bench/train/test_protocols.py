@@ -18,7 +18,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.console import Console
 
-import fdpbench.bench.train.run
+import fdpbench.bench.train.stage
 import fdpbench.prep.runtime.training
 from fdpbench.bench.evaluate.predictions import PredictionError, read_predictions
 from fdpbench.bench.train import fit_module as module
@@ -27,8 +27,8 @@ from fdpbench.bench.train.artifacts import Artifacts
 from fdpbench.bench.train.data import ClipSet, load_clips
 from fdpbench.bench.train.fit import Fitted, fit
 from fdpbench.bench.train.protocols import INNER_SHARE, Faults, best_epoch, inner_subjects, protocol_text
-from fdpbench.bench.train.run import train_run
 from fdpbench.bench.train.settings import Run
+from fdpbench.bench.train.stage import train_run
 from fdpbench.models.common.registry import create_model
 from fdpbench.prep.runtime.workers import Unit
 from tests.support.builders import run_of, task_rows, torch_as_it_was, train_fold, write_task
@@ -164,7 +164,7 @@ def test_when_the_test_subject_is_read(
         return model
 
     monkeypatch.setattr(StoredClips, "load", load)
-    monkeypatch.setattr(fdpbench.bench.train.run, "fit", fit_and_note)
+    monkeypatch.setattr(fdpbench.bench.train.stage, "fit", fit_and_note)
     train_fold(noisy_run(protocol, epochs=2), task, tmp_path / "out", HELD_OUT)
     early = ["reads test"] if protocol == "test_selected" else []
     assert events == ["reads training", *early, "trains", "has trained", "reads test"]

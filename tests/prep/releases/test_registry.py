@@ -20,6 +20,7 @@ from fdpbench.prep.releases import RELEASES, Release, ReleaseError, read_annotat
 from fdpbench.prep.store import paths, shards
 from fdpbench.prep.store.schema import MANIFEST
 from tests.support.builders import write_synthetic
+from tests.support.distributions import Distribution
 
 ROOT = Path(__file__).resolve().parents[3]
 FILES = {name: f"prep/releases/{name}.py" for name in RELEASES}
@@ -72,6 +73,8 @@ def test_an_edit_of_a_reader_indexes_its_release_alone(name: str) -> None:
 
 # --- releases of other distributions
 
+Install = Callable[[str, str, str], None]
+
 READER = """
 from fdpbench.prep.releases import Release, one_each, synthetic
 from fdpbench.prep.releases.common.base import Listing
@@ -97,29 +100,17 @@ def read(root, lost_frames):
     return listing
 """
 
-Install = Callable[..., Path]
-
 
 @pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
-    """Put a distribution onto Python's path: a module, and the metadata that name it as a release."""
+def install(distribution: Distribution) -> Iterator[Install]:
+    """Install a module that reads a release."""
 
-    def write(release: str, module: str, content: str) -> Path:
-        folder = tmp_path / f"site-{module}"
-        metadata = folder / f"{module}-1.0.dist-info"
-        metadata.mkdir(parents=True)
-        (folder / f"{module}.py").write_text(content, encoding="utf-8")
-        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n", encoding="utf-8")
-        (metadata / "entry_points.txt").write_text(f"[fdpbench.releases]\n{release} = {module}\n", encoding="utf-8")
-        monkeypatch.syspath_prepend(str(folder))
+    def write(release: str, module: str, content: str) -> None:
+        distribution("fdpbench.releases", release, module, content)
         fdpbench.prep.releases._modules.cache_clear()
-        return folder
 
     yield write
-    monkeypatch.undo()
     fdpbench.prep.releases._modules.cache_clear()
-    for name in [name for name in sys.modules if name.startswith("acme")]:
-        del sys.modules[name]
 
 
 def test_a_release_of_another_distribution_is_read_like_any_other(install: Install, project: Path) -> None:
