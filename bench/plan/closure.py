@@ -78,10 +78,11 @@ def closure(*modules: str | Path, without: Iterable[str] = ()) -> Code:
     """
     files: dict[str, Path] = {}
     packages: set[str] = set()
-    outside = {name: path for module in modules if not _is_ours(module) for name, path in outside_files(module).items()}
+    ours = [module for module in modules if isinstance(module, str) and _is_ours(module)]
+    outside = {name: path for module in {*modules} - {*ours} for name, path in outside_files(module).items()}
     found_outside = {found for path in outside.values() if path.suffix == ".py" for found in imported(path, ours=False)}
     packages |= {found.partition(".")[0] for found in found_outside if not _is_ours(found)}
-    waiting = [*filter(_is_ours, modules), *(found for found in found_outside if _is_ours(found))]
+    waiting = [*ours, *(found for found in found_outside if _is_ours(found))]
     seen = {*waiting, *without}
     while waiting:
         module = waiting.pop()
@@ -123,8 +124,8 @@ def outside_files(source: str | Path) -> dict[str, Path]:
     return found or ({f"{package}.py": Path(spec.origin)} if spec.origin else {})
 
 
-def _is_ours(module: str | Path) -> bool:
-    return isinstance(module, str) and module.partition(".")[0] == PACKAGE
+def _is_ours(module: str) -> bool:
+    return module.partition(".")[0] == PACKAGE
 
 
 @cache

@@ -13,7 +13,7 @@ from fdpbench.bench.plan.check import check_project, load_runs
 from fdpbench.bench.plan.resolve import make_plan
 from fdpbench.bench.plan.stage import plan_project
 from fdpbench.bench.train.artifacts import Artifacts
-from fdpbench.bench.train.run import train_run
+from fdpbench.bench.train.stage import train_run
 from fdpbench.models import create_model, list_models, model_info
 from fdpbench.models.common.registry import UnknownModelError
 from fdpbench.prep.settings.params import read_params
