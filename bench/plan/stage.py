@@ -81,6 +81,9 @@ def plan_project() -> bool:
         aside.parent.mkdir(parents=True, exist_ok=True)
         os.rename(path, aside)
         console.print(f"plan: {path.as_posix()}: params.yaml does not list it any more; moved to {aside.as_posix()}")
+    for path in Path(".scratch/features").glob("*.parquet"):  # what can be made again is not kept
+        if path.name.rpartition("-")[0] not in params["runs"]:
+            path.unlink()
     STAMP.parent.mkdir(exist_ok=True)
     write_durably(STAMP, json.dumps(_stamp(runs), sort_keys=True))
     console.print(f"plan: {len(runs)} runs, {len(wanted)} items of {len(STAGES)} stages")

@@ -123,7 +123,12 @@ def test_a_weight_file_that_is_replaced_trains_its_run_anew() -> None:
 
 
 def test_outputs_of_what_is_not_listed_are_moved_aside() -> None:
-    listed = ("artifacts/predictions/tiny-ststnet.parquet", "artifacts/checkpoints/tiny-ststnet/a.safetensors")
+    listed = (
+        "artifacts/predictions/tiny-ststnet.parquet",
+        "artifacts/checkpoints/tiny-ststnet/a.safetensors",
+        ".scratch/features/tiny-histogram-0a.parquet",
+    )
+    swept = Path(".scratch/features/old-0a.parquet")
     gone = (
         "artifacts/predictions/old.parquet",
         "artifacts/curves/old.csv",
@@ -131,12 +136,13 @@ def test_outputs_of_what_is_not_listed_are_moved_aside() -> None:
         "data/aligned/casme2/clips.parquet",
         "data/task/casme2_5/task.json",
     )
-    for name in (*listed, *gone):
+    for name in (*listed, *gone, swept):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
-        Path(name).write_text(name)
+        Path(name).write_text(str(name))
     result = CliRunner().invoke(app, ["plan"])
     assert result.exit_code == 0, result.output
     assert all(Path(name).is_file() for name in listed) and not any(Path(name).exists() for name in gone)
+    assert not swept.exists(), "it can be made again"
     assert all((Path(".scratch/unlisted") / name).read_text() == name for name in gone)
     for what in ("artifacts/predictions/old.parquet", "data/aligned/casme2", "data/task/casme2_5"):
         assert what in " ".join(result.stderr.split())
