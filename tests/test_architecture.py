@@ -182,6 +182,13 @@ def test_a_models_file_imports_no_other_model(model: str) -> None:
     assert not set(closure(f"fdpbench.models.{model}").files) & others
 
 
+def test_nothing_depends_on_the_conformance_suite() -> None:
+    """Else editing a check would have to retrain every model."""
+    for module in (*STAGES.values(), *(f"fdpbench.models.{model}" for model in list_models())):
+        suite = [name for name in closure(module).files if name.startswith("models/common/conformance")]
+        assert not suite, f"{module} imports {suite}"
+
+
 def test_the_smoke_profile_differs_in_size_alone() -> None:
     smoke = yaml.safe_load((ROOT / "params.smoke.yaml").read_text(encoding="utf-8"))
     assert smoke["synth"].keys() == PARAMS["synth"].keys() and smoke["tasks"] == PARAMS["tasks"]

@@ -18,6 +18,7 @@ from fdpbench.commands import app
 from fdpbench.models.common.registry import list_models
 from fdpbench.prep.settings.params import read_params
 from fdpbench.prep.store import paths
+from tests.support.added_models import ESTIMATOR, added_model
 from tests.support.builders import (
     CLASSES,
     PARAMS,
@@ -170,6 +171,35 @@ def test_models_are_listed() -> None:
     assert result.exit_code == 0
     for name in list_models():
         assert re.search(rf"^{name} \(", result.stdout, re.MULTILINE)
+
+
+def test_conformance_of_a_model_that_passes() -> None:
+    result = invoke("conformance", "majority")
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert lines[0] == "majority: declaration_is_sound passed"
+    assert lines[-1] == "majority: 8 of 8 checks passed" and len(lines) == 9
+
+
+def test_conformance_goes_on_after_a_failure(tmp_path: Path) -> None:
+    faulty = ESTIMATOR.replace('paper="none"', 'paper=""').replace("return rows", "return rows[None][1]")
+    with added_model(tmp_path, "faulty", faulty) as file:
+        result = invoke("conformance", "faulty", "majority")
+    assert result.exit_code == 1
+    lines = dict(line.split(" ", 2)[1:] for line in result.stdout.splitlines() if line.startswith("faulty: "))
+    assert lines["declaration_is_sound"] == (
+        "failed: expected the paper that the model follows; found none. Say it in register_model(paper=...)."
+    )
+    assert lines["wrong_type_is_refused"] == "passed"
+    number = faulty[: faulty.index("return rows[None][1]")].count("\n") + 1
+    assert lines["fits_and_repeats"].startswith(f"failed: IndexError at {file}:{number}: index 1 is out of bounds")
+    assert "faulty: 2 of 9 checks passed" in result.stdout
+    assert result.stdout.endswith("majority: 8 of 8 checks passed\n")
+
+
+def test_conformance_looks_up_every_model_first() -> None:
+    error = error_of("conformance", "majority", "majoritty")
+    assert "unknown model 'majoritty'" in error
 
 
 def test_releases_are_listed(project: Path) -> None:

@@ -12,6 +12,10 @@ from fdpbench.prep.runtime.command import Jobs, command, every_problem
 from fdpbench.prep.runtime.progress import console, output
 
 RunName = Annotated[str, typer.Argument(help="Name of a run in params.yaml, such as synthetic-fdp.")]
+References = Annotated[
+    list[str],
+    typer.Argument(help="Models: installed names such as fdp, or a file and its class such as my_net.py:MyNet."),
+]
 FoldsPerDevice = Annotated[
     int,
     typer.Option(
@@ -36,6 +40,34 @@ def models() -> None:
             f"[bold]{name}[/] ({info.kind}; inputs: {', '.join(info.inputs) or 'none'})\n"
             f"    options: {options}\n{recipe}    {info.paper}",
         )
+
+
+@app.command(rich_help_panel="Train")
+def conformance(reference: References) -> None:
+    """Check that models keep what every model promises: shapes, gradients, seeds, saving, refusal of bad options.
+
+    Runs the checks that all models of FDP-Bench pass, on one of your own as well; seconds for most. Prints a line for
+    each check, of a failed one what was expected, what was found and what to do; the exit code is 1 if one failed.
+    The clips have 8 frames of 48 x 48 pixels, flow of 28 x 28 and 68 landmarks. A model whose option `preset` takes
+    `"tiny"` is built with that. Example:
+
+        fdpbench conformance models/my_net.py:MyNet
+        fdpbench conformance fdp
+    """
+    from fdpbench.models.common.conformance import checks_of, fault_of
+
+    with command("conformance"):
+        failed = 0
+        for name, checks in [(name, checks_of(name)) for name in reference]:  # first all names are looked up
+            faults = 0
+            for check_name, check in checks:
+                fault = fault_of(check, name)
+                faults += fault is not None
+                output.out(f"{name}: {check_name} " + ("passed" if fault is None else f"failed: {fault}"))
+            output.out(f"{name}: {len(checks) - faults} of {len(checks)} checks passed")
+            failed += faults
+        if failed:
+            raise typer.Exit(1)
 
 
 @app.command(rich_help_panel="Train")

@@ -18,7 +18,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from fdpbench.bench.train.objectives import GroupDRO
-from tests.models.test_conformance import MODULES, batch, build
+from fdpbench.models import list_models, model_info
+from fdpbench.models.common.conformance.modules import batch, build
+
+MODULES = [name for name in list_models() if model_info(name).kind == "module"]
 
 # In single precision; in double precision exp alone was equal.
 EQUAL = {(name, torch.float32) for name in ("exp", "log", "tanh")} | {("exp", torch.float64)}

@@ -21,7 +21,6 @@ from fdpbench.bench.plan.params import load_run
 from fdpbench.bench.train.arrays import StoredClips, store_clips
 from fdpbench.bench.train.data import FEATURES
 from fdpbench.bench.train.settings import Run
-from fdpbench.models.common.registry import ModelOptionError, check_options
 from fdpbench.prep.align.stage import align_release
 from fdpbench.prep.flow.stage import flow_of_release
 from fdpbench.prep.index.manifest import load_manifest
@@ -193,15 +192,6 @@ def _write_subjects(path: Path, schema: pa.Schema, rows: list[dict[str, Any]]) -
         pa.Table.from_pylist([row for row in rows if row["subject"] == subject], schema=schema) for subject in subjects
     )
     shards.write_subjects(path, schema, tables)
-
-
-def smallest_preset(model: str) -> dict[str, Any]:
-    """The option ``preset="tiny"``, where the model's declaration has it."""
-    try:
-        check_options(model, {"preset": "tiny"})
-    except ModelOptionError:
-        return {}
-    return {"preset": "tiny"}
 
 
 def write_features(run: Run, task: Path, path: Path) -> Path:

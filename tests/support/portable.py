@@ -86,6 +86,8 @@ def run_steps() -> dict[str, str]:
 
     from fdpbench.bench.evaluate.bootstrap import intervals
     from fdpbench.bench.evaluate.perception import similarity
+    from fdpbench.models import list_models, model_info
+    from fdpbench.models.common.conformance.estimators import arrays, build
     from fdpbench.prep.align import geometry
     from fdpbench.prep.align.faces import FaceMesh
     from fdpbench.prep.align.placing import place
@@ -99,7 +101,6 @@ def run_steps() -> dict[str, str]:
     from fdpbench.prep.settings.section import section
     from fdpbench.prep.settings.synth import SynthParams
     from fdpbench.prep.store import images
-    from tests.models import test_conformance as suite
 
     found: dict[str, str] = {}
 
@@ -139,9 +140,11 @@ def run_steps() -> dict[str, str]:
         note(f"interval {figure}", one.low, one.high)
 
     classes = np.arange(12) % 3
-    for name in suite.HAND_CRAFTED:  # the SVM behind them is part of `pipeline`: numpy's argsort, which scikit-learn
-        # calls for these labels, crashes in qemu 7.2
-        note(f"features {name}", suite.create_model(name, 3, seed=5).features(suite.arrays(name, classes)))
+    # the SVM behind features is part of `pipeline`: numpy's argsort, which scikit-learn calls for these labels, crashes
+    # in qemu 7.2
+    for name in list_models():
+        if model_info(name).hand_crafted:
+            note(f"features {name}", build(name, seed=5).features(arrays(name, classes)))
     return found | train_networks(SOME_NETWORKS)
 
 
@@ -150,13 +153,13 @@ def train_networks(names: Iterable[str]) -> dict[str, str]:
     import torch
 
     from fdpbench.bench.train.step import set_up_torch
-    from tests.models import test_conformance as suite
+    from fdpbench.models.common.conformance.modules import batch, build
 
     # not before: qemu 7.2 flushes the half-precision denormals of the face models, where processors do not
     set_up_torch(torch.device("cpu"), deterministic=True)
     found = {}
     for name in names:
-        network, (tensors, labels, targets) = suite.build(name), suite.batch(name, 4)
+        network, (tensors, labels, targets) = build(name), batch(name, 4)
         adam = torch.optim.Adam(network.parameters(), lr=1e-3, weight_decay=1e-4, fused=True)
         for _ in range(2):
             adam.zero_grad()

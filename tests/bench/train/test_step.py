@@ -24,8 +24,9 @@ from fdpbench.bench.train.fit_module import fit_module
 from fdpbench.bench.train.settings import ModelSettings, Run
 from fdpbench.bench.train.step import Standardiser, TrainStep, set_up_torch, to_device
 from fdpbench.models.common.blocks import Classifier, ModelOutput
+from fdpbench.models.common.conformance.expectations import smallest_options
 from fdpbench.models.common.registry import create_model, list_models, model_info
-from tests.support.builders import params, run_of, smallest_preset, task_rows, torch_as_it_was, write_task
+from tests.support.builders import params, run_of, task_rows, torch_as_it_was, write_task
 
 MODULES = [name for name in list_models() if model_info(name).kind == "module"]
 CPU = torch.device("cpu")
@@ -49,7 +50,7 @@ def unchanged_torch() -> Iterator[None]:
 
 def run_with(name: str, precision: str = "float32", deterministic: bool = True) -> Run:
     """A run of any module model with its smallest preset, whatever its task would be."""
-    settings = ModelSettings(epochs=1, batch_size=4, lr=1e-3, weight_decay=1e-3, model=smallest_preset(name))
+    settings = ModelSettings(epochs=1, batch_size=4, lr=1e-3, weight_decay=1e-3, model=smallest_options(name))
     train = load_train(params(train={"precision": precision, "deterministic": deterministic}))
     like = run_of("ststnet")
     return Run("it", "tiny", like.task_params, like.entry, model_info(name), settings, train)
