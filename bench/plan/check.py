@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from fdpbench.bench.plan.link import check_links
-from fdpbench.bench.plan.params import check_model_options, errors_of_run, make_run, parse_task, run_names
+from fdpbench.bench.plan.params import check_model_options, errors_of_run, known_model, make_run, parse_task, run_names
 from fdpbench.bench.train.settings import ModelSettings, Run, RunEntry, TrainParams
-from fdpbench.models.common.registry import UnknownModelError, create_model, list_models, model_info
+from fdpbench.models.common.registry import create_model
 from fdpbench.prep.align import faces_dlib
 from fdpbench.prep.demo import synth
 from fdpbench.prep.index.class_maps import known_emotions
@@ -205,12 +205,8 @@ def _check_options(params: dict[str, Any], problems: Problems) -> None:
     """Every line under `options`, whether a run needs it or not."""
     for model, content in params["options"].items():
         where = f"options.{model}"
-        try:
-            model_info(model)
-        except UnknownModelError as error:
-            problems.add(f"params.yaml: {where}: {error}{near(model, list_models())}")
-            continue
         with problems.gather():
+            known_model(where, model)
             settings = section(ModelSettings, content, where)
             problems.add(*check_model_options(f"{where}.model", model, settings.model))
 

@@ -76,30 +76,27 @@ def closure(*modules: str | Path, without: Iterable[str] = ()) -> Code:
     ModuleNotFoundError
         If a module does not exist.
     """
-    files: dict[str, Path] = {}
-    packages: set[str] = set()
     ours = [module for module in modules if isinstance(module, str) and _is_ours(module)]
-    outside = {name: path for module in {*modules} - {*ours} for name, path in outside_files(module).items()}
-    found_outside = {found for path in outside.values() if path.suffix == ".py" for found in imported(path, ours=False)}
-    packages |= {found.partition(".")[0] for found in found_outside if not _is_ours(found)}
-    waiting = [*ours, *(found for found in found_outside if _is_ours(found))]
-    seen = {*waiting, *without}
-    while waiting:
-        module = waiting.pop()
-        path = file_of(module)
-        if path is None:
-            raise ModuleNotFoundError(f"no module {module}")
-        if path.name != "__init__.py" or _holds_code(path):
-            files[_name(path)] = path
-        if path.parent not in _roots():
-            files |= {_name(data): data for data in _data_files(path.parent)}
-        for found in (*_ancestors(module), *imported(path)):
-            if not _is_ours(found):
-                packages.add(found.partition(".")[0])
-            elif found not in seen and not f"{found}.".startswith(f"{PLUMBING}."):
-                seen.add(found)
-                waiting.append(found)
-    return Code(files | outside, packages - sys.stdlib_module_names)
+    files = {name: path for module in {*modules} - {*ours} for name, path in outside_files(module).items()}
+    code = [path for path in files.values() if path.suffix == ".py"]
+    found = [*ours, *(name for path in code for name in imported(path, ours=False))]
+    packages: set[str] = set()
+    seen = set(without)
+    while found:
+        module = found.pop()
+        if not _is_ours(module):
+            packages.add(module.partition(".")[0])
+        elif module not in seen and not f"{module}.".startswith(f"{PLUMBING}."):
+            seen.add(module)
+            path = file_of(module)
+            if path is None:
+                raise ModuleNotFoundError(f"no module {module}")
+            if path.name != "__init__.py" or _holds_code(path):
+                files[_name(path)] = path
+            if path.parent not in _roots():
+                files |= {_name(data): data for data in _data_files(path.parent)}
+            found += [*_ancestors(module), *imported(path)]
+    return Code(files, packages - sys.stdlib_module_names)
 
 
 def forget() -> None:

@@ -32,6 +32,7 @@ __all__ = [
     "WEIGHTS",
     "check_model_options",
     "errors_of_run",
+    "known_model",
     "load_run",
     "load_tasks",
     "load_train",
@@ -145,15 +146,28 @@ def errors_of_run(
             f"params.yaml: {where}.task: no task {entry.task!r}{near(entry.task, known)}; tasks: {', '.join(known)}"
         )
     try:
-        model = model_info(entry.model)
+        model = known_model(f"{where}.model", entry.model)
     except UnknownModelError as error:
-        hint = near(entry.model, list_models())
-        yield UnknownModelError(f"params.yaml: {where}.model: {error}{hint}")
+        yield error
         return
     if task is not None:
         yield from _caught(_check_inputs, where, entry, task, model)
     yield from _caught(_check_protocol, where, entry, model)
     yield from _errors_of_settings(name, entry, model, params)
+
+
+def known_model(where: str, reference: str) -> ModelInfo:
+    """What a model is, by the reference that params.yaml has at a place.
+
+    Raises
+    ------
+    models.common.registry.UnknownModelError
+        If there is no such model; the message names the place, and the name that may have been meant.
+    """
+    try:
+        return model_info(reference)
+    except UnknownModelError as error:
+        raise UnknownModelError(f"params.yaml: {where}: {error}{near(reference, list_models())}") from None
 
 
 def _caught(check: Callable[..., None], *arguments: Any) -> Iterator[ValueError]:

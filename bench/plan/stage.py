@@ -64,6 +64,7 @@ def plan_project() -> bool:
     # these import as much as all else does, and are mostly not needed
     from fdpbench.bench.plan.check import check_project
     from fdpbench.bench.plan.resolve import make_plan
+    from fdpbench.bench.train.features import KEPT
 
     STAMP.unlink(missing_ok=True)
     runs = check_project()
@@ -81,7 +82,7 @@ def plan_project() -> bool:
         aside.parent.mkdir(parents=True, exist_ok=True)
         os.rename(path, aside)
         console.print(f"plan: {path.as_posix()}: params.yaml does not list it any more; moved to {aside.as_posix()}")
-    for path in Path(".scratch/features").glob("*.parquet"):  # what can be made again is not kept
+    for path in KEPT.glob("*.parquet"):  # what can be made again is not kept
         if path.name.rpartition("-")[0] not in params["runs"]:
             path.unlink()
     STAMP.parent.mkdir(exist_ok=True)
@@ -127,15 +128,15 @@ def _stamp(runs: list[Run] | None = None) -> dict[str, Any]:
         "code": code.hexdigest()[:16],
         "arithmetic": arithmetic(),
         "versions": {name: version_of(name) for name in sorted(packages)},
-        "plugins": {point.value: _hashes(point.module) for group in PLUGINS for point in entry_points(group=group)},
+        "plugins": {
+            point.value: {name: hash_file(path) for name, path in outside_files(point.module).items()}
+            for group in PLUGINS
+            for point in entry_points(group=group)
+        },
         "files": {name: hash_file(Path(name)) if Path(name).is_file() else "" for name in sorted(files)},
         "links": sorted(path.name for path in Path("data/raw").glob("*") if path.is_symlink() and path.is_dir()),
         "plan": {path.as_posix(): hash_file(path) for path in sorted(PLAN.rglob("*.json"))},
     }
-
-
-def _hashes(module: str) -> dict[str, str]:
-    return {name: hash_file(path) for name, path in sorted(outside_files(module).items())}
 
 
 def _read_stamp() -> dict[str, Any]:

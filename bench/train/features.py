@@ -22,7 +22,7 @@ from fdpbench.prep.runtime.scratch import hash_file, key_of, open_scratch
 from fdpbench.prep.runtime.workers import Context, Unit, run_units
 from fdpbench.prep.store import shards
 
-__all__ = ["features_of_run", "features_of_subject"]
+__all__ = ["KEPT", "features_of_run", "features_of_subject"]
 
 KEPT = Path(".scratch/features")
 

@@ -37,7 +37,7 @@ class UnknownModelError(ValueError):
 
 def list_models() -> list[str]:
     """Names of all models, sorted: files of this folder, entry points of other distributions. Imports none of them."""
-    return sorted({*_listed(), *_points()})
+    return sorted({*_listed(), *(point.name for point in _points())})
 
 
 def source_of(reference: str) -> str | Path:
@@ -50,20 +50,8 @@ def source_of(reference: str) -> str | Path:
     """
     if _is_file(reference):
         return _split(reference)[0]
-    points = _points()
-    if reference not in _listed():
-        if reference not in points:
-            raise UnknownModelError(
-                f"unknown model {reference!r}; known models: {', '.join(list_models())}; "
-                f"one of your own is named by its file, {EXAMPLE}"
-            )
-        return points[reference].partition(":")[0]
-    if reference in points:
-        raise UnknownModelError(
-            f"two models have the name {reference!r}: {PACKAGE}.{reference} and {points[reference]} (entry points of "
-            f"the group {GROUP}); uninstall the distribution that one of them comes with"
-        )
-    return f"{PACKAGE}.{reference}"
+    point = _point(reference)
+    return point.module if point else f"{PACKAGE}.{reference}"
 
 
 def name_of(reference: str) -> str:
@@ -82,23 +70,26 @@ def find_class(reference: str) -> Any:
     UnknownModelError
         If there is no such model, or its file is not there, cannot be imported, or does not hold the class.
     """
-    source = source_of(reference)
-    if isinstance(source, Path):
-        module, wanted = _module_at(source), _split(reference)[1]
-    elif source.startswith(f"{PACKAGE}."):
-        module, wanted = importlib.import_module(source), ""
-    else:
-        wanted = _points()[reference].partition(":")[2]
+    if _is_file(reference):
+        path, wanted = _split(reference)
+        module = _module_at(path)
+    elif point := _point(reference):
+        wanted = point.attr
         try:
-            module = importlib.import_module(source)
+            module = importlib.import_module(point.module)
         except Exception as error:  # it is not ours: whatever it raises is its own fault
-            raise UnknownModelError(f"model {reference!r}: its module {source} cannot be imported ({error})") from error
+            raise UnknownModelError(
+                f"model {reference!r}: its module {point.module} cannot be imported ({error})"
+            ) from error
+    else:
+        module, wanted = importlib.import_module(f"{PACKAGE}.{reference}"), ""
     declared = dict(_declared(module))
     if wanted:
         if wanted not in declared:
             held = ", ".join(declared) or "none"
             raise UnknownModelError(
-                f"model {reference!r}: {source} holds no class {wanted} declared with @register_model; it holds {held}"
+                f"model {reference!r}: {module.__file__} holds no class {wanted} declared with @register_model; "
+                f"it holds {held}"
             )
         return declared[wanted]
     if len(declared) != 1:
@@ -112,8 +103,25 @@ def _listed() -> set[str]:
 
 
 @cache
-def _points() -> dict[str, str]:
-    return {point.name: point.value for point in metadata.entry_points(group=GROUP)}
+def _points() -> metadata.EntryPoints:
+    return metadata.entry_points(group=GROUP)
+
+
+def _point(name: str) -> metadata.EntryPoint | None:
+    """The entry point of a model; None of a file of this folder."""
+    points = [point for point in _points() if point.name == name]
+    known = [f"{PACKAGE}.{name}"] * (name in _listed()) + [point.value for point in points]
+    if not known:
+        raise UnknownModelError(
+            f"unknown model {name!r}; known models: {', '.join(list_models())}; one of your own is named by its file, "
+            f"{EXAMPLE}"
+        )
+    if len(known) > 1:
+        raise UnknownModelError(
+            f"two models have the name {name!r}: {' and '.join(known)} (entry points of the group {GROUP}); "
+            "uninstall the distribution that one of them comes with"
+        )
+    return points[0] if points else None
 
 
 def _is_file(reference: str) -> bool:

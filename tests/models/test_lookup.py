@@ -96,6 +96,8 @@ def test_other_distributions_that_cannot_be_used(distribution: Distribution) -> 
     assert "acme_broken cannot be imported (No module named 'acme_that_is_not_there')" in error_of("acme")
     assert "holds 0 classes with @register_model" in error_of("acme2")
     assert "two models have the name 'fdp'" in error_of("fdp") and "acme_double" in error_of("fdp")
+    distribution("fdpbench.models", "acme", "acme_other", NET)
+    assert "two models have the name 'acme': " in error_of("acme") and "acme_other" in error_of("acme")
     assert model_info("majority").kind == "estimator"
 
 
