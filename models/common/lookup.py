@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import importlib.machinery
 import importlib.util
 import pkgutil
 import sys
@@ -135,6 +136,13 @@ def _split(reference: str) -> tuple[Path, str]:
     return Path(path), class_name
 
 
+class _Uncompiled(importlib.machinery.SourceFileLoader):
+    """Neither reads nor writes a compiled file: Python takes an old one for a file that was edited within a second."""
+
+    def path_stats(self, path: Any) -> Any:
+        raise OSError(f"{path}: not to be looked at")
+
+
 def _module_at(path: Path) -> Any:
     """The module of a file, imported anew when its content has changed."""
     try:
@@ -148,13 +156,12 @@ def _module_at(path: Path) -> Any:
     name = f"fdpbench_file_{path.stem}_{digest}"
     if name in sys.modules:
         return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise UnknownModelError(f"{path}: cannot be imported")
-    module = importlib.util.module_from_spec(spec)
+    loader = _Uncompiled(name, str(path))
+    module = importlib.util.module_from_spec(importlib.machinery.ModuleSpec(name, loader, origin=str(path)))
+    module.__file__ = str(path)
     sys.modules[name] = module  # annotations of its classes are looked up there
     try:
-        spec.loader.exec_module(module)
+        loader.exec_module(module)
     except Exception as error:  # whatever it raises is the file's own fault
         del sys.modules[name]
         alone = "; it may import fdpbench and installed packages, no file beside it"
