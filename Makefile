@@ -107,6 +107,6 @@ build: install ## wheel and source archive in dist/
 	python -m build --no-isolation
 
 clean: ## remove what can be made again: data, artifacts, scratch, caches, build (not .venv, not results)
-	rm -rf data/manifest data/aligned data/flow data/dynamic data/task data/raw/synthetic \
+	rm -rf data/manifest data/aligned data/flow data/dynamic data/task data/corpus data/raw/synthetic \
 		artifacts .scratch .dvc/cache .dvc/tmp build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

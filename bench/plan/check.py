@@ -21,6 +21,7 @@ from fdpbench.prep.demo import synth
 from fdpbench.prep.index.class_maps import known_emotions
 from fdpbench.prep.releases import RELEASES
 from fdpbench.prep.settings.align import AlignParams
+from fdpbench.prep.settings.corpus import CorpusParams
 from fdpbench.prep.settings.flow import FlowParams
 from fdpbench.prep.settings.index import IndexParams
 from fdpbench.prep.settings.params import NAMED, PARAMS_FILE, SECTION_TYPES, check_params, check_task
@@ -115,6 +116,9 @@ def _runs_of(params: dict[str, Any], problems: Problems, whole: bool = True) -> 
         if params[key] or (whole and needed):  # of a section that is missing, this has been said
             with problems.gather():
                 section(kind, params[key], key)
+    for name, content in params["corpora"].items():
+        with problems.gather():
+            section(CorpusParams, content, f"corpora.{name}")
     tasks = _tasks(params, problems)
     _check_options(params, problems)
     if not params["releases"] and whole:

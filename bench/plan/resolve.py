@@ -15,6 +15,7 @@ from fdpbench.models.common.lookup import source_of
 from fdpbench.prep.releases import RELEASES, reader_module
 from fdpbench.prep.runtime.scratch import hash_file
 from fdpbench.prep.settings.align import AlignParams
+from fdpbench.prep.settings.corpus import CorpusParams
 from fdpbench.prep.settings.flow import FlowParams
 from fdpbench.prep.settings.index import IndexParams
 from fdpbench.prep.settings.planned import Planned
@@ -26,6 +27,7 @@ __all__ = ["items_of", "make_plan", "resolve"]
 
 # What the items of a stage are, where it has more than one: a section of params.yaml, and a word for one of them.
 SECTIONS = {
+    "corpus": ("corpora", "corpus"),
     "index": ("releases", "release"),
     "align": ("releases", "release"),
     "flow": ("releases", "release"),
@@ -89,6 +91,8 @@ def _settings(
         case "synthesize":
             listed = EMBEDDED in params["releases"]
             return {"listed": listed, "synth": params["synth"] if listed else {}}, (), {}
+        case "corpus":
+            return section(CorpusParams, params["corpora"][item], f"corpora.{item}").model_dump(mode="json"), (), {}
         case "index":
             return section(IndexParams, params["index"], "index").model_dump(), (reader_module(item),), {}
         case "align":

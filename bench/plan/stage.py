@@ -41,6 +41,7 @@ PLUGINS = ("fdpbench.models", "fdpbench.releases")  # groups of entry points
 # Where outputs lie by the name of a release, a task or a run.
 OUTPUTS = {
     "releases": ("data/manifest", "data/aligned", "data/flow"),
+    "corpora": ("data/corpus",),
     "tasks": ("data/dynamic", "data/task"),
     "runs": ("artifacts/predictions", "artifacts/curves", "artifacts/provenance", "artifacts/checkpoints"),
 }

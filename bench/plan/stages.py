@@ -6,6 +6,7 @@ __all__ = ["STAGES"]
 
 STAGES = {
     "synthesize": "fdpbench.prep.demo.stage",
+    "corpus": "fdpbench.prep.demo.corpus.stage",
     "index": "fdpbench.prep.index.stage",
     "align": "fdpbench.prep.align.stage",
     "flow": "fdpbench.prep.flow.stage",

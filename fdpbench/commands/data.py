@@ -16,6 +16,7 @@ from fdpbench.prep.runtime.progress import output
 from fdpbench.prep.store import paths
 
 ReleaseName = Annotated[str, typer.Argument(help="Name of a release, such as casme2; `fdpbench releases` lists them.")]
+CorpusName = Annotated[str, typer.Argument(help="Name of a corpus under `corpora` in params.yaml.")]
 TaskName = Annotated[str, typer.Argument(help="Name of a task in params.yaml, such as synthetic.")]
 
 
@@ -123,6 +124,15 @@ def simulate(
 def synthesize(jobs: Jobs = None) -> None:
     """Render the embedded release into data/raw/synthetic (section `synth` of params.yaml)."""
     run_stage("synthesize", jobs=jobs)
+
+
+@app.command(rich_help_panel="Prepare data")
+def corpus(name: CorpusName, jobs: Jobs = None) -> None:
+    """Generate rendered clips to pretrain on into data/corpus/NAME (section `corpora` of params.yaml).
+
+    Onset-to-apex flow images with class, emotion, action units and marks; nobody in them is in any release.
+    """
+    run_stage("corpus", name, jobs=jobs)
 
 
 @app.command(rich_help_panel="Prepare data")

@@ -1,4 +1,5 @@
-"""The rendered release, and invented clips in the form of licensed ones.
+"""The rendered release, corpora to pretrain on, and invented clips in the form of licensed releases.
 
-In: section `synth` of params.yaml. Out: data/raw/synthetic, by the stage `synthesize`.
+In: sections `synth` and `corpora` of params.yaml. Out: data/raw/synthetic, by the stage `synthesize`, and
+data/corpus, by the stage `corpus`.
 """

@@ -28,12 +28,13 @@ __all__ = [
 
 PARAMS_FILE = Path("params.yaml")
 
-NAMED = ("releases", "tasks", "runs")
+NAMED = ("releases", "corpora", "tasks", "runs")
 
 # Every top-level key of params.yaml, and who reads it.
 SECTIONS = {
     "synth": "fdpbench synthesize",
     "releases": "fdpbench index, fdpbench align, fdpbench flow",
+    "corpora": "fdpbench corpus",
     "index": "fdpbench index",
     "align": "fdpbench align",
     "flow": "fdpbench flow",
@@ -42,7 +43,7 @@ SECTIONS = {
     "train": "fdpbench train",
     "options": "fdpbench train",
 }
-OPTIONAL = ("synth", "index", "options")  # but synth where the embedded release is listed
+OPTIONAL = ("synth", "corpora", "index", "options")  # but synth where the embedded release is listed
 
 SECTION_TYPES = dict.fromkeys(SECTIONS, dict) | {"releases": list}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["aligned", "dynamic", "flow", "manifest", "raw", "task"]
+__all__ = ["aligned", "corpus", "dynamic", "flow", "manifest", "raw", "task"]
 
 DATA = Path("data")
 
@@ -12,6 +12,11 @@ DATA = Path("data")
 def raw(release: str) -> Path:
     """Folder of a release as it is, often a link."""
     return DATA / "raw" / release
+
+
+def corpus(name: str) -> Path:
+    """Folder of a corpus: rendered clips to pretrain on."""
+    return DATA / "corpus" / name
 
 
 def manifest(release: str) -> Path:

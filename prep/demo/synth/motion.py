@@ -17,7 +17,7 @@ from fdpbench.prep.demo.synth.plan import BLINK_CLOSE, ClipPlan
 from fdpbench.prep.demo.synth.render import Light, Renderer
 from fdpbench.prep.demo.synth.truth import landmark_motion
 
-__all__ = ["FPS", "Motion", "envelope", "plan_motion"]
+__all__ = ["BLINK", "DRIFT_SHIFT", "DRIFT_TURN", "FPS", "Motion", "blink_closure", "envelope", "plan_motion"]
 
 FPS = 200
 RESIDUE = 0.1  # share of the expression that is left at offset
@@ -94,7 +94,7 @@ def plan_motion(plan: ClipPlan, renderer: Renderer, drift: float) -> Motion:
         weights[name] = weights.get(name, 0.0) + share * strength
     closure = rng.uniform(0.8, 1.0)
     if plan.blink is not None:
-        weights[BLINK] = closure * _blink(numbers - plan.blink)
+        weights[BLINK] = closure * blink_closure(numbers - plan.blink)
 
     gaze = np.tile(rng.normal(0, 2, 2), (plan.frames, 1))
     turn = rng.choice([-1, 1], 2) * rng.uniform([3, 0.5], [8, 2.5])
@@ -122,7 +122,7 @@ def _smooth_step(u: NDArray[np.float64]) -> NDArray[np.float64]:
     return u * u * (3 - 2 * u)
 
 
-def _blink(frames: NDArray[np.integer]) -> NDArray[np.float64]:
+def blink_closure(frames: NDArray[np.integer]) -> NDArray[np.float64]:
     """Closure of the eyes at `frames` relative to the moment they are closed."""
     return _smooth_step(1 + frames / BLINK_CLOSE) * _smooth_step(1 - frames / BLINK_OPEN)
 

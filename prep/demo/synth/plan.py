@@ -69,6 +69,11 @@ class ClipPlan:
     blink: int | None
     gaze_shift: int | None
 
+    @property
+    def sheet_codes(self) -> str:
+        """Action units as sheets write them: ``4+L12`` for AU4 and AU12L."""
+        return "+".join(_sheet_code(unit) for unit in self.action_units)
+
 
 def plan_release(params: SynthParams) -> list[ClipPlan]:
     """List the clips of the release: subject by subject, emotion by emotion.
@@ -94,6 +99,12 @@ def plan_release(params: SynthParams) -> list[ClipPlan]:
                     )
                 )
     return plans
+
+
+def _sheet_code(unit: str) -> str:
+    """Write an action unit as sheets do: ``AU12`` as ``12``, ``AU12L`` as ``L12``."""
+    side = unit[-1] if unit[-1] in "LR" else ""
+    return side + unit.removeprefix("AU").rstrip("LR")
 
 
 def _seed(*place: int) -> int:

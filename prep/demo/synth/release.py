@@ -88,7 +88,7 @@ class ClipRecord:
             onset=plan.onset,
             apex=plan.apex,
             offset=plan.offset,
-            action_units="+".join(_sheet_code(unit) for unit in plan.action_units),
+            action_units=plan.sheet_codes,
             emotion=plan.emotion,
             frames=plan.frames,
             peak=round(plan.peak, 4),
@@ -183,12 +183,6 @@ def renderer_for(identity_seed: int, size: int) -> Renderer:
     """Build a subject once for its clips, which follow each other; two are kept, so memory stays flat."""
     camera = Camera(size)
     return Renderer(build_subject(identity_seed, camera.pixels_per_dm * SUPERSAMPLING), camera)
-
-
-def _sheet_code(unit: str) -> str:
-    """Write an action unit as sheets do: ``AU12`` as ``12``, ``AU12L`` as ``L12``."""
-    side = unit[-1] if unit[-1] in "LR" else ""
-    return side + unit.removeprefix("AU").rstrip("LR")
 
 
 def _write_csv(path: Path, header: tuple[str, ...], rows: list[tuple]) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fdpbench.prep.demo.synth.head import SKIN, Head, eye_centres, load_head, vertex_normals
 from fdpbench.prep.demo.synth.skin import Skin, paint_hair, paint_skin
 
-__all__ = ["EYE_DISTANCE", "Hairline", "Subject", "build_subject"]
+__all__ = ["EYE_DISTANCE", "Hairline", "Subject", "bare_face", "build_subject"]
 
 EYE_DISTANCE = 0.62  # dm, between the centres of the eyeballs
 LIGHT_SKIN, DARK_SKIN = np.array([0.72, 0.44, 0.33]), np.array([0.13, 0.06, 0.037])
@@ -107,9 +107,7 @@ def build_subject(seed: int, density: float) -> Subject:
     """
     head = load_head()
     rng = np.random.default_rng(seed)
-    female = bool(rng.random() < 0.5)
-    ancestry = rng.dirichlet([0.35] * 3)  # african, asian, caucasian
-    vertices = _shape(head, rng, "female" if female else "male", ancestry)
+    female, ancestry, vertices = _build(head, rng)
 
     melanin = float(np.clip(ancestry @ [0.75, 0.30, 0.12] + rng.normal(0, 0.08), 0.02, 0.95))
     colour = np.exp((1 - melanin) * np.log(LIGHT_SKIN) + melanin * np.log(DARK_SKIN))
@@ -128,9 +126,7 @@ def build_subject(seed: int, density: float) -> Subject:
     cloth, background = rng.uniform(0.02, 0.5, 3), rng.uniform(0.12, 0.5) * (1 + rng.normal(0, 0.04, 3))
 
     # The neutral face: eyes at the origin, at the fixed distance, and the hair's volume put on.
-    eyes = eye_centres(vertices, head.vertex_part)
-    scale = EYE_DISTANCE / float(np.linalg.norm(eyes[0] - eyes[1]))
-    vertices = (vertices - eyes.mean(axis=0)) * np.float32(scale)
+    vertices, scale = _at_the_eyes(head, vertices)
     hair_cover = np.maximum(hairline.above_front(head.vertices.T, 0.25), hairline.behind_side(head.vertices.T, 0.20))
     hair_cover *= head.vertex_part == SKIN
     hair_cover *= head.vertices[:, 1] > 7.35  # long hair keeps to the neck: no volume there
@@ -151,6 +147,39 @@ def build_subject(seed: int, density: float) -> Subject:
         cloth=cloth.astype(np.float32),
         background=background.astype(np.float32),
     )
+
+
+def bare_face(seed: int) -> tuple[NDArray[np.float32], float]:
+    """Draw a person's face alone: no skin, and no hair on it, which takes most of the time of `build_subject`.
+
+    Parameters
+    ----------
+    seed
+        The same seed is the same face as that of `build_subject`.
+
+    Returns
+    -------
+    vertices : ndarray
+        Shape (V, 3), float32, dm: the neutral face, midpoint of the eyes at the origin.
+    scale : float
+        Factor from the asset's lengths to this subject's, applied to action units too.
+    """
+    head = load_head()
+    return _at_the_eyes(head, _build(head, np.random.default_rng(seed))[2])
+
+
+def _build(head: Head, rng: np.random.Generator) -> tuple[bool, NDArray[np.float64], NDArray[np.float32]]:
+    """Draw what comes first of a person: whether female, ancestry (african, asian, caucasian), face shape (V, 3)."""
+    female = bool(rng.random() < 0.5)
+    ancestry = rng.dirichlet([0.35] * 3)
+    return female, ancestry, _shape(head, rng, "female" if female else "male", ancestry)
+
+
+def _at_the_eyes(head: Head, vertices: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
+    """Move a face shape so that its eyes are at the origin, at the fixed distance; the factor that does it."""
+    eyes = eye_centres(vertices, head.vertex_part)
+    scale = EYE_DISTANCE / float(np.linalg.norm(eyes[0] - eyes[1]))
+    return (vertices - eyes.mean(axis=0)) * np.float32(scale), scale
 
 
 def _shape(head: Head, rng: np.random.Generator, sex: str, ancestry: NDArray[np.float64]) -> NDArray[np.float32]:
