@@ -10,7 +10,7 @@ from statistics import fmean, stdev
 from fdpbench.bench.evaluate.records import POOLED, Part
 from fdpbench.bench.train.data import TaskInfo
 from fdpbench.bench.train.protocols import protocol_text
-from fdpbench.bench.train.settings import RunEntry
+from fdpbench.bench.train.settings import RunEntry, in_words
 
 __all__ = ["FoldMeans", "Score", "SubjectScore", "changes_of", "largest", "ranked", "with_spread"]
 
@@ -156,4 +156,4 @@ def changes_of(entry: RunEntry) -> str:
     """What a run sets that its model's options do not, as a table prints it: ``pooling learned, lr 0.001``."""
     recipe = {key: value for key, value in entry.set.items() if key != "model"}
     changed = entry.set.get("model", {}) | recipe
-    return ", ".join(f"{key} {changed[key]}" for key in sorted(changed))
+    return ", ".join(in_words({key: changed[key] for key in sorted(changed)}))

@@ -240,6 +240,9 @@ def _refusal(run: Run, shapes: dict[str, tuple[int, ...]]) -> str:
         if run.model.kind == "module":
             import torch
 
+            from fdpbench.bench.train.augment import check_shift
+
+            check_shift(run, shapes)
             with torch.device("meta"), warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message=".*copying from a non-meta parameter")
                 create_model(run.entry.model, classes, shapes=shapes, **run.settings.model)

@@ -224,7 +224,7 @@ def _merged(model: str, layers: Mapping[str, Any]) -> ModelSettings:
     options = dict(recipe.options) if recipe else {}
     for where, content in layers.items():
         layer = section(ModelSettings, content, where)
-        merged |= layer.model_dump(exclude={"model"}, exclude_unset=True)
+        merged |= layer.model_dump(exclude={"model"}, exclude_unset=True)  # ``augment`` as a whole
         options |= layer.model
     return ModelSettings(**merged, model=options)
 
@@ -238,6 +238,7 @@ def _errors_of_settings(name: str, entry: RunEntry, model: ModelInfo, params: di
         return
     if model.kind == "module":
         yield from _caught(_check_recipe, f"runs.{name}", settings)
+        yield from _caught(_check_mirrored, f"runs.{name}", entry.model, model, settings)
     for where, content in layers.items():
         if model.kind == "estimator":
             yield from _caught(_check_no_recipe, where, entry.model, section(ModelSettings, content, where))
@@ -256,6 +257,22 @@ def _check_recipe(where: str, settings: ModelSettings) -> None:
             else "takes no dro_step: leave it out, or set it to null here"
         )
         raise ParamsError(f"{where}: objective {settings.objective} {wanted}")
+    if settings.class_weight and settings.objective != "erm":
+        raise ParamsError(
+            f"{where}: class_weight {settings.class_weight} goes with objective erm alone: {settings.objective} weighs "
+            "subjects; set one of the two"
+        )
+
+
+def _check_mirrored(where: str, reference: str, model: ModelInfo, settings: ModelSettings) -> None:
+    """What is to be mirrored or shifted are images."""
+    asked = [key for key in settings.model_dump(exclude_defaults=True) if key in ("augment", "mirrored_prediction")]
+    strange = [name for name in (*model.inputs, *model.targets) if INPUTS[name].mirrored is None]
+    if asked and strange:
+        raise ParamsError(
+            f"{where}: {', '.join(asked)}: model {reference!r} reads {', '.join(strange)}, which cannot be mirrored or "
+            "shifted as images are; leave out"
+        )
 
 
 def _check_no_recipe(where: str, model: str, settings: ModelSettings) -> None:

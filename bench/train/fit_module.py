@@ -16,29 +16,16 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from fdpbench.bench.evaluate.predictions import Prediction
+from fdpbench.bench.train.augment import mirrored
 from fdpbench.bench.train.data import ClipSet
 from fdpbench.bench.train.fit import Curve, Report
 from fdpbench.bench.train.protocols import best_epoch
 from fdpbench.bench.train.settings import Run
-from fdpbench.bench.train.step import Standardiser, TrainStep, autocast, set_up_torch, to_device
+from fdpbench.bench.train.step import Standardiser, TrainStep, autocast, batch_count, set_up_torch, to_device
 from fdpbench.models.common.blocks import Classifier, ModelOutput
 from fdpbench.models.common.registry import create_model
 
-__all__ = ["FittedModule", "batch_count", "fit_module"]
-
-
-def batch_count(run: Run, clips: int) -> int:
-    """Batches of an epoch: nearly equal ones, none of one clip, since batch norm needs two.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than two clips.
-    """
-    assert run.settings.batch_size
-    if clips < 2:
-        raise ValueError(f"run {run.name}: {clips} training clips are left; batch norm needs at least two")
-    return max(1, min(-(-clips // run.settings.batch_size), clips // 2))
+__all__ = ["FittedModule", "fit_module"]
 
 
 def fit_module(
@@ -52,14 +39,14 @@ def fit_module(
     epochs: int | None = None,
     watch: ClipSet | None = None,
 ) -> FittedModule:
-    """Train a module with Adam, for a fixed number of epochs unless told to choose one.
+    """Train a module for a fixed number of epochs unless told to choose one.
 
     Parameters
     ----------
     run, train, classes, seed, device, report
         See `bench.train.fit.fit`.
     epochs
-        Number of epochs; by default the recipe's.
+        Number of epochs; by default the recipe's. Fewer are the first of those: a schedule is cut, not shortened.
     watch
         Clips that are scored after each epoch: the weights of the epoch that does best on them
         (`bench.train.protocols.best_epoch`) are kept, where otherwise the last epoch's are. They change nothing
@@ -80,7 +67,7 @@ def fit_module(
 
     shapes = {name: train.shapes[name] for name in run.model.inputs}
     model: Classifier = create_model(run.entry.model, classes, shapes=shapes, **settings.model).to(place)
-    step = TrainStep(run, model, train, place)
+    step = TrainStep(run, model, train, place, seed)
     fitted = FittedModule(model, step.standardiser, place, run, [], epochs)
     order = torch.Generator().manual_seed(seed)
     kept: dict[str, Tensor] = {}
@@ -89,6 +76,7 @@ def fit_module(
     for epoch in range(1, epochs + 1):
         if epoch == 2 and run.entry.faults.frozen_batch_norm:
             model.eval()  # the released code evaluates after its first epoch and never goes back
+        step.begin(epoch)
         sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=place))
         shuffled = to_device(torch.randperm(len(train), generator=order).numpy(), place)
         for batch in shuffled.tensor_split(batches):
@@ -131,7 +119,11 @@ class FittedModule:
     epoch: int | None
 
     def predict(self, clips: ClipSet) -> Prediction:
-        """What the model says of clips: softmax probabilities, and what else it gives."""
+        """What the model says of clips: softmax probabilities, and what else it gives.
+
+        With ``mirrored_prediction`` the means of what it says of the clip and of its mirror image, of which a generated
+        image is mirrored back.
+        """
         standardiser = self.standardiser
         if self.run.entry.faults.own_set_normalisation:
             standardiser = Standardiser.of(clips, self.run.model.inputs, self.device)
@@ -157,13 +149,19 @@ class FittedModule:
         for start in range(0, len(clips), self.run.settings.batch_size):
             window = slice(start, start + self.run.settings.batch_size)
             batch = {name: to_device(clips.inputs[name][window], self.device) for name in self.run.model.inputs}
-            with autocast(self.run, self.device):
-                output: ModelOutput = self.model(**standardiser(batch))
-            yield ModelOutput(
-                logits=torch.softmax(output.logits.double(), dim=1).cpu(),
-                dynamic_image=None if output.dynamic_image is None else output.dynamic_image.double().cpu(),
-                scores=None if output.scores is None else output.scores.double().cpu(),
-            )
+            output = self._output(standardiser(batch))
+            if self.run.settings.mirrored_prediction:
+                output = _mean(output, self._output(standardiser(mirrored(batch, self.run))))
+            yield output
+
+    def _output(self, inputs: dict[str, Tensor]) -> ModelOutput:
+        with autocast(self.run, self.device):
+            output: ModelOutput = self.model(**inputs)
+        return ModelOutput(
+            logits=torch.softmax(output.logits.double(), dim=1).cpu(),
+            dynamic_image=None if output.dynamic_image is None else output.dynamic_image.double().cpu(),
+            scores=None if output.scores is None else output.scores.double().cpu(),
+        )
 
     def save(self, path: Path) -> None:
         """Weights and the statistics of the inputs; how the model was built is in the metadata."""
@@ -175,7 +173,18 @@ class FittedModule:
             "epoch": self.epoch,
             "model": self.run.model.name,
             "protocol": self.run.entry.protocol,
-            "settings": self.run.settings.model_dump(),
+            "settings": self.run.settings.record(),
             "task": self.run.task,
         }
         save_file(tensors, path, metadata={"fdpbench": json.dumps(about, sort_keys=True)})
+
+
+def _mean(plain: ModelOutput, mirror: ModelOutput) -> ModelOutput:
+    """Means of what is said of clips and of their mirror images, logits being probabilities."""
+    return ModelOutput(
+        logits=(plain.logits + mirror.logits) / 2,
+        dynamic_image=None
+        if plain.dynamic_image is None or mirror.dynamic_image is None
+        else (plain.dynamic_image + mirror.dynamic_image.flip(-1)) / 2,
+        scores=None if plain.scores is None or mirror.scores is None else (plain.scores + mirror.scores) / 2,
+    )

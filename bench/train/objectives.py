@@ -1,17 +1,53 @@
-"""What training minimises beside the mean loss of the clips: group DRO over the training subjects.
+"""What training minimises beside the mean loss of the clips: a mean weighed by class, and group DRO over subjects.
 
-Sagawa, Koh, Hashimoto, Liang, "Distributionally Robust Neural Networks for Group Shifts", ICLR 2020.
+Group DRO: Sagawa, Koh, Hashimoto, Liang, "Distributionally Robust Neural Networks for Group Shifts", ICLR 2020.
 [paper] its algorithm 1; [code] how its authors' code does it on batches; [choice] ours.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-__all__ = ["GroupDRO"]
+__all__ = ["ClassWeights", "GroupDRO"]
+
+
+class ClassWeights:
+    """Weighs clips by the inverse frequency of their class among the training clips, to a power.
+
+    With n_c clips of class c among N: w_c = (N / n_c)^power, and the loss of a batch is sum_i w_i l_i / sum_i w_i, as
+    torch's cross-entropy has it. Power 0 is the mean over the clips; with 1 each class weighs as much as any other.
+
+    Parameters
+    ----------
+    labels
+        Class of each training clip.
+    power
+        0 to 1.
+    device
+        Where the losses lie.
+    """
+
+    def __init__(self, labels: Sequence[int], power: float, device: torch.device) -> None:
+        counts = Counter(labels)
+        weights = {label: (len(labels) / count) ** power for label, count in counts.items()}
+        self.weights = torch.tensor([weights[label] for label in labels]).to(device)  # (N,), float32, of each clip
+
+    def __call__(self, losses: Tensor, batch: Tensor) -> Tensor:
+        """The weighed loss of a batch.
+
+        Parameters
+        ----------
+        losses
+            (B,), the loss of each clip.
+        batch
+            (B,), their indices among the training clips.
+        """
+        weights = self.weights[batch]
+        return (weights * losses.float()).sum() / weights.sum()
 
 
 class GroupDRO:

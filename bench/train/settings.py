@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -9,13 +10,25 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from fdpbench.bench.train.protocols import Faults, Protocol
-from fdpbench.models.common.registry import BatchSize, Count, ModelInfo, Positive, Weight, file_options, model_info
+from fdpbench.models.common.registry import (
+    Augment,
+    BatchSize,
+    Count,
+    ModelInfo,
+    Optimiser,
+    Positive,
+    Power,
+    Schedule,
+    Weight,
+    file_options,
+    model_info,
+)
 from fdpbench.prep.settings.planned import Planned
 from fdpbench.prep.settings.problems import NAME
 from fdpbench.prep.settings.section import Section, section
 from fdpbench.prep.settings.task import TaskParams
 
-__all__ = ["ModelSettings", "Run", "RunEntry", "TrainParams", "run_of"]
+__all__ = ["ModelSettings", "Run", "RunEntry", "TrainParams", "in_words", "run_of"]
 
 
 class TrainParams(Section):
@@ -32,6 +45,11 @@ class TrainParams(Section):
     )
 
 
+# Settings that checkpoints of earlier versions do not have. A checkpoint names them where they are not the defaults, so
+# that a training that does without them leaves the same bytes as before.
+_LATER = ("optimiser", "schedule", "class_weight", "augment", "mirrored_prediction")
+
+
 class ModelSettings(Section):
     """How a model is trained; in `options` and in `set` of a run, what stands in place of its recipe.
 
@@ -40,8 +58,26 @@ class ModelSettings(Section):
 
     epochs: Count | None = Field(default=None, description="passes over the training set, fixed")
     batch_size: BatchSize | None = Field(default=None, description="clips in a batch")
-    lr: Positive | None = Field(default=None, description="Adam's learning rate")
-    weight_decay: Weight | None = Field(default=None, description="Adam's L2 penalty")
+    lr: Positive | None = Field(default=None, description="learning rate; of the schedule one_cycle its peak")
+    weight_decay: Weight | None = Field(default=None, description="weight decay: adam's L2 penalty, adamw's decay")
+    optimiser: Optimiser = Field(
+        default="adam", description="adam, or adamw, whose weight decay does not pass through the gradient's statistics"
+    )
+    schedule: Schedule = Field(
+        default="constant", description="of the learning rate; one_cycle: up to lr in 30% of the steps, then down"
+    )
+    class_weight: Power = Field(
+        default=0.0,
+        description="power of the inverse frequency of a clip's class that weighs its loss: 0 weighs all clips alike, "
+        "1 all classes",
+    )
+    augment: Augment = Field(
+        default=Augment(),
+        description="random changes of training clips: mirror (true or false), shift (pixels of the input)",
+    )
+    mirrored_prediction: bool = Field(
+        default=False, description="a clip's probabilities are the mean of its own and its mirror image's"
+    )
     objective: Literal["erm", "group_dro"] = Field(
         default="erm",
         description="erm: the mean loss of the clips; group_dro: the loss of the training subjects that do worst",
@@ -50,6 +86,11 @@ class ModelSettings(Section):
         default=None, description="with group_dro alone: step size of the subjects' weights"
     )
     model: dict[str, Any] = Field(default_factory=dict, description="the model's own options")
+
+    def record(self) -> dict[str, Any]:
+        """The settings as checkpoints keep them: without those of `_LATER` that are at their defaults."""
+        fields = type(self).model_fields
+        return self.model_dump(exclude={key for key in _LATER if getattr(self, key) == fields[key].default})
 
 
 class RunEntry(Section):
@@ -99,6 +140,15 @@ class Run:
     def model_options(self) -> dict[str, Any]:
         """All options of the model: those that are set, and the others' defaults."""
         return {**self.model.options, **self.settings.model}
+
+
+def in_words(settings: Mapping[str, Any]) -> list[str]:
+    """Settings as tables and messages print them: ``epochs 10``, ``augment.mirror True``."""
+    words = []
+    for key, value in settings.items():
+        nested = isinstance(value, Mapping) and key == "augment"
+        words += [f"{key}.{name} {one}" for name, one in value.items()] if nested else [f"{key} {value}"]
+    return words
 
 
 def run_of(planned: Planned) -> Run:

@@ -18,13 +18,24 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fdpbench.bench.train.augment import Augmentation
 from fdpbench.bench.train.data import ClipSet
-from fdpbench.bench.train.objectives import GroupDRO
+from fdpbench.bench.train.objectives import ClassWeights, GroupDRO
+from fdpbench.bench.train.optim import OneCycle, make_optimizer
 from fdpbench.bench.train.settings import Run
 from fdpbench.models.common.blocks import Classifier, ModelOutput
 from fdpbench.prep.task.inputs import INPUTS
 
-__all__ = ["Standardiser", "TrainStep", "autocast", "resolve_device", "resolve_precision", "set_up_torch", "to_device"]
+__all__ = [
+    "Standardiser",
+    "TrainStep",
+    "autocast",
+    "batch_count",
+    "resolve_device",
+    "resolve_precision",
+    "set_up_torch",
+    "to_device",
+]
 
 # Deterministic matrix products on CUDA need this before the first one.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -140,6 +151,20 @@ class Standardiser:
         return {name: (tensors[name].float() - mean) / self.scale[name] for name, mean in self.mean.items()}
 
 
+def batch_count(run: Run, clips: int) -> int:
+    """Batches of an epoch: nearly equal ones, none of one clip, since batch norm needs two.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two clips.
+    """
+    assert run.settings.batch_size
+    if clips < 2:
+        raise ValueError(f"run {run.name}: {clips} training clips are left; batch norm needs at least two")
+    return max(1, min(-(-clips // run.settings.batch_size), clips // 2))
+
+
 class TrainStep:
     """Model, optimiser and training set on one device; calling it with a batch makes one step.
 
@@ -153,11 +178,13 @@ class TrainStep:
         The training clips. Small and uint8, they live on the device, so that no step waits for a copy.
     device
         Where to train.
+    seed
+        Of the fold: of the random changes of its clips, where the run asks for any.
     """
 
-    def __init__(self, run: Run, model: Classifier, train: ClipSet, device: torch.device) -> None:
+    def __init__(self, run: Run, model: Classifier, train: ClipSet, device: torch.device, seed: int = 0) -> None:
         settings = run.settings
-        assert settings.lr and settings.weight_decay is not None
+        assert settings.lr and settings.epochs
         self.run, self.model, self.device = run, model, device
         if device.type == "cuda":  # tensor cores read this layout; on the CPU models choose their own
             for parameter in model.parameters():
@@ -170,23 +197,43 @@ class TrainStep:
         if settings.objective == "group_dro":
             assert settings.dro_step is not None
             self.group_dro = GroupDRO(train.subjects, settings.dro_step, device)
-        # fused: the plain one takes MKL's square roots, which differ between processors (`fdpbench.arithmetic`)
-        self.optimizer = torch.optim.Adam(
-            model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=True
-        )
+        self.class_weights: ClassWeights | None = None
+        if settings.class_weight:
+            self.class_weights = ClassWeights(train.labels.tolist(), settings.class_weight, device)
+        self.augmentation: Augmentation | None = None
+        if settings.augment.mirror or settings.augment.shift:
+            self.augmentation = Augmentation(run, len(train), seed, device)
+        self.optimizer = make_optimizer(settings, model.parameters())
+        self.cycle: OneCycle | None = None
+        if settings.schedule == "one_cycle":  # over the recipe's epochs, also where a training ends before the last
+            self.cycle = OneCycle(settings.lr, settings.epochs * batch_count(run, len(train)))
+        self.steps = 0  # made so far
+
+    def begin(self, epoch: int) -> None:
+        """Draw what is random in an epoch, counted from 1; the first has been drawn."""
+        if self.augmentation and epoch > 1:
+            self.augmentation.begin(epoch)
 
     def __call__(self, batch: Tensor) -> dict[str, Tensor]:
         """Train on the clips with the indices ``batch`` (B,), on the device; the terms of their loss."""
         chosen = {name: tensor[batch] for name, tensor in self.tensors.items()}
+        if self.augmentation:
+            chosen = self.augmentation(chosen, batch)
         targets = {name: chosen[name].float() / 255 for name in self.run.model.targets}
         with autocast(self.run, self.device):
             output: ModelOutput = self.model(**self.standardiser(chosen))
             terms = self.model.loss(output, self.labels[batch], targets)
-            if self.group_dro:
+            if self.group_dro or self.class_weights:
                 losses = self.model.classification_losses(output, self.labels[batch])  # (B,)
+            if self.group_dro:
                 del terms[self.model.classification]
                 terms["group_dro"] = self.group_dro(losses, batch)
+            if self.class_weights:
+                terms[self.model.classification] = self.class_weights(losses, batch)
         total = torch.stack(list(terms.values())).sum()
+        if self.cycle:
+            self.cycle.set(self.optimizer, self.steps)
+        self.steps += 1
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
         self.optimizer.step()

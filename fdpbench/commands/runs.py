@@ -35,7 +35,8 @@ def models() -> None:
     for name in list_models():
         info = model_info(name)
         options = ", ".join(f"{key}={value!r}" for key, value in info.options.items()) or "none"
-        recipe = f"    recipe: {info.recipe}\n" if info.recipe else ""
+        settings = info.recipe.model_dump(exclude_defaults=True) if info.recipe else {}
+        recipe = f"    recipe: {' '.join(f'{key}={value!r}' for key, value in settings.items())}\n" if settings else ""
         output.print(
             f"[bold]{name}[/] ({info.kind}; inputs: {', '.join(info.inputs) or 'none'})\n"
             f"    options: {options}\n{recipe}    {info.paper}",
@@ -80,6 +81,7 @@ def check() -> None:
     """
     from fdpbench.bench.plan.check import check_project
     from fdpbench.bench.train.protocols import protocol_text
+    from fdpbench.bench.train.settings import in_words
 
     with command("check"), every_problem("check"):
         for run in check_project():
@@ -87,7 +89,7 @@ def check() -> None:
             protocol = protocol_text(run.entry.protocol, run.entry.faults, sampling.rule if sampling else None)
             inputs = ", ".join(run.model.inputs) or "none"
             settled = run.settings.model_dump(exclude={"model"}, exclude_defaults=True) | run.settings.model
-            words = "".join(f", {key} {value}" for key, value in settled.items())
+            words = "".join(f", {word}" for word in in_words(settled))
             output.print(f"{run.name}: {run.model.name} on {run.task}, inputs {inputs}; protocol {protocol}{words}")
 
 

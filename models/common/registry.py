@@ -22,12 +22,16 @@ from fdpbench.models.common.lookup import UnknownModelError, find_class, list_mo
 from fdpbench.prep.task.inputs import INPUTS
 
 __all__ = [
+    "Augment",
     "BatchSize",
     "Count",
     "ModelInfo",
     "ModelOptionError",
+    "Optimiser",
     "Positive",
+    "Power",
     "Recipe",
+    "Schedule",
     "Share",
     "UnknownModelError",
     "Weight",
@@ -46,6 +50,9 @@ BatchSize = Annotated[int, Field(ge=2)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Power = Annotated[float, Field(ge=0, le=1)]
+Optimiser = Literal["adam", "adamw"]
+Schedule = Literal["constant", "one_cycle"]
 WeightsFile = Annotated[str, "a file that the model reads; empty: none"]
 
 # Keyword arguments of a constructor that the caller supplies: not options of the model.
@@ -59,6 +66,23 @@ class ModelOptionError(ValueError):
     """A model was given an option, a value or an input shape that it does not take."""
 
 
+class Augment(BaseModel):
+    """How training clips are changed at random, anew in each epoch; see `bench.train.augment`.
+
+    Attributes
+    ----------
+    mirror
+        Each clip is mirrored with probability one half, left for right.
+    shift
+        Each clip is moved by up to so many pixels of the input along either axis.
+    """
+
+    model_config = _STRICT | ConfigDict(frozen=True, extra="forbid")
+
+    mirror: bool = False
+    shift: Annotated[int, Field(ge=0)] = 0
+
+
 class Recipe(BaseModel):
     """How a network is trained where params.yaml says nothing else.
 
@@ -69,9 +93,19 @@ class Recipe(BaseModel):
     batch_size
         Clips in a batch.
     lr, weight_decay
-        Learning rate and L2 penalty of Adam.
+        Learning rate, of a schedule its peak, and weight decay.
     options
         Options of the model that differ from its constructor's defaults, such as a preset that a laptop bears.
+    optimiser
+        ``adam``: weight decay as an L2 penalty; ``adamw``: decoupled from the gradient.
+    schedule
+        ``constant``, or ``one_cycle``: up to ``lr`` and down to almost nothing (`bench.train.optim`).
+    class_weight
+        Each clip's loss is weighed by its class's inverse frequency to this power: 0 not at all, 1 all classes alike.
+    augment
+        Random changes of the training clips.
+    mirrored_prediction
+        Whether a clip is predicted together with its mirror image, and the probabilities averaged.
     """
 
     model_config = _STRICT | ConfigDict(frozen=True, extra="forbid")
@@ -81,6 +115,11 @@ class Recipe(BaseModel):
     lr: Positive
     weight_decay: Weight
     options: dict[str, Any] = Field(default_factory=dict)
+    optimiser: Optimiser = "adam"
+    schedule: Schedule = "constant"
+    class_weight: Power = 0.0
+    augment: Augment = Augment()
+    mirrored_prediction: bool = False
 
 
 @dataclass(frozen=True)

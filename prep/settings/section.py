@@ -62,10 +62,10 @@ def _problem(cls: type[Section], where: str, found: Any) -> str:
     return f"{key}: {found['msg']} (found {shown(value)}){hint}"
 
 
-def _known_keys(cls: type[Section], location: tuple[int | str, ...]) -> list[str]:
+def _known_keys(cls: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
     """Keys that are known at a place inside a section: follows the names into nested sections."""
     for name in location:
         annotation = cls.model_fields[str(name)].annotation
         nested = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]
-        cls = next(kind for kind in nested if issubclass(kind, Section))
+        cls = next(kind for kind in nested if issubclass(kind, BaseModel))
     return list(cls.model_fields)

@@ -56,6 +56,9 @@ class Input:
         What a clip without it is said to lack: its reason is ``no_<lacking>`` (`prep.store.schema.Reason`).
     needs_frames
         Whether releases of flow images cannot give it.
+    mirrored
+        What the mirror image of a face is: ``pixels`` in the opposite order; ``flow``, where u changes its sign too.
+        None: it cannot be mirrored, or shifted by pixels.
     """
 
     name: str
@@ -70,6 +73,7 @@ class Input:
     take: Callable[[Any], Any] = lambda value: value
     lacking: str = "frames"
     needs_frames: bool = True
+    mirrored: Literal["pixels", "flow"] | None = "pixels"
 
     def shape(self, lengths: Mapping[str, int]) -> tuple[int, ...]:
         """Shape of one clip, by the length of each axis but C."""
@@ -166,6 +170,7 @@ INPUTS: dict[str, Input] = {
             taken_from="flow",
             lacking="flow",
             needs_frames=False,
+            mirrored="flow",
         ),
         Input(
             name="apex",  # its frame, grey
@@ -189,6 +194,7 @@ INPUTS: dict[str, Input] = {
             settings=("tasks.TASK.landmarks: true", "align.track: true"),
             source="dynamic",
             taken_from="landmarks",
+            mirrored=None,  # points have sides: the left eye would be taken for the right one
         ),
     )
 }

@@ -119,7 +119,7 @@ def test_a_step_stays_on_its_device_and_never_waits(name: str, meta: torch.devic
     with meta:
         model = network(run, clips)
     one = TrainStep(run, model, clips, meta)
-    one.optimizer = torch.optim.SGD(model.parameters(), lr=0.1)  # type: ignore[assignment]
+    one.optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     with NothingWaits():
         terms = one(torch.arange(4, device=meta))
     assert {term.device for term in terms.values()} == {meta}
@@ -133,7 +133,7 @@ def test_a_step_in_mixed_precision_never_waits(name: str) -> None:
     """What the models do may hang on values and on precision, which the device above has not."""
     run, clips = run_with(name, "bfloat16"), noise(name)
     one = TrainStep(run, network(run, clips), clips, CPU)
-    one.optimizer = torch.optim.SGD(one.model.parameters(), lr=0.1)  # type: ignore[assignment]
+    one.optimizer = torch.optim.SGD(one.model.parameters(), lr=0.1)
     with NothingWaits():
         terms = one(torch.arange(2))
     assert all(np.isfinite(float(term)) for term in terms.values())
