@@ -25,7 +25,7 @@ def audit_effects(scores: Sequence[Score], predictions: Mapping[str, PredictionS
 
     The honest run is the first by name of the same model, the same settings and the same data sets and classes whose
     protocol is plainly ``honest``: of the same task, or, as truncated sampling makes another task, else of another
-    one. A run without one is left out.
+    one. A run without one is left out, and so is one that starts from weights: that is no fault.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def audit_effects(scores: Sequence[Score], predictions: Mapping[str, PredictionS
     effects = []
     for score in scores:
         candidates = [other for other in scores if _same(score, other)]
-        if score.protocol == "honest" or not candidates:
+        if score.protocol == "honest" or score.entry.init or not candidates:
             continue
         honest = next((other for other in candidates if other.entry.task == score.entry.task), candidates[0])
         mine, reference = predictions[score.run], predictions[honest.run]

@@ -34,7 +34,7 @@ def rank_models(scores: Sequence[Score]) -> Ranks | None:
     """
     chosen: dict[str, dict[str, float]] = {}
     for score in sorted(scores, key=lambda s: (s.protocol != "honest", bool(s.entry.set), s.run)):
-        if score.competes and score.entry.table is None:
+        if score.competes and score.entry.printed_in is None:
             chosen.setdefault(score.task.task, {}).setdefault(score.model, score.mean("uf1"))
     tasks = sorted(chosen)
     models = sorted(set.intersection(*(set(chosen[task]) for task in tasks))) if tasks else []

@@ -114,13 +114,14 @@ class Score:
 
     @property
     def protocol(self) -> str:
-        """Name of the protocol, and every fault that is rebuilt."""
-        return protocol_text(self.entry.protocol, self.entry.faults, self.task.sampling)
+        """Name of the protocol, every fault that is rebuilt, and the weights that the run starts from."""
+        return protocol_text(self.entry.protocol, self.entry.faults, self.task.sampling, self.entry.init)
 
     @property
     def competes(self) -> bool:
         """Whether the run may be marked as the best: it never looks at the test subject and has no fault."""
-        return self.protocol in ("honest", "inner")
+        without = protocol_text(self.entry.protocol, self.entry.faults, self.task.sampling)
+        return without in ("honest", "inner", "zero_shot")
 
     def values(self, metric: str, part: str = POOLED) -> list[float]:
         """A metric in each repetition; empty where it is not defined."""

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 
 from fdpbench.bench.plan.link import check_links
-from fdpbench.bench.plan.params import check_model_options, errors_of_run, known_model, make_run, parse_task, run_names
+from fdpbench.bench.plan.params import errors_of_run, make_run, parse_task, run_names
+from fdpbench.bench.plan.pretraining import errors_of_pretraining
+from fdpbench.bench.plan.recipes import check_model_options, known_model
 from fdpbench.bench.train.settings import ModelSettings, Run, RunEntry, TrainParams
 from fdpbench.models.common.registry import create_model
 from fdpbench.prep.align import faces_dlib
@@ -119,6 +121,8 @@ def _runs_of(params: dict[str, Any], problems: Problems, whole: bool = True) -> 
     for name, content in params["corpora"].items():
         with problems.gather():
             section(CorpusParams, content, f"corpora.{name}")
+    for name in params["pretrain"]:
+        problems.add(*errors_of_pretraining(name, params))
     tasks = _tasks(params, problems)
     _check_options(params, problems)
     if not params["releases"] and whole:

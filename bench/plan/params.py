@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import field_validator
 
-from fdpbench.bench.train.settings import ModelSettings, Run, RunEntry, TrainParams
-from fdpbench.models.common.registry import (
-    ModelInfo,
-    ModelOptionError,
-    Recipe,
-    UnknownModelError,
-    check_options,
-    file_options,
-    list_models,
-    model_info,
-)
+from fdpbench.bench.plan.pretraining import FINE_TUNING, check_init, options_of, start_of
+from fdpbench.bench.plan.recipes import caught, errors_of_settings, known_model, merged_settings
+from fdpbench.bench.train.settings import Run, RunEntry, TrainParams
+from fdpbench.models.common.registry import ModelInfo, UnknownModelError, model_info
 from fdpbench.prep.index.class_maps import classes_named
 from fdpbench.prep.releases import RELEASES
 from fdpbench.prep.settings.align import AlignParams
@@ -29,10 +21,7 @@ from fdpbench.prep.settings.task import TaskParams
 from fdpbench.prep.task.inputs import INPUTS
 
 __all__ = [
-    "WEIGHTS",
-    "check_model_options",
     "errors_of_run",
-    "known_model",
     "load_run",
     "load_tasks",
     "load_train",
@@ -40,9 +29,6 @@ __all__ = [
     "parse_task",
     "run_names",
 ]
-
-WEIGHTS = Path("weights")  # where files lie that options of models name: DVC looks there for changes
-
 
 # Names of tables beside those of the tasks in results/tables.
 RESERVED = {"against_best", "chance", "confusion", "per_class", "per_subject", "perception", "published"}
@@ -120,8 +106,9 @@ def load_run(name: str, params: dict[str, Any] | None = None) -> Run:
 
 def make_run(name: str, entry: RunEntry, task: TaskParams, params: dict[str, Any]) -> Run:
     """A run in which `errors_of_run` finds none."""
-    settings = _merged(entry.model, _layers(name, entry, params))
-    return Run(name, entry.task, task, entry, model_info(entry.model), settings, load_train(params))
+    settings = merged_settings(entry.model, _layers(name, entry, params))
+    start = start_of(entry, params)
+    return Run(name, entry.task, task, entry, model_info(entry.model), settings, load_train(params), start)
 
 
 def errors_of_run(
@@ -151,30 +138,13 @@ def errors_of_run(
         yield error
         return
     if task is not None:
-        yield from _caught(_check_inputs, where, entry, task, model)
-    yield from _caught(_check_protocol, where, entry, model)
-    yield from _errors_of_settings(name, entry, model, params)
-
-
-def known_model(where: str, reference: str) -> ModelInfo:
-    """What a model is, by the reference that params.yaml has at a place.
-
-    Raises
-    ------
-    models.common.registry.UnknownModelError
-        If there is no such model; the message names the place, and the name that may have been meant.
-    """
-    try:
-        return model_info(reference)
-    except UnknownModelError as error:
-        raise UnknownModelError(f"params.yaml: {where}: {error}{near(reference, list_models())}") from None
-
-
-def _caught(check: Callable[..., None], *arguments: Any) -> Iterator[ValueError]:
-    try:
-        check(*arguments)
-    except ValueError as error:
-        yield error
+        yield from caught(_check_inputs, where, entry, task, model)
+    yield from caught(_check_protocol, where, entry, model)
+    before = list(caught(check_init, name, entry, model, task, params))
+    yield from before
+    if before:
+        return
+    yield from errors_of_settings(where, entry.model, _layers(name, entry, params))
 
 
 def _check_name(where: str, name: str, entry: RunEntry) -> None:
@@ -214,102 +184,8 @@ def _check_protocol(where: str, entry: RunEntry, model: ModelInfo) -> None:
 
 def _layers(name: str, entry: RunEntry, params: dict[str, Any]) -> dict[str, Any]:
     """What stands in place of the recipe of a run's model, by its place in params.yaml; the last word counts."""
-    return {f"options.{entry.model}": params["options"].get(entry.model, {}), f"runs.{name}.set": entry.set}
-
-
-def _merged(model: str, layers: Mapping[str, Any]) -> ModelSettings:
-    """A model's recipe with single keys, and single options of the model, replaced by each layer in turn."""
-    recipe = model_info(model).recipe
-    merged = recipe.model_dump(exclude={"options"}) if recipe else {}
-    options = dict(recipe.options) if recipe else {}
-    for where, content in layers.items():
-        layer = section(ModelSettings, content, where)
-        merged |= layer.model_dump(exclude={"model"}, exclude_unset=True)  # ``augment`` as a whole
-        options |= layer.model
-    return ModelSettings(**merged, model=options)
-
-
-def _errors_of_settings(name: str, entry: RunEntry, model: ModelInfo, params: dict[str, Any]) -> Iterator[ValueError]:
-    layers = _layers(name, entry, params)
-    try:
-        settings = _merged(entry.model, layers)
-    except ParamsError as error:
-        yield error
-        return
-    if model.kind == "module":
-        yield from _caught(_check_recipe, f"runs.{name}", settings)
-        yield from _caught(_check_mirrored, f"runs.{name}", entry.model, model, settings)
-    for where, content in layers.items():
-        if model.kind == "estimator":
-            yield from _caught(_check_no_recipe, where, entry.model, section(ModelSettings, content, where))
-        yield from check_model_options(f"{where}.model", entry.model, content.get("model", {}))
-
-
-def _check_recipe(where: str, settings: ModelSettings) -> None:
-    """A network has all that training needs, and a step for the one objective that takes one."""
-    absent = [key for key in Recipe.model_fields if key != "options" and getattr(settings, key) is None]
-    if absent:
-        raise ParamsError(f"{where}: {', '.join(absent)} is null; this model is trained in epochs")
-    if (settings.dro_step is None) == (settings.objective == "group_dro"):
-        wanted = (
-            "needs dro_step, such as 0.01"
-            if settings.dro_step is None
-            else "takes no dro_step: leave it out, or set it to null here"
-        )
-        raise ParamsError(f"{where}: objective {settings.objective} {wanted}")
-    if settings.class_weight and settings.objective != "erm":
-        raise ParamsError(
-            f"{where}: class_weight {settings.class_weight} goes with objective erm alone: {settings.objective} weighs "
-            "subjects; set one of the two"
-        )
-
-
-def _check_mirrored(where: str, reference: str, model: ModelInfo, settings: ModelSettings) -> None:
-    """What is to be mirrored or shifted are images."""
-    asked = [key for key in settings.model_dump(exclude_defaults=True) if key in ("augment", "mirrored_prediction")]
-    strange = [name for name in (*model.inputs, *model.targets) if INPUTS[name].mirrored is None]
-    if asked and strange:
-        raise ParamsError(
-            f"{where}: {', '.join(asked)}: model {reference!r} reads {', '.join(strange)}, which cannot be mirrored or "
-            "shifted as images are; leave out"
-        )
-
-
-def _check_no_recipe(where: str, model: str, settings: ModelSettings) -> None:
-    without = settings.model_dump(exclude={"model"}, exclude_defaults=True)
-    if without:
-        raise ParamsError(f"{where}: {', '.join(without)} mean nothing to {model}; it is fitted at once")
-
-
-def check_model_options(where: str, model: str, options: Mapping[str, Any]) -> Iterator[ValueError]:
-    """What is wrong with a model's own options, each error by itself.
-
-    Parameters
-    ----------
-    where
-        Their place in params.yaml.
-    model
-        Name of a model that exists.
-    options
-        The options.
-    """
-    for option, value in options.items():
-        try:
-            check_options(model, {option: value})
-        except ModelOptionError as error:
-            known = model_info(model).options
-            hint = "" if option in known else near(option, known)
-            yield ModelOptionError(f"params.yaml: {where}.{option}: {error}{hint}")
-            continue
-        if option in file_options(model) and value and not (_is_below(Path(value)) and Path(value).is_file()):
-            yield ParamsError(
-                f"params.yaml: {where}.{option}: expected a file below {WEIGHTS}/, put or linked there, such as "
-                f"{WEIGHTS}/{Path(value).name} (found {value!r}): only there is it seen when it is replaced"
-            )
-
-
-def _is_below(path: Path) -> bool:
-    return len(path.parts) > 1 and path.parts[0] == WEIGHTS.name and ".." not in path.parts
+    started = {f"runs.{name}.init": FINE_TUNING | {"model": options_of(entry, params)}} if entry.init else {}
+    return started | {f"options.{entry.model}": params["options"].get(entry.model, {}), f"runs.{name}.set": entry.set}
 
 
 def load_train(params: dict[str, Any] | None = None) -> TrainParams:

@@ -10,7 +10,9 @@ from typing import Any
 from fdpbench.arithmetic import arithmetic
 from fdpbench.bench.plan.closure import closure, forget
 from fdpbench.bench.plan.params import load_run, load_tasks, load_train, run_names
+from fdpbench.bench.plan.pretraining import load_pretraining
 from fdpbench.bench.plan.stages import STAGES
+from fdpbench.bench.train.artifacts import located, shipped_weights
 from fdpbench.models.common.lookup import source_of
 from fdpbench.prep.releases import RELEASES, reader_module
 from fdpbench.prep.runtime.scratch import hash_file
@@ -33,6 +35,7 @@ SECTIONS = {
     "flow": ("releases", "release"),
     "dynamic": ("tasks", "task"),
     "task": ("tasks", "task"),
+    "pretrain": ("pretrain", "pretraining"),
     "train": ("runs", "run"),
 }
 
@@ -109,9 +112,28 @@ def _settings(
                 "task": run.task_params.model_dump(),
                 "settings": run.settings.model_dump(),
                 "train": run.train.model_dump(),
+                "start": run.start,
             }
             files = {path.as_posix(): hash_file(path) for path in run.files}
+            files |= {file: hash_file(located(file)) for file in run.start if file in shipped_weights().values()}
             return settings, (source_of(run.entry.model),), files
+        case "pretrain":
+            pretraining = load_pretraining(item, params)
+            settings = {
+                "entry": pretraining.entry.model_dump(exclude={"set"}),
+                "corpus": pretraining.corpus.model_dump(mode="json"),
+                "settings": pretraining.settings.model_dump(),
+                "train": pretraining.train.model_dump(exclude={"repetitions"}),
+            }
+            return settings, (source_of(pretraining.entry.model),), {}
+        case "init":
+            pretrained = {name: load_run(name, params).start for name in params["runs"]}
+            shipped = shipped_weights().values()
+            return (
+                {"runs": {name: [f for f in files if f not in shipped] for name, files in pretrained.items()}},
+                (),
+                {},
+            )
     return _listed(params), (), {}
 
 

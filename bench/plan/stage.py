@@ -22,6 +22,7 @@ import fdpbench
 from fdpbench.arithmetic import arithmetic
 from fdpbench.bench.plan.closure import outside_files, version_of
 from fdpbench.bench.plan.stages import STAGES
+from fdpbench.bench.train.artifacts import PRETRAINED
 from fdpbench.prep.runtime.durable import write_durably
 from fdpbench.prep.runtime.progress import console
 from fdpbench.prep.runtime.scratch import hash_file
@@ -42,6 +43,7 @@ PLUGINS = ("fdpbench.models", "fdpbench.releases")  # groups of entry points
 OUTPUTS = {
     "releases": ("data/manifest", "data/aligned", "data/flow"),
     "corpora": ("data/corpus",),
+    "pretrain": ("artifacts/pretrained",),
     "tasks": ("data/dynamic", "data/task"),
     "runs": ("artifacts/predictions", "artifacts/curves", "artifacts/provenance", "artifacts/checkpoints"),
 }
@@ -77,6 +79,7 @@ def plan_project() -> bool:
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_durably(path, text)
+    PRETRAINED.mkdir(parents=True, exist_ok=True)  # stage `init` reads it, whether or not anything is pretrained
     for path in unlisted_outputs(params):
         aside = ASIDE / path
         shutil.rmtree(aside, ignore_errors=True) if aside.is_dir() else aside.unlink(missing_ok=True)

@@ -12,6 +12,8 @@ STAGES = {
     "flow": "fdpbench.prep.flow.stage",
     "dynamic": "fdpbench.prep.dynamic.stage",
     "task": "fdpbench.prep.task.stage",
+    "pretrain": "fdpbench.bench.train.pretrain",
+    "init": "fdpbench.bench.train.init",
     "train": "fdpbench.bench.train.stage",
     "evaluate": "fdpbench.bench.evaluate.stage",
     "tables": "fdpbench.bench.report.tables",

@@ -164,7 +164,7 @@ def beside(group: Sequence[Score], published: Sequence[Published]) -> list[Besid
     for line in published:
         for score in sorted(group, key=lambda score: score.run):
             plain = score.protocol in ("honest", "inner", "test_selected")
-            if score.model != line.model or not plain or (score.entry.table is not None and score.entry.set):
+            if score.model != line.model or not plain or (score.entry.printed_in is not None and score.entry.set):
                 continue
             part = _part_of(score, line, published)
             if part is None:

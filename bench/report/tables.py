@@ -243,7 +243,7 @@ def _frame(group: Sequence[Score]) -> pd.DataFrame:
     for score in group:
         row: dict[str, Any] = {"run": score.run, "model": score.model, "protocol": score.protocol}
         row |= {"changes": score.changes, "rendered": score.task.rendered}
-        row |= {"table": score.entry.table, "clips": score.pooled.clips, "subjects": score.pooled.subjects}
+        row |= {"table": score.entry.printed_in, "clips": score.pooled.clips, "subjects": score.pooled.subjects}
         row["repetitions"] = len(score.pooled.repetitions)
         prefixes = {POOLED: ""} | {dataset: f"{dataset}_" for dataset in score.datasets}
         for part, prefix in prefixes.items():

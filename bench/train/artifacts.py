@@ -5,9 +5,31 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["RESULTS", "Artifacts"]
+import fdpbench.models
+
+__all__ = ["PRETRAINED", "RESULTS", "Artifacts", "located", "shipped_weights", "weights_files"]
 
 RESULTS = Path("results")
+PRETRAINED = Path("artifacts/pretrained")
+
+# Weights that come with the package: in the repository models/weights, in a study a folder of the installed package.
+SHIPPED = "models/weights/"
+_SHIPPED = Path(fdpbench.models.__path__[0]) / "weights"
+
+
+def shipped_weights() -> dict[str, str]:
+    """Weights that come with the package: their files, as `located` takes them, by name."""
+    return {path.stem: SHIPPED + path.name for path in sorted(_SHIPPED.glob("*.safetensors"))}
+
+
+def weights_files(name: str, repetitions: int) -> tuple[str, ...]:
+    """Files of what an entry of section `pretrain` made, one for each repetition."""
+    return tuple((PRETRAINED / name / f"{repetition}.safetensors").as_posix() for repetition in range(repetitions))
+
+
+def located(file: str) -> Path:
+    """Where a file of weights lies on this machine."""
+    return _SHIPPED / file.removeprefix(SHIPPED) if file.startswith(SHIPPED) else Path(file)
 
 
 @dataclass(frozen=True)

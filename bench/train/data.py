@@ -59,13 +59,15 @@ class ClipSet:
     """Clips in memory.
 
     ``inputs`` holds, by name, those that were asked for, as `prep.task.inputs` gives them: ``frames`` (N, T, 1, H, W)
-    uint8, ``flow`` (N, 3, h, w) float32 and so on; or ``features`` (N, D) float64 alone.
+    uint8, ``flow`` (N, 3, h, w) float32 and so on; or ``features`` (N, D) float64 alone. Clips of a corpus have
+    ``units`` (N, U) float32 too: whether each action unit moves, 0 to 1.
     """
 
     clip_ids: tuple[str, ...]
     subjects: tuple[str, ...]
     labels: NDArray[np.int64]
     inputs: dict[str, NDArray[Any]]
+    units: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.clip_ids)
@@ -78,6 +80,7 @@ class ClipSet:
             tuple(self.subjects[k] for k in chosen),
             self.labels[chosen],
             {name: array[chosen] for name, array in self.inputs.items()},
+            None if self.units is None else self.units[chosen],
         )
 
     @property

@@ -42,7 +42,14 @@ class Fitted(Protocol):
 
 
 def fit(
-    run: Run, train: ClipSet, classes: int, seed: int, device: str, report: Report, test: ClipSet | None = None
+    run: Run,
+    train: ClipSet,
+    classes: int,
+    seed: int,
+    device: str,
+    report: Report,
+    test: ClipSet | None = None,
+    start: Path | None = None,
 ) -> Fitted:
     """Train a run's model on the training clips of one fold, by the run's protocol.
 
@@ -62,6 +69,8 @@ def fit(
         Called after each epoch with ``epoch``, ``epochs`` and ``loss``.
     test
         The test clips, for the protocol ``test_selected`` alone.
+    start
+        The weights that the run starts from, where it names any.
 
     Raises
     ------
@@ -73,16 +82,19 @@ def fit(
         raise ValueError(f"run {run.name}: protocol {protocol} must{' not' * (test is not None)} be given test clips")
     if run.model.kind == "estimator":
         return _fit_estimator(run, train, classes, seed)
-    from fdpbench.bench.train.fit_module import fit_module  # torch costs seconds: only where a run needs it
+    from fdpbench.bench.train.fit_module import fit_module, started_module  # torch costs seconds: only where needed
 
+    if protocol == "zero_shot":
+        assert start is not None
+        return started_module(run, train, classes, device, start)
     if protocol != "inner":
-        return fit_module(run, train, classes, seed, device, report, watch=test)
+        return fit_module(run, train, classes, seed, device, report, watch=test, start=start)
 
     held_out = inner_subjects(train.subjects, seed)
     watch, rest = train.of(held_out), train.of(frozenset(train.subjects) - held_out)
     # two trainings, one bar
-    choice = fit_module(run, rest, classes, seed, device, _part(report, 0), watch=watch)
-    final = fit_module(run, train, classes, seed, device, _part(report, 1), epochs=choice.epoch)
+    choice = fit_module(run, rest, classes, seed, device, _part(report, 0), watch=watch, start=start)
+    final = fit_module(run, train, classes, seed, device, _part(report, 1), epochs=choice.epoch, start=start)
     final.curve = [{"training": "choice", **row} for row in choice.curve] + [
         {"training": "final", **row} for row in final.curve
     ]

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 from torch import Tensor
 
 from fdpbench.bench.evaluate.predictions import Prediction
@@ -21,11 +18,12 @@ from fdpbench.bench.train.data import ClipSet
 from fdpbench.bench.train.fit import Curve, Report
 from fdpbench.bench.train.protocols import best_epoch
 from fdpbench.bench.train.settings import Run
-from fdpbench.bench.train.step import Standardiser, TrainStep, autocast, batch_count, set_up_torch, to_device
+from fdpbench.bench.train.step import Heads, Standardiser, TrainStep, autocast, batch_count, set_up_torch, to_device
+from fdpbench.bench.train.weights import head_axes, read_weights, write_weights
 from fdpbench.models.common.blocks import Classifier, ModelOutput
 from fdpbench.models.common.registry import create_model
 
-__all__ = ["FittedModule", "fit_module"]
+__all__ = ["FittedModule", "fit_module", "started_module"]
 
 
 def fit_module(
@@ -38,6 +36,8 @@ def fit_module(
     *,
     epochs: int | None = None,
     watch: ClipSet | None = None,
+    start: Path | None = None,
+    heads: Heads | None = None,
 ) -> FittedModule:
     """Train a module for a fixed number of epochs unless told to choose one.
 
@@ -51,6 +51,10 @@ def fit_module(
         Clips that are scored after each epoch: the weights of the epoch that does best on them
         (`bench.train.protocols.best_epoch`) are kept, where otherwise the last epoch's are. They change nothing
         else: the same seed gives the same weights after each epoch with or without them.
+    start
+        Weights to start from, whose statistics of the inputs are kept; by default the network's own first ones.
+    heads
+        In pretraining, what the network learns beside classes.
 
     Raises
     ------
@@ -65,10 +69,10 @@ def fit_module(
     set_up_torch(place, run.train.deterministic)
     torch.manual_seed(seed)
 
-    shapes = {name: train.shapes[name] for name in run.model.inputs}
-    model: Classifier = create_model(run.entry.model, classes, shapes=shapes, **settings.model).to(place)
-    step = TrainStep(run, model, train, place, seed)
-    fitted = FittedModule(model, step.standardiser, place, run, [], epochs)
+    outputs = classes if train.units is None else classes + train.units.shape[1]
+    model, given = _first_weights(run, train, outputs, place, start)
+    step = TrainStep(run, model, train, place, seed, given, heads)
+    fitted = FittedModule(model, step.standardiser, place, run, [], epochs, heads)
     order = torch.Generator().manual_seed(seed)
     kept: dict[str, Tensor] = {}
 
@@ -98,6 +102,43 @@ def fit_module(
     return fitted
 
 
+def started_module(run: Run, clips: ClipSet, classes: int, device: str, start: Path) -> FittedModule:
+    """The weights that a run starts from, as a model that is trained no further: protocol ``zero_shot``.
+
+    Parameters
+    ----------
+    run, classes, device
+        See `bench.train.fit.fit`.
+    clips
+        Any clips of the task, of which the shapes are looked at.
+    start
+        The weights.
+    """
+    place = torch.device(device)
+    set_up_torch(place, run.train.deterministic)
+    model, given = _first_weights(run, clips, classes, place, start)
+    assert given is not None
+    return FittedModule(model, given, place, run, [], None)
+
+
+def _first_weights(
+    run: Run, clips: ClipSet, outputs: int, place: torch.device, start: Path | None
+) -> tuple[Classifier, Standardiser | None]:
+    """A network with its first weights, from torch's generator or a file; with a file's, its statistics of inputs."""
+    shapes = {name: clips.shapes[name] for name in run.model.inputs}
+
+    def build(count: int) -> Classifier:
+        model: Classifier = create_model(run.entry.model, count, shapes=shapes, **run.settings.model)
+        return model
+
+    model = build(outputs).to(place)
+    if start is None:
+        return model, None
+    weights = read_weights(start, place)
+    weights.put_into(model, tuple(run.task_params.classes), head_axes(build, outputs))
+    return model, weights.standardiser
+
+
 def _watched(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str, float]:
     """Accuracy and mean cross-entropy of probabilities (N, classes)."""
     right = np.maximum(scores[np.arange(len(labels)), labels], np.finfo(np.float64).tiny)
@@ -117,6 +158,7 @@ class FittedModule:
     run: Run
     curve: Curve
     epoch: int | None
+    heads: Heads | None = None
 
     def predict(self, clips: ClipSet) -> Prediction:
         """What the model says of clips: softmax probabilities, and what else it gives.
@@ -157,26 +199,48 @@ class FittedModule:
     def _output(self, inputs: dict[str, Tensor]) -> ModelOutput:
         with autocast(self.run, self.device):
             output: ModelOutput = self.model(**inputs)
+        if self.heads:
+            output, _ = self.heads.split(output)
         return ModelOutput(
             logits=torch.softmax(output.logits.double(), dim=1).cpu(),
             dynamic_image=None if output.dynamic_image is None else output.dynamic_image.double().cpu(),
             scores=None if output.scores is None else output.scores.double().cpu(),
         )
 
-    def save(self, path: Path) -> None:
-        """Weights and the statistics of the inputs; how the model was built is in the metadata."""
-        tensors: dict[str, Tensor] = {key: value.contiguous().cpu() for key, value in self.model.state_dict().items()}
-        for name in self.standardiser.mean:
-            tensors[f"standardise.{name}.mean"] = self.standardiser.mean[name].contiguous().cpu()
-            tensors[f"standardise.{name}.scale"] = self.standardiser.scale[name].contiguous().cpu()
-        about: dict[str, Any] = {
+    @torch.no_grad()
+    def unit_probabilities(self, clips: ClipSet) -> NDArray[np.float64]:
+        """What a pretrained network says of action units, (N, U): the probability that each moves."""
+        assert self.heads and self.run.settings.batch_size
+        found = []
+        self.model.eval()
+        for start in range(0, len(clips), self.run.settings.batch_size):
+            window = slice(start, start + self.run.settings.batch_size)
+            batch = {name: to_device(clips.inputs[name][window], self.device) for name in self.run.model.inputs}
+            with autocast(self.run, self.device):
+                _, units = self.heads.split(self.model(**self.standardiser(batch)))
+            found.append(torch.sigmoid(units.double()).cpu())
+        values: NDArray[np.float64] = torch.cat(found).numpy()
+        return values
+
+    def save(self, path: Path, units: Sequence[str] = ()) -> None:
+        """Weights and the statistics of the inputs; how the model was built is in the metadata.
+
+        Parameters
+        ----------
+        path
+            File to write.
+        units
+            Names of the outputs after those of the classes.
+        """
+        about = {
             "epoch": self.epoch,
             "model": self.run.model.name,
+            "outputs": [*self.run.task_params.classes, *units],
             "protocol": self.run.entry.protocol,
-            "settings": self.run.settings.record(),
+            "settings": self.run.settings.model_dump(),
             "task": self.run.task,
         }
-        save_file(tensors, path, metadata={"fdpbench": json.dumps(about, sort_keys=True)})
+        write_weights(path, self.model, self.standardiser, about)
 
 
 def _mean(plain: ModelOutput, mirror: ModelOutput) -> ModelOutput:

@@ -2,7 +2,8 @@
 
 ``honest`` trains a fixed number of epochs. ``inner`` chooses the number of epochs on training subjects
 that are held out for it, then trains on all of them for that long. ``test_selected`` keeps the epoch that
-does best on the test subject, as most released code does: it is here to measure what that is worth.
+does best on the test subject, as most released code does: it is here to measure what that is worth. ``zero_shot``
+trains on no clip of the task: the weights that a run starts from predict as they are.
 
 `Faults` rebuilds, each on its own, what FDP's released code gets wrong outside the network. All names
 that a reader of a table needs come from `protocol_text`.
@@ -20,7 +21,7 @@ from fdpbench.prep.settings.section import Section
 
 __all__ = ["INNER_SHARE", "Faults", "Protocol", "best_epoch", "inner_subjects", "protocol_text"]
 
-Protocol = Literal["honest", "inner", "test_selected"]
+Protocol = Literal["honest", "inner", "test_selected", "zero_shot"]
 
 # Share of the training subjects on whom `inner` chooses the epoch, at least one.
 INNER_SHARE = 0.2
@@ -45,8 +46,8 @@ class Faults(Section):
     )
 
 
-def protocol_text(protocol: str, faults: Faults, sampling: str | None) -> str:
-    """What a table prints of a run's protocol: its name, and every fault that is rebuilt.
+def protocol_text(protocol: str, faults: Faults, sampling: str | None, init: str | None = None) -> str:
+    """What a table prints of a run's protocol: its name, every fault that is rebuilt, the weights it starts from.
 
     Parameters
     ----------
@@ -56,6 +57,8 @@ def protocol_text(protocol: str, faults: Faults, sampling: str | None) -> str:
         The run's faults.
     sampling
         The task's sampling rule, None for a task without frames.
+    init
+        Name of the weights that the run starts from, if any.
     """
     parts = [protocol]
     if faults.own_set_normalisation:
@@ -66,7 +69,7 @@ def protocol_text(protocol: str, faults: Faults, sampling: str | None) -> str:
         parts.append(f"untested: {', '.join(faults.untested_subjects)}")
     if sampling == "truncated":
         parts.append("truncated sampling")
-    return " + ".join(parts)
+    return " + ".join(parts) + (f" from {init}" if init else "")
 
 
 def inner_subjects(subjects: Sequence[str], seed: int) -> frozenset[str]:

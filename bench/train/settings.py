@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from fdpbench.bench.train.artifacts import located
 from fdpbench.bench.train.protocols import Faults, Protocol
 from fdpbench.models.common.registry import (
     Augment,
@@ -19,6 +20,7 @@ from fdpbench.models.common.registry import (
     Positive,
     Power,
     Schedule,
+    Share,
     Weight,
     file_options,
     model_info,
@@ -28,7 +30,7 @@ from fdpbench.prep.settings.problems import NAME
 from fdpbench.prep.settings.section import Section, section
 from fdpbench.prep.settings.task import TaskParams
 
-__all__ = ["ModelSettings", "Run", "RunEntry", "TrainParams", "in_words", "run_of"]
+__all__ = ["ModelSettings", "PretrainEntry", "Run", "RunEntry", "TrainParams", "in_words", "run_of"]
 
 
 class TrainParams(Section):
@@ -45,9 +47,7 @@ class TrainParams(Section):
     )
 
 
-# Settings that checkpoints of earlier versions do not have. A checkpoint names them where they are not the defaults, so
-# that a training that does without them leaves the same bytes as before.
-_LATER = ("optimiser", "schedule", "class_weight", "augment", "mirrored_prediction")
+PRETRAINED = "pretrained"  # name of the table of runs that start from weights, where they name none
 
 
 class ModelSettings(Section):
@@ -87,11 +87,6 @@ class ModelSettings(Section):
     )
     model: dict[str, Any] = Field(default_factory=dict, description="the model's own options")
 
-    def record(self) -> dict[str, Any]:
-        """The settings as checkpoints keep them: without those of `_LATER` that are at their defaults."""
-        fields = type(self).model_fields
-        return self.model_dump(exclude={key for key in _LATER if getattr(self, key) == fields[key].default})
-
 
 class RunEntry(Section):
     """A line of the run list: a task, a model, and settings of this run alone."""
@@ -101,7 +96,11 @@ class RunEntry(Section):
     protocol: Protocol = Field(
         default="honest",
         description="honest: fixed epochs; inner: epochs chosen on held-out training subjects; test_selected: "
-        "the epoch that does best on the test subject",
+        "the epoch that does best on the test subject; zero_shot: not trained at all, the weights of init as they are",
+    )
+    init: str | None = Field(
+        default=None,
+        description="weights to start from: a name under `pretrain`, or of weights that come with the package",
     )
     faults: Faults = Field(default=Faults(), description="faults of the released code to rebuild")
     table: str | None = Field(
@@ -117,6 +116,31 @@ class RunEntry(Section):
             raise ValueError("a run needs a task and a model")
         return self
 
+    @property
+    def printed_in(self) -> str | None:
+        """Name of the table beside the task's own that prints the run; pretrained ones are never ranked with others."""
+        return self.table or (PRETRAINED if self.init else None)
+
+
+class PretrainEntry(Section):
+    """An entry of section `pretrain`: a network trained on a corpus, for runs to start from."""
+
+    corpus: str = Field(description="a name under `corpora`")
+    model: str
+    targets: Literal["both", "classes", "units"] = Field(
+        default="both", description="what it learns to tell: emotion classes, action units, or both at once"
+    )
+    unit_weight: Positive = Field(
+        default=3.0, description="weight of the action units' binary cross-entropy beside the classes' cross-entropy"
+    )
+    held_out: Share = Field(
+        default=0.05, description="share of the identities that are not trained on: its card's figures are of them"
+    )
+    repetitions: Count = Field(
+        default=1, description="how often it is trained, each time with another seed; repetitions of runs take turns"
+    )
+    set: dict[str, Any] = Field(default_factory=dict, description="settings of this training, as in a run")
+
 
 @dataclass(frozen=True)
 class Run:
@@ -129,6 +153,11 @@ class Run:
     model: ModelInfo
     settings: ModelSettings
     train: TrainParams
+    start: tuple[str, ...] = ()  # files of the weights that repetitions start from, in turn; empty: from none
+
+    def start_of(self, repetition: int) -> Path | None:
+        """The weights that a repetition starts from."""
+        return located(self.start[repetition % len(self.start)]) if self.start else None
 
     @property
     def files(self) -> list[Path]:
@@ -162,4 +191,5 @@ def run_of(planned: Planned) -> Run:
         model=model_info(entry.model),
         settings=section(ModelSettings, planned.settings["settings"], "settings"),
         train=section(TrainParams, planned.settings["train"], "train"),
+        start=tuple(planned.settings["start"]),
     )

@@ -20,7 +20,7 @@ from fdpbench.bench.evaluate.predictions import (
     read_predictions,
 )
 from fdpbench.bench.train.arrays import StoredClips, store_clips
-from fdpbench.bench.train.artifacts import Artifacts
+from fdpbench.bench.train.artifacts import Artifacts, located
 from fdpbench.bench.train.data import (
     ClipSet,
     load_features,
@@ -30,6 +30,7 @@ from fdpbench.bench.train.data import (
 from fdpbench.bench.train.features import features_of_run
 from fdpbench.bench.train.fit import Fitted, fit
 from fdpbench.bench.train.folds import leave_one_subject_out
+from fdpbench.bench.train.init import started_from
 from fdpbench.bench.train.provenance import write_machine, write_provenance
 from fdpbench.bench.train.seeds import seed_of
 from fdpbench.bench.train.settings import Run, run_of
@@ -115,6 +116,7 @@ def train_run(
         if fold.name not in run.entry.faults.untested_subjects
         for training in [_Training(run, task, features, fold.name, repetition, device, devices, len(info.classes))]
     }
+    pretrained = [file for file in run.start if located(file) == Path(file)]
     made_of = {
         "run": {
             "task": run.task,
@@ -125,7 +127,8 @@ def train_run(
         },
         "settings": run.settings.model_dump(),
         "train": run.train.model_dump(),
-        "data": {path.as_posix(): hash_file(path) for path in (task / "clips.parquet", task / "task.json")},
+        "data": {path.as_posix(): hash_file(path) for path in (task / "clips.parquet", task / "task.json")}
+        | started_from(run.name, pretrained),
         **(made_by or {"code": {}, "versions": {}, "files": {}}),
         "hardware": [device, precision],
     }
@@ -188,7 +191,8 @@ def _train_fold(work: tuple[_Training, StoredClips, StoredClips], context: Conte
     # the one protocol that looks at the test subject; for all others its files are opened when training is over
     watched = load(test, run.model.inputs) if run.entry.protocol == "test_selected" else None
     device = _device(training, context)
-    fitted = fit(run, clips, training.classes, training.seed, device, context.report, watched)
+    start = run.start_of(training.repetition)
+    fitted = fit(run, clips, training.classes, training.seed, device, context.report, watched, start)
     _write_fold(training, fitted, load(test, run.model.inputs), context.folder)
 
 

@@ -10,11 +10,12 @@ import ctypes
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -27,6 +28,7 @@ from fdpbench.models.common.blocks import Classifier, ModelOutput
 from fdpbench.prep.task.inputs import INPUTS
 
 __all__ = [
+    "Heads",
     "Standardiser",
     "TrainStep",
     "autocast",
@@ -165,6 +167,29 @@ def batch_count(run: Run, clips: int) -> int:
     return max(1, min(-(-clips // run.settings.batch_size), clips // 2))
 
 
+@dataclass(frozen=True)
+class Heads:
+    """The outputs of a model that is pretrained: first one for each class, then one for each action unit.
+
+    Attributes
+    ----------
+    classes
+        Number of classes.
+    tell_classes
+        Whether they are learnt; else their outputs stay as they began.
+    unit_weight
+        Weight of the binary cross-entropy of the action units; 0: they are not learnt.
+    """
+
+    classes: int
+    tell_classes: bool
+    unit_weight: float
+
+    def split(self, output: ModelOutput) -> tuple[ModelOutput, Tensor]:
+        """The output as of a model of the classes alone, and the logits (B, U) of the action units."""
+        return replace(output, logits=output.logits[:, : self.classes]), output.logits[:, self.classes :]
+
+
 class TrainStep:
     """Model, optimiser and training set on one device; calling it with a batch makes one step.
 
@@ -180,9 +205,22 @@ class TrainStep:
         Where to train.
     seed
         Of the fold: of the random changes of its clips, where the run asks for any.
+    standardiser
+        Statistics of the inputs; by default those of the training clips.
+    heads
+        What a model of more outputs than classes learns; see `Heads`.
     """
 
-    def __init__(self, run: Run, model: Classifier, train: ClipSet, device: torch.device, seed: int = 0) -> None:
+    def __init__(
+        self,
+        run: Run,
+        model: Classifier,
+        train: ClipSet,
+        device: torch.device,
+        seed: int = 0,
+        standardiser: Standardiser | None = None,
+        heads: Heads | None = None,
+    ) -> None:
         settings = run.settings
         assert settings.lr and settings.epochs
         self.run, self.model, self.device = run, model, device
@@ -190,7 +228,9 @@ class TrainStep:
             for parameter in model.parameters():
                 if parameter.ndim == 4:
                     parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-        self.standardiser = Standardiser.of(train, run.model.inputs, device)
+        self.standardiser = standardiser or Standardiser.of(train, run.model.inputs, device)
+        self.heads = heads
+        self.units = None if train.units is None else to_device(train.units, device)
         self.tensors = {name: to_device(array, device) for name, array in train.inputs.items()}
         self.labels = to_device(train.labels, device)
         self.group_dro: GroupDRO | None = None
@@ -222,6 +262,9 @@ class TrainStep:
         targets = {name: chosen[name].float() / 255 for name in self.run.model.targets}
         with autocast(self.run, self.device):
             output: ModelOutput = self.model(**self.standardiser(chosen))
+            units = output.logits
+            if self.heads:
+                output, units = self.heads.split(output)
             terms = self.model.loss(output, self.labels[batch], targets)
             if self.group_dro or self.class_weights:
                 losses = self.model.classification_losses(output, self.labels[batch])  # (B,)
@@ -230,6 +273,12 @@ class TrainStep:
                 terms["group_dro"] = self.group_dro(losses, batch)
             if self.class_weights:
                 terms[self.model.classification] = self.class_weights(losses, batch)
+            if self.heads and self.units is not None:
+                if not self.heads.tell_classes:
+                    del terms[self.model.classification]
+                if self.heads.unit_weight:
+                    found = F.binary_cross_entropy_with_logits(units.float(), self.units[batch])
+                    terms["action_units"] = self.heads.unit_weight * found
         total = torch.stack(list(terms.values())).sum()
         if self.cycle:
             self.cycle.set(self.optimizer, self.steps)

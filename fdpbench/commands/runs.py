@@ -11,6 +11,7 @@ from fdpbench.commands.stages import run_stage
 from fdpbench.prep.runtime.command import Jobs, command, every_problem
 from fdpbench.prep.runtime.progress import console, output
 
+PretrainName = Annotated[str, typer.Argument(help="Name of an entry under `pretrain` in params.yaml.")]
 RunName = Annotated[str, typer.Argument(help="Name of a run in params.yaml, such as synthetic-fdp.")]
 References = Annotated[
     list[str],
@@ -105,6 +106,22 @@ def plan() -> None:
     with command("plan"), every_problem("plan"):
         if not plan_project():
             console.print("plan: nothing has changed")
+
+
+@app.command(rich_help_panel="Train")
+def pretrain(name: PretrainName, jobs: Jobs = None) -> None:
+    """Train a network on a corpus, for runs to start from (section `pretrain` of params.yaml).
+
+    Writes weights and their card, as JSON and Markdown, into artifacts/pretrained/NAME. A run starts from them by
+    `init: NAME`; with `protocol: zero_shot` it is not trained any further.
+    """
+    run_stage("pretrain", name, jobs=jobs)
+
+
+@app.command(rich_help_panel="Train")
+def init() -> None:
+    """Write down the hashes of the weights that each run starts from, into artifacts/init."""
+    run_stage("init")
 
 
 @app.command(rich_help_panel="Train")

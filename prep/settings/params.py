@@ -28,7 +28,7 @@ __all__ = [
 
 PARAMS_FILE = Path("params.yaml")
 
-NAMED = ("releases", "corpora", "tasks", "runs")
+NAMED = ("releases", "corpora", "tasks", "pretrain", "runs")
 
 # Every top-level key of params.yaml, and who reads it.
 SECTIONS = {
@@ -39,11 +39,12 @@ SECTIONS = {
     "align": "fdpbench align",
     "flow": "fdpbench flow",
     "tasks": "fdpbench dynamic, fdpbench task",
+    "pretrain": "fdpbench pretrain",
     "runs": "fdpbench train, fdpbench tables",
     "train": "fdpbench train",
     "options": "fdpbench train",
 }
-OPTIONAL = ("synth", "corpora", "index", "options")  # but synth where the embedded release is listed
+OPTIONAL = ("synth", "corpora", "index", "pretrain", "options")  # but synth where the embedded release is listed
 
 SECTION_TYPES = dict.fromkeys(SECTIONS, dict) | {"releases": list}
 

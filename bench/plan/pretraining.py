@@ -1,0 +1,201 @@
+"""Section `pretrain` of params.yaml, and the weights that runs start from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fdpbench.bench.plan.recipes import errors_of_settings, known_model, merged_settings
+from fdpbench.bench.train.artifacts import located, shipped_weights, weights_files
+from fdpbench.bench.train.settings import ModelSettings, PretrainEntry, RunEntry, TrainParams
+from fdpbench.models.common.registry import ModelInfo, UnknownModelError
+from fdpbench.prep.settings.corpus import CorpusParams
+from fdpbench.prep.settings.problems import ParamsError, Problems, near
+from fdpbench.prep.settings.section import section
+from fdpbench.prep.settings.task import TaskParams
+
+__all__ = [
+    "FINE_TUNING",
+    "PRETRAINING",
+    "Pretraining",
+    "check_init",
+    "errors_of_pretraining",
+    "load_pretraining",
+    "options_of",
+    "start_of",
+]
+
+# Inputs that the clips of a corpus have, by its generator.
+GIVEN = {"flow": ("flow",)}
+
+# What stands in place of a model's recipe where params.yaml says nothing else: when it is pretrained on a corpus,
+PRETRAINING: dict[str, Any] = {
+    "epochs": 6,
+    "batch_size": 128,
+    "lr": 1e-3,
+    "weight_decay": 1e-4,
+    "optimiser": "adamw",
+    "schedule": "one_cycle",
+    "augment": {"mirror": True, "shift": 1},
+    "mirrored_prediction": True,
+}
+# and when a run starts from weights.
+FINE_TUNING: dict[str, Any] = PRETRAINING | {"epochs": 10, "batch_size": 64, "lr": 3e-4, "class_weight": 0.5}
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """An entry of section `pretrain` with everything it needs, checked."""
+
+    entry: PretrainEntry
+    corpus: CorpusParams
+    settings: ModelSettings
+    train: TrainParams
+
+
+def load_pretraining(name: str, params: Mapping[str, Any]) -> Pretraining:
+    """An entry of section `pretrain`.
+
+    Raises
+    ------
+    ParamsError
+        With everything that is wrong with it.
+    """
+    problems = Problems()
+    problems.add(*errors_of_pretraining(name, params))
+    problems.refuse()
+    entry = section(PretrainEntry, params["pretrain"][name], f"pretrain.{name}")
+    settings = merged_settings(entry.model, _layers(name, entry))
+    return Pretraining(entry, corpus_of(name, entry, params), settings, section(TrainParams, params["train"], "train"))
+
+
+def errors_of_pretraining(name: str, params: Mapping[str, Any]) -> Iterator[ValueError]:
+    """What is wrong with an entry of section `pretrain`, each error by itself."""
+    where = f"pretrain.{name}"
+    try:
+        entry = section(PretrainEntry, params["pretrain"][name], where)
+        model = known_model(f"{where}.model", entry.model)
+    except (ParamsError, UnknownModelError) as error:
+        yield error
+        return
+    if name in shipped_weights():
+        yield ParamsError(f"params.yaml: {where}: weights of this name come with the package; choose another")
+    try:
+        corpus = corpus_of(name, entry, params)
+    except ParamsError as error:
+        yield error
+    else:
+        lacking = [needed for needed in (*model.inputs, *model.targets) if needed not in GIVEN[corpus.generator]]
+        if lacking:
+            yield ParamsError(
+                f"params.yaml: {where}: model {entry.model!r} reads {', '.join(lacking)}, and a corpus of the "
+                f"generator {corpus.generator} gives {', '.join(GIVEN[corpus.generator])}"
+            )
+    if model.kind == "estimator":
+        yield ParamsError(f"params.yaml: {where}: {entry.model} is fitted at once and has no weights to start from")
+        return
+    yield from errors_of_settings(where, entry.model, _layers(name, entry))
+
+
+def _layers(name: str, entry: PretrainEntry) -> dict[str, Any]:
+    return {f"pretrain.{name}": PRETRAINING, f"pretrain.{name}.set": entry.set}
+
+
+def corpus_of(name: str, entry: PretrainEntry, params: Mapping[str, Any]) -> CorpusParams:
+    """The corpus that an entry of section `pretrain` is trained on.
+
+    Raises
+    ------
+    ParamsError
+        If there is none of this name, or its ranges are wrong.
+    """
+    known = params["corpora"]
+    if entry.corpus not in known:
+        listed = f"corpora: {', '.join(known)}" if known else "corpora lists none"
+        raise ParamsError(
+            f"params.yaml: pretrain.{name}.corpus: no corpus {entry.corpus!r}{near(entry.corpus, known)}; {listed}"
+        )
+    return section(CorpusParams, known[entry.corpus], f"corpora.{entry.corpus}")
+
+
+def start_of(entry: RunEntry, params: Mapping[str, Any]) -> tuple[str, ...]:
+    """Files of the weights that a run's repetitions start from; none where it names no weights.
+
+    Raises
+    ------
+    ParamsError
+        If there are no weights of this name.
+    """
+    if entry.init is None:
+        return ()
+    if entry.init in params["pretrain"]:
+        made = section(PretrainEntry, params["pretrain"][entry.init], f"pretrain.{entry.init}")
+        return weights_files(entry.init, made.repetitions)
+    shipped = shipped_weights()
+    if entry.init not in shipped:
+        known = [*params["pretrain"], *shipped]
+        raise ParamsError(
+            f"no weights {entry.init!r}{near(entry.init, known)}; "
+            + (f"there are {', '.join(known)}" if known else "section pretrain lists none")
+        )
+    return (shipped[entry.init],)
+
+
+def check_init(
+    name: str, entry: RunEntry, model: ModelInfo, task: TaskParams | None, params: Mapping[str, Any]
+) -> None:
+    """Hold the weights that a run starts from against its protocol, its model and its classes.
+
+    Raises
+    ------
+    ParamsError
+        If they do not go together.
+    """
+    where = f"params.yaml: runs.{name}"
+    if entry.init is None:
+        if entry.protocol == "zero_shot":
+            raise ParamsError(f"{where}: protocol zero_shot trains nothing: name the weights that predict, as init")
+        return
+    if model.kind == "estimator":
+        raise ParamsError(f"{where}.init: {entry.model} is fitted at once and starts from no weights; leave it out")
+    try:
+        start = start_of(entry, params)
+    except ParamsError as error:
+        raise ParamsError(f"{where}.init: {error}") from None
+    made_for, outputs = _known_of(entry.init, start, params)
+    if made_for not in (model.name, entry.model):
+        raise ParamsError(f"{where}.init: {entry.init!r} are weights of {made_for}, and the model is {entry.model}")
+    unknown = [each for each in (task.classes if task else ()) if each not in outputs]
+    if entry.protocol == "zero_shot" and unknown:
+        raise ParamsError(
+            f"{where}: protocol zero_shot: {entry.init!r} tells {', '.join(outputs) or 'no classes'}, and not "
+            f"{', '.join(unknown)}; fine-tune it (protocol honest), or choose a task of its classes"
+        )
+
+
+def _known_of(init: str, start: tuple[str, ...], params: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+    """Model of weights, and the classes that they tell."""
+    if init in params["pretrain"]:
+        from fdpbench.prep.demo.corpus.expressions import CLASSES
+
+        entry = section(PretrainEntry, params["pretrain"][init], f"pretrain.{init}")
+        return entry.model, () if entry.targets == "units" else CLASSES
+    about = _about_shipped(start[0])
+    return about["model"], tuple(about["outputs"])
+
+
+def options_of(entry: RunEntry, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of the network whose weights a run starts from, which are the run's too where it sets no others."""
+    assert entry.init is not None
+    if entry.init in params["pretrain"]:
+        made = section(PretrainEntry, params["pretrain"][entry.init], f"pretrain.{entry.init}")
+        options: dict[str, Any] = made.set.get("model", {})
+        return options
+    return dict(_about_shipped(start_of(entry, params)[0])["settings"].get("model", {}))
+
+
+def _about_shipped(file: str) -> dict[str, Any]:
+    from fdpbench.bench.train.weights import read_about  # torch costs seconds
+
+    return read_about(located(file))

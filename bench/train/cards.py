@@ -1,0 +1,62 @@
+"""The card of pretrained weights, for people: what they were made of and what they do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tabulate import tabulate
+
+__all__ = ["card_text"]
+
+
+def card_text(card: Mapping[str, Any]) -> str:
+    """A card as Markdown.
+
+    Parameters
+    ----------
+    card
+        What ``card.json`` says: `bench.train.pretrain`.
+    """
+    made, corpus = card["pretraining"], card["corpus"]["settings"]
+    clips = corpus["identities"] * corpus["clips_per_identity"]
+    rows = []
+    for file, one in card["weights"].items():
+        held = one.get("held_out", {})
+        rows.append(
+            {
+                "file": file,
+                "kB": round(one["bytes"] / 1000),
+                "UF1": held.get("uf1", "-"),
+                "UAR": held.get("uar", "-"),
+                "area under ROC, mean of action units": held.get("mean_unit_auc", "-"),
+                "clips": held.get("clips", "-"),
+                "people": held.get("people", "-"),
+            }
+        )
+    outputs = ", ".join(card["outputs"])
+    settings = ", ".join(f"{key} {value}" for key, value in card["settings"].items() if key != "model" and value)
+    options = ", ".join(f"{key} {value}" for key, value in card["settings"]["model"].items()) or "the model's defaults"
+    ranges = {
+        key: value for key, value in corpus.items() if key not in ("generator", "identities", "clips_per_identity")
+    }
+    return f"""# Weights {card["name"]}: {made["model"]}, pretrained on rendered faces
+
+No clip of a real person was used: the network was trained on {clips:,} clips of {corpus["identities"]:,} rendered
+people (corpus `{made["corpus"]}`, generator `{corpus["generator"]}`), who are in no release. Apache-2.0, as the code.
+
+- Outputs: {outputs}
+- Learnt: {made["targets"]}; training: {settings}
+- Options of the network: {options}
+- Inputs are standardised by the corpus's statistics, which are in the file.
+
+Measured on rendered people that it was not trained on:
+
+{tabulate(rows, headers="keys", tablefmt="github")}
+
+Ranges of the corpus:
+
+{tabulate([{"setting": key, "value": str(value)} for key, value in ranges.items()], headers="keys", tablefmt="github")}
+
+A research instrument: not for decisions about people.
+"""

@@ -1,0 +1,175 @@
+"""Stage `pretrain`: a network trained on a corpus of rendered motion, for runs to start from.
+
+In: data/corpus/NAME. Out: artifacts/pretrained/NAME with 0.safetensors and on, one for each repetition, and a card, as
+card.json and card.md: what the weights were made of, and what they do on people they have not seen.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fdpbench.bench.evaluate.metrics import metric_of
+from fdpbench.bench.train.artifacts import PRETRAINED
+from fdpbench.bench.train.cards import card_text
+from fdpbench.bench.train.data import ClipSet
+from fdpbench.bench.train.provenance import write_machine
+from fdpbench.bench.train.seeds import seed_of
+from fdpbench.bench.train.settings import ModelSettings, PretrainEntry, Run, RunEntry, TrainParams
+from fdpbench.models.common.registry import model_info
+from fdpbench.prep.demo.corpus.expressions import CLASS_OF, CLASSES, UNITS
+from fdpbench.prep.demo.corpus.table import read_corpus
+from fdpbench.prep.runtime.durable import write_durably
+from fdpbench.prep.runtime.scratch import hash_file, key_of, open_scratch
+from fdpbench.prep.runtime.training import TrainingProgress
+from fdpbench.prep.runtime.workers import Context, Unit, run_units
+from fdpbench.prep.settings.planned import Planned
+from fdpbench.prep.settings.section import section
+from fdpbench.prep.settings.task import FlowInput, TaskParams
+from fdpbench.prep.store import contents, paths
+
+__all__ = ["corpus_clips", "held_out_people", "run"]
+
+RUN = "pretrain"  # in the place of a subject in the hash that seeds a training
+
+
+@dataclass(frozen=True)
+class _Training:
+    """One repetition: what a worker needs."""
+
+    run: Run
+    entry: PretrainEntry
+    corpus: Path
+    seed: int
+    device: str
+
+
+def run(planned: Planned, jobs: int) -> None:
+    """Run the stage as it is planned; the unit of work, and of going on after a kill, is a repetition."""
+    from fdpbench.bench.train.step import resolve_device, resolve_precision
+
+    name = planned.item
+    entry = section(PretrainEntry, planned.settings["entry"], f"pretrain.{name}")
+    whole = _as_run(name, entry, planned)
+    corpus = paths.corpus(entry.corpus)
+    device = resolve_device(whole.train.device)
+    seeds = {
+        str(k): seed_of(whole.train.seed, entry.corpus, whole.model.name, RUN, k) for k in range(entry.repetitions)
+    }
+    made_of = {
+        "pretraining": entry.model_dump(exclude={"set"}),
+        "corpus": {"settings": planned.settings["corpus"], "sums": hash_file(corpus / contents.SUMS)},
+        "settings": whole.settings.model_dump(),
+        "train": whole.train.model_dump(exclude={"repetitions"}),
+        "seeds": seeds,
+        **planned.made_by,
+        "hardware": [device, resolve_precision(whole.train.precision, device)],
+    }
+    with open_scratch(f"pretrain-{name}", key_of(**made_of)) as scratch:
+        missing = scratch.missing(seeds)
+        work = [Unit(k, _Training(whole, entry, corpus, seeds[k], device)) for k in missing]
+        workers = min(jobs, len(work)) if device == "cpu" else 1
+        with TrainingProgress(f"{RUN} {name}", len(seeds), len(seeds) - len(missing), max(1, workers)) as progress:
+            for unit in run_units(work, _train, scratch, max(1, workers), progress.report):
+                progress.finished(unit)
+        write_machine(Path("artifacts/machine") / f"{RUN}-{name}.json", device)
+
+        def publish(staging: Path) -> None:
+            staging.mkdir()
+            weights = {}
+            for k in seeds:
+                target = staging / f"{k}.safetensors"
+                target.write_bytes((scratch.unit(k) / "model.safetensors").read_bytes())
+                measured = json.loads((scratch.unit(k) / "measured.json").read_text(encoding="utf-8"))
+                weights[target.name] = {"sha256": hash_file(target), "bytes": target.stat().st_size, **measured}
+            card = {"name": name, "rendered": True, "outputs": _outputs(entry), "weights": weights, **made_of}
+            write_durably(staging / "card.json", json.dumps(card, indent=2, sort_keys=True) + "\n")
+            write_durably(staging / "card.md", card_text(card))
+
+        scratch.publish({PRETRAINED / name: publish})
+
+
+def _outputs(entry: PretrainEntry) -> list[str]:
+    return [*CLASSES, *(UNITS if entry.targets != "classes" else ())]
+
+
+def _as_run(name: str, entry: PretrainEntry, planned: Planned) -> Run:
+    """The training as a run on the corpus, as far as the training loop looks at it."""
+    emotions: dict[str, list[str]] = {each: [] for each in CLASSES}
+    for emotion, each in CLASS_OF.items():
+        emotions[each].append(emotion)
+    task = TaskParams(releases=[entry.corpus], classes=emotions, flow=FlowInput(size=28, scaling="per_image"))
+    settings = section(ModelSettings, planned.settings["settings"], f"pretrain.{name}.set")
+    train = TrainParams(**planned.settings["train"], repetitions=entry.repetitions)
+    return Run(
+        name,
+        entry.corpus,
+        task,
+        RunEntry(task=entry.corpus, model=entry.model),
+        model_info(entry.model),
+        settings,
+        train,
+    )
+
+
+def corpus_clips(folder: Path) -> ClipSet:
+    """A corpus in memory, as clips of the form that a task with flow of 28 x 28 pixels, scaled by image, gives."""
+    clips = read_corpus(folder)
+    names = tuple(map(str, clips.subject))
+    ids = tuple(f"{name}/{k}" for k, name in enumerate(names))
+    return ClipSet(ids, names, clips.label, {"flow": clips.flow.astype(np.float32) / np.float32(255)}, clips.units)
+
+
+def held_out_people(subjects: tuple[str, ...], share: float) -> frozenset[str]:
+    """The identities that are not trained on: the last ones by name, at least one where the share is above 0."""
+    names = sorted(set(subjects))
+    count = min(len(names) - 1, max(1, round(share * len(names)))) if share else 0
+    return frozenset(names[len(names) - count :])
+
+
+def _train(training: _Training, context: Context) -> None:
+    """Train one repetition in a worker; write model.safetensors and measured.json."""
+    from fdpbench.bench.train.fit_module import fit_module
+    from fdpbench.bench.train.step import Heads
+
+    run, entry = training.run, training.entry
+    clips = corpus_clips(training.corpus)
+    held_out = held_out_people(clips.subjects, entry.held_out)
+    seen = clips.of(frozenset(clips.subjects) - held_out)
+    if entry.targets == "classes":
+        seen, units = ClipSet(seen.clip_ids, seen.subjects, seen.labels, seen.inputs), ()
+    else:
+        units = UNITS
+    heads = Heads(len(CLASSES), entry.targets != "units", entry.unit_weight if units else 0.0)
+    fitted = fit_module(run, seen, len(CLASSES), training.seed, training.device, context.report, heads=heads)
+    fitted.save(context.folder / "model.safetensors", units)
+    measured: dict[str, Any] = {"epochs": len(fitted.curve), "loss": round(fitted.curve[-1]["loss"], 6)}
+    if held_out:
+        measured["held_out"] = _measured(fitted, clips.of(held_out), entry)
+    write_durably(context.folder / "measured.json", json.dumps(measured))
+
+
+def _measured(fitted: Any, clips: ClipSet, entry: PretrainEntry) -> dict[str, Any]:
+    """What a network does on the clips of people that it was not trained on."""
+    found: dict[str, Any] = {"people": len(set(clips.subjects)), "clips": len(clips)}
+    if entry.targets != "units":
+        confusion = np.zeros((len(CLASSES), len(CLASSES)), np.int64)
+        np.add.at(confusion, (clips.labels, fitted.predict(clips).scores.argmax(axis=1)), 1)
+        found |= {key: round(float(metric_of(confusion, key)), 4) for key in ("uf1", "uar")}
+    if entry.targets != "classes":
+        from sklearn.metrics import roc_auc_score
+
+        assert clips.units is not None
+        said = fitted.unit_probabilities(clips)
+        areas = {
+            unit: round(float(roc_auc_score(clips.units[:, k] == 1, said[:, k])), 4)
+            for k, unit in enumerate(UNITS)
+            if 0 < (clips.units[:, k] == 1).sum() < len(clips)
+        }
+        found["unit_auc"] = areas
+        found["mean_unit_auc"] = round(float(np.mean(list(areas.values()))), 4)
+    return found

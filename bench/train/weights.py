@@ -1,0 +1,194 @@
+"""Weights that a run starts from: a file of a network, and putting it into a network for other classes.
+
+Checkpoints of folds, pretrained networks and the weights that come with the package are files of one form: tensors by
+name, the statistics of the inputs, and in the metadata what the outputs stand for. A tensor whose shape depends on the
+number of outputs is a head: of it those rows are taken whose output, by name, is a class of the task; the others stay
+as the network began.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from fdpbench.bench.train.step import Standardiser
+from fdpbench.models.common.blocks import Classifier
+from fdpbench.models.common.checkpoints import CheckpointError, read_tensors, tensor_shapes
+
+__all__ = ["Weights", "head_axes", "read_about", "read_weights", "write_weights"]
+
+KEY = "fdpbench"  # of the metadata
+STATISTICS = "standardise."
+COUNTER = "num_batches_tracked"  # of batch norm: counted and never read, since the momentum is fixed; not kept
+ABOUT = {"model": str, "outputs": list, "settings": dict}
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A file of weights, read.
+
+    Attributes
+    ----------
+    path
+        The file, for messages.
+    outputs
+        What each output of the network stands for, in order: classes, then action units.
+    tensors
+        Parameters and buffers by name, float32.
+    standardiser
+        Statistics of the inputs that the network was trained on.
+    """
+
+    path: Path
+    outputs: tuple[str, ...]
+    tensors: dict[str, Tensor]
+    standardiser: Standardiser
+
+    def put_into(self, model: Classifier, classes: Sequence[str], heads: Mapping[str, int]) -> None:
+        """Load the weights into a network for other classes.
+
+        Parameters
+        ----------
+        model
+            The network; heads of classes that the weights do not know are left as they are.
+        classes
+            Names of its outputs, in order.
+        heads
+            From `head_axes`.
+
+        Raises
+        ------
+        CheckpointError
+            If a tensor is missing, is not the network's, or has another shape.
+        """
+        own = {name: value for name, value in model.state_dict().items() if not name.endswith(COUNTER)}
+        strange = sorted(set(own) ^ set(self.tensors))
+        if strange:
+            where = "the file" if strange[0] in own else "the network"
+            raise CheckpointError(
+                f"{self.path}: {strange[0]!r} is not in {where}: it holds a network of other options; start from one "
+                "with the same, or leave the option out"
+            )
+        known = [(k, self.outputs.index(name)) for k, name in enumerate(classes) if name in self.outputs]
+        with torch.no_grad():
+            for name, value in own.items():
+                given, axis = self.tensors[name].to(value.device), heads.get(name)
+                expected = list(value.shape)
+                if axis is not None:
+                    expected[axis] = len(self.outputs)
+                if list(given.shape) != expected:
+                    raise CheckpointError(
+                        f"{self.path}: {name!r} has the shape {tuple(given.shape)}, expected {tuple(expected)}: it "
+                        "holds a network of other options or for inputs of another size"
+                    )
+                if axis is None:
+                    value.copy_(given)
+                for mine, its in known if axis is not None else ():
+                    value.select(axis, mine).copy_(given.select(axis, its))
+
+
+def head_axes(build: Callable[[int], Classifier], outputs: int) -> dict[str, int]:
+    """Which tensors of a network depend on its number of outputs, and along which axis.
+
+    Parameters
+    ----------
+    build
+        Builds the network for a number of outputs; called without memory for weights.
+    outputs
+        A number of outputs, at least 2.
+
+    Raises
+    ------
+    CheckpointError
+        If a tensor depends on it otherwise than by one axis of that length.
+    """
+    with torch.device("meta"):
+        one, other = (build(count).state_dict() for count in (outputs, outputs + 1))
+    axes = {}
+    for name in one:
+        differing = [axis for axis, (a, b) in enumerate(zip(one[name].shape, other[name].shape, strict=True)) if a != b]
+        if not differing:
+            continue
+        if len(differing) > 1 or one[name].shape[differing[0]] != outputs:
+            raise CheckpointError(f"{name!r} depends on the number of outputs otherwise than by a row for each")
+        axes[name] = differing[0]
+    return axes
+
+
+def write_weights(
+    path: Path,
+    model: Classifier,
+    standardiser: Standardiser,
+    about: Mapping[str, Any],
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """Write a network as safetensors.
+
+    Parameters
+    ----------
+    path
+        File to write.
+    model, standardiser
+        The network and the statistics of its inputs.
+    about
+        Metadata, with at least ``model``, ``outputs`` and ``settings``.
+    dtype
+        Of the network's tensors on disk; statistics stay float32.
+    """
+    tensors = {
+        key: (value.to(dtype) if value.is_floating_point() else value).contiguous().cpu()
+        for key, value in model.state_dict().items()
+        if not key.endswith(COUNTER)
+    }
+    for name in standardiser.mean:
+        tensors[f"{STATISTICS}{name}.mean"] = standardiser.mean[name].contiguous().cpu()
+        tensors[f"{STATISTICS}{name}.scale"] = standardiser.scale[name].contiguous().cpu()
+    save_file(tensors, path, metadata={KEY: json.dumps(about, sort_keys=True)})
+
+
+def read_about(path: Path) -> dict[str, Any]:
+    """What a file of weights says of itself: ``model``, ``outputs``, ``settings`` and more; no tensor is read.
+
+    Raises
+    ------
+    CheckpointError
+        If the file cannot be read, or is not one that this project wrote.
+    """
+    tensor_shapes(path)  # refuses what is no such file
+    with safe_open(path, "pt") as file:
+        text = (file.metadata() or {}).get(KEY, "{}")
+    try:
+        about = json.loads(text)
+    except (ValueError, RecursionError):
+        about = {}
+    if not isinstance(about, dict) or any(not isinstance(about.get(key), kind) for key, kind in ABOUT.items()):
+        raise CheckpointError(
+            f"{path}: its metadata do not say model, outputs and settings: not weights that `fdpbench pretrain` or "
+            "`fdpbench train` wrote"
+        )
+    return about
+
+
+def read_weights(path: Path, device: torch.device) -> Weights:
+    """Read a file of weights.
+
+    Raises
+    ------
+    CheckpointError
+        If it cannot be read, is not one that this project wrote, or holds a value that is not finite.
+    """
+    outputs = tuple(map(str, read_about(path)["outputs"]))
+    tensors = {name: value.to(device) for name, value in read_tensors(path, tensor_shapes(path)).items()}
+    mean, scale = {}, {}
+    for name in [name for name in tensors if name.startswith(STATISTICS)]:
+        which, _, what = name.removeprefix(STATISTICS).rpartition(".")
+        (mean if what == "mean" else scale)[which] = tensors.pop(name)
+    return Weights(path, outputs, tensors, Standardiser(mean, scale))
