@@ -143,7 +143,8 @@ def _legend() -> str:
     return (
         "Leave one subject out. Protocols: `honest` trains a fixed number of epochs; `inner` chooses it on "
         "held-out training subjects;\n`test_selected` keeps the epoch that does best on the test subject, which "
-        "is no honest figure. Figures are pooled over all folds:\nUF1 is the mean over classes of "
+        "is no honest figure;\n`zero_shot` trains on no clip of the task. `from NAME`: weights that the run starts from; "
+        "such runs stand in a table of their own.\nFigures are pooled over all folds: UF1 is the mean over classes of "
         "2TP/(2TP+FP+FN), UAR the mean recall; with several repetitions, mean ± standard deviation.\n"
         f"In brackets: {100 * LEVEL:.0f}% interval (BCa) of a bootstrap over subjects, and over repetitions where "
         "there are several. In simulations such\nintervals held the true UF1 in "

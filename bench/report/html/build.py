@@ -41,6 +41,7 @@ PROTOCOLS = {
     "honest": "trains a fixed number of epochs and never looks at the test subject",
     "inner": "chooses the number of epochs on held-out training subjects, then trains on all of them",
     "test_selected": "keeps the epoch that does best on the test subject: not an honest figure",
+    "zero_shot": "trains on no clip of the task: the weights that it starts from predict as they are",
 }
 
 
