@@ -38,7 +38,11 @@ def test_every_listed_run_is_in_the_committed_results(profile: str, tables: str)
 
 
 def test_links_lead_somewhere() -> None:
-    for text in ("README.md", "CONTRIBUTING.md", "docs/fdp.md", "docs/megc2019.md", "docs/releases.md"):
+    for text in (
+        "README.md",
+        "CONTRIBUTING.md",
+        *(f"docs/{name}.md" for name in ("corpora", "fdp", "megc2019", "releases")),
+    ):
         for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / text).read_text(encoding="utf-8")):
             assert target.startswith("https://") or (ROOT / text).parent.joinpath(target).exists(), f"{text}: {target}"
 

@@ -44,7 +44,7 @@ class ClassShares(Section):
 
 
 class CorpusParams(Section):
-    """A corpus (`prep.demo.corpus`). Motion is in px of a face whose eyes lie 51 px apart, as the embedded release's."""
+    """A corpus (`prep.demo.corpus`). Motion is in px of a face whose eyes are 51 px apart, as the release's."""
 
     generator: Literal["flow"] = Field(
         description="flow: onset-to-apex flow images from the head mesh and a simulated estimator, no frame rendered"

@@ -52,6 +52,7 @@ PARAMS: dict[str, Any] = {
         "overlap": 0.0,
     },
     "releases": ["synthetic", "megc2019_flow"],
+    "corpora": {},
     "index": {"lost_frames": "reject"},
     "align": {
         "mode": "first_frame",

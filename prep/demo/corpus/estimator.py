@@ -117,7 +117,7 @@ def _noise(rng: np.random.Generator, width: float, channels: int) -> NDArray[np.
     coarse = RENDERED // step + 3
     field = _blur(rng.standard_normal((coarse, coarse, channels), np.float32), max(0.6, width / step))
     if step > 1:
-        field = cv2.resize(field, (RENDERED, RENDERED), interpolation=cv2.INTER_LINEAR)
+        field = np.asarray(cv2.resize(field, (RENDERED, RENDERED), interpolation=cv2.INTER_LINEAR), np.float32)
     field = field[:RENDERED, :RENDERED].reshape(RENDERED, RENDERED, channels)
     return np.asarray(field / (field.std() + np.float32(1e-6)), np.float32)
 

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[3]
 EVALUATION = {
     stage for stage in STAGES if STAGES[stage].startswith(("fdpbench.bench.evaluate", "fdpbench.bench.report"))
 }
-PREPARED = {"synthesize", "index", "align", "flow", "dynamic", "task"}
+PREPARED = {"synthesize", "corpus", "index", "align", "flow", "dynamic", "task"}
 ALL = PREPARED | {"train", "other model"} | EVALUATION
 
 
@@ -54,12 +54,14 @@ EDITS = [
     ("prep/settings/align.py", "def tracks", {"align"}),
     ("prep/settings/task.py", "def inputs", {"dynamic", "task", "train", "other model"} | EVALUATION),
     ("prep/task/inputs.py", "def shape", {"dynamic", "task", "train", "other model"} | EVALUATION),
-    ("prep/flow/methods.py", "def scale_fixed", {"flow", "task"}),
+    ("prep/flow/methods.py", "def scale_fixed", {"corpus", "flow", "task"}),
     ("fdpbench/arithmetic.py", "ONE_THREAD = {", ALL),
-    ("prep/dynamic/rank_pooling.py", "def coefficients", {"flow", "dynamic", "task"}),
+    ("prep/dynamic/rank_pooling.py", "def coefficients", {"corpus", "flow", "dynamic", "task"}),
     ("prep/align/face_models/LICENSE.mediapipe", "", set()),
     ("prep/sheets/corrections.csv", "", {"index"}),
-    ("prep/demo/synth/raster.py", "def ", {"synthesize"}),
+    ("prep/demo/synth/raster.py", "def ", {"synthesize", "corpus"}),
+    ("prep/demo/corpus/expressions.py", "def ", {"corpus"}),
+    ("prep/settings/corpus.py", "def ", {"corpus"}),
     ("prep/releases/casme2.py", "def read", {"index"}),
     ("prep/releases/samm.py", "def read", set()),
     ("bench/train/seeds.py", "def seed_of", {"train", "other model"}),

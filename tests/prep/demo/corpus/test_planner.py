@@ -56,9 +56,8 @@ def test_what_is_planned_lies_within_the_ranges_and_agrees_with_its_labels(corpu
     assert people == list(plan_people(corpus))
     assert [person.subject for person in people] == ["p0000", "p0001", "p0002"]
     for person in people:
-        assert [planned.clip.clip for planned in person.clips] == [
-            f"c{k:03d}" for k in range(corpus.clips_per_identity)
-        ]
+        names = [f"c{k:03d}" for k in range(corpus.clips_per_identity)]
+        assert [planned.clip.clip for planned in person.clips] == names
         for planned in person.clips:
             clip, crop = planned.clip, planned.sitting.crop
             assert clip.identity_seed == person.seed and clip.subject == person.subject
