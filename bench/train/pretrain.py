@@ -170,6 +170,6 @@ def _measured(fitted: Any, clips: ClipSet, entry: PretrainEntry) -> dict[str, An
             for k, unit in enumerate(UNITS)
             if 0 < (clips.units[:, k] == 1).sum() < len(clips)
         }
-        found["unit_auc"] = areas
-        found["mean_unit_auc"] = round(float(np.mean(list(areas.values()))), 4)
+        if areas:  # none where all units move in all clips, or in none
+            found |= {"unit_auc": areas, "mean_unit_auc": round(float(np.mean(list(areas.values()))), 4)}
     return found
