@@ -159,7 +159,8 @@ def _measured(fitted: Any, clips: ClipSet, entry: PretrainEntry) -> dict[str, An
     if entry.targets != "units":
         confusion = np.zeros((len(CLASSES), len(CLASSES)), np.int64)
         np.add.at(confusion, (clips.labels, fitted.predict(clips).scores.argmax(axis=1)), 1)
-        found |= {key: round(float(metric_of(confusion, key)), 4) for key in ("uf1", "uar")}
+        values = {key: float(metric_of(confusion, key)) for key in ("uf1", "uar")}
+        found |= {key: round(value, 4) for key, value in values.items() if not np.isnan(value)}  # with a class missing
     if entry.targets != "classes":
         from sklearn.metrics import roc_auc_score
 
