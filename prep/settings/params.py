@@ -28,7 +28,7 @@ __all__ = [
 
 PARAMS_FILE = Path("params.yaml")
 
-NAMED = ("releases", "tasks", "runs")
+NAMED = ("releases", "tasks", "runs", "ensembles")
 
 # Every top-level key of params.yaml, and who reads it.
 SECTIONS = {
@@ -39,10 +39,11 @@ SECTIONS = {
     "flow": "fdpbench flow",
     "tasks": "fdpbench dynamic, fdpbench task",
     "runs": "fdpbench train, fdpbench tables",
+    "ensembles": "fdpbench evaluate",
     "train": "fdpbench train",
     "options": "fdpbench train",
 }
-OPTIONAL = ("synth", "index", "options")  # but synth where the embedded release is listed
+OPTIONAL = ("synth", "index", "ensembles", "options")  # but synth where the embedded release is listed
 
 SECTION_TYPES = dict.fromkeys(SECTIONS, dict) | {"releases": list}
 
