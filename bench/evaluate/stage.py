@@ -9,15 +9,17 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from fdpbench.bench.evaluate.audit import audit_effects, mean_fold_means
 from fdpbench.bench.evaluate.compare import compared, members_of
+from fdpbench.bench.evaluate.ensembles import ensemble_rows, predictions_of
 from fdpbench.bench.evaluate.evaluation import FOLDER, ClipResult, Evaluation, write_evaluation
 from fdpbench.bench.evaluate.listed import listed
 from fdpbench.bench.evaluate.metrics import METRICS, MetricError, chance_levels
 from fdpbench.bench.evaluate.perception import TrueImages, measure_clip
 from fdpbench.bench.evaluate.prediction_set import PredictionSet, evaluate_part, prediction_set
-from fdpbench.bench.evaluate.predictions import check_predictions, expected_clips, read_predictions
+from fdpbench.bench.evaluate.predictions import PREDICTIONS, check_predictions, expected_clips, read_predictions
 from fdpbench.bench.evaluate.ranks import rank_models
 from fdpbench.bench.evaluate.records import PERCEPTION, POOLED
 from fdpbench.bench.evaluate.scores import Score, SubjectScore, largest
@@ -46,11 +48,11 @@ def evaluate_runs(runs: Mapping[str, RunEntry], repetitions: int, out: Path = FO
     Parameters
     ----------
     runs
-        Names and entries, in any order.
+        Names and entries, in any order; those of ensembles name their members, which are listed too.
     repetitions
         ``train.repetitions``.
     out
-        Folder to write (`bench.evaluate.evaluation`).
+        Folder to write (`bench.evaluate.evaluation`), with the predictions of ensembles in ``ensembles``.
 
     Raises
     ------
@@ -69,10 +71,14 @@ def evaluate_runs(runs: Mapping[str, RunEntry], repetitions: int, out: Path = FO
         if entry.task not in tasks:
             tasks[entry.task] = _Task(entry.task)
         task = tasks[entry.task]
-        rows = _checked_rows(run, entry, task, repetitions)
+        if entry.members:
+            rows = _write_ensemble(run, entry, runs, task, repetitions, out)
+        else:
+            rows = _checked_rows(run, entry, task, repetitions)
         predictions[run] = prediction_set(rows, task.info.classes)
         mine = [_clip_result(row, task) for row in rows]
-        scores.append(_score(run, entry, task.info, predictions[run], mine))
+        path = predictions_of(run, entry, out)
+        scores.append(_score(run, entry, task.info, predictions[run], mine, path))
         clips += mine
     groups = {name: [score for score in scores if score.entry.task == name] for name in tasks}
     evaluation = Evaluation(
@@ -90,7 +96,7 @@ def evaluate_runs(runs: Mapping[str, RunEntry], repetitions: int, out: Path = FO
         effects=tuple(audit_effects(scores, predictions)),
         ranks=rank_models(scores),
     )
-    write_evaluation(evaluation, clips, out, [Artifacts(run).predictions for run in predictions])
+    write_evaluation(evaluation, clips, out, [predictions_of(run, entry, out) for run, entry in sorted(runs.items())])
 
 
 class _Task:
@@ -115,18 +121,32 @@ def _checked_rows(run: str, entry: RunEntry, task: _Task, repetitions: int) -> l
     return rows
 
 
+def _write_ensemble(
+    name: str, entry: RunEntry, runs: Mapping[str, RunEntry], task: _Task, repetitions: int, out: Path
+) -> list[dict[str, Any]]:
+    """Predictions of an ensemble by clip; they are written beside the evaluation."""
+    members = [_checked_rows(member, runs[member], task, repetitions) for member in entry.members]
+    rows = ensemble_rows(name, members)
+    clips = expected_clips(name, entry.faults.untested_subjects, task.clips)
+    check_predictions(name, rows, clips, len(task.info.classes), 1)
+    schema = shards.marked(PREDICTIONS, *(Artifacts(member).predictions for member in entry.members))
+    shards.write_table(pa.Table.from_pylist(rows, schema=schema), predictions_of(name, entry, out))
+    return rows
+
+
 def _clip_result(row: dict[str, Any], task: _Task) -> ClipResult:
     return ClipResult.of(row, measure_clip(row, task.truth if row["drawn"] else None))
 
 
-def _score(run: str, entry: RunEntry, info: TaskInfo, predictions: PredictionSet, clips: Sequence[ClipResult]) -> Score:
+def _score(
+    run: str, entry: RunEntry, info: TaskInfo, predictions: PredictionSet, clips: Sequence[ClipResult], path: Path
+) -> Score:
     parts = {part: evaluate_part(predictions, part) for part in predictions.parts}
     for name, part in parts.items():
         if name == POOLED and not part.repetitions:
             raise MetricError(f"{run}: {part.why_not}")
         if not part.repetitions:
             console.print(f"evaluate: {run}, {name} alone: {part.why_not}")
-    path = Artifacts(run).predictions
     return Score(
         run=run,
         entry=entry,

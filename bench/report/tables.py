@@ -132,7 +132,8 @@ def write_tables(
     (out / "metrics.json").write_text(json.dumps(nested, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     for score in scores:
         write_csv(_confusion_rows(score, clips[score.run]), plots / "confusion" / f"{score.run}.csv")
-        _loss_curve(score.run, plots / "loss" / f"{score.run}.csv")
+        if not score.entry.members:
+            _loss_curve(score.run, plots / "loss" / f"{score.run}.csv")
     if evaluation.ranks is not None:
         draw_ranks(evaluation.ranks, plots / "critical_difference.png")
     return text
