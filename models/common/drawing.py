@@ -16,7 +16,7 @@ from fdpbench.models.common.blocks import conv_bn_relu
 __all__ = ["Drawer", "ResidualUNet", "scaled_to_unit"]
 
 SQUARE = 2  # px
-FLAT = 1e-6  # pooled frames that differ by less show no motion: what rounding leaves of a clip that stands still
+FLAT = 1e-5  # pooled frames that differ by less show no motion: what rounding leaves of a clip that stands still
 
 
 class Drawer(nn.Module):
@@ -53,9 +53,10 @@ class Drawer(nn.Module):
 
 
 def scaled_to_unit(images: Tensor) -> Tensor:
-    """Images (B, h, w), each shifted and scaled so that its pixels fill [0, 1]; one without any contrast becomes 0."""
+    """Images (B, h, w), each shifted and scaled so that its pixels fill [0, 1]; one without contrast becomes 0.5."""
     low, high = images.amin(dim=(1, 2), keepdim=True), images.amax(dim=(1, 2), keepdim=True)
-    return (images - low) / (high - low).clamp_min(FLAT)
+    flat = high - low <= FLAT
+    return ((images - low) / (high - low).masked_fill(flat, 1)).masked_fill(flat, 0.5)
 
 
 class ResidualUNet(nn.Module):

@@ -189,7 +189,7 @@ def test_what_the_drawing_network_adds_comes_from_the_representation_and_the_poo
 
 
 def test_a_clip_that_stands_still_has_a_finite_image() -> None:
-    assert (scaled_to_unit(torch.full((1, 4, 4), 3.0)) == 0).all()
+    assert (scaled_to_unit(torch.full((1, 4, 4), 3.0)) == 0.5).all()
     model = create_model("fdp", 3, shapes=SHAPES)
     output = model(frames=torch.rand(2, 1, 1, 48, 48).expand(2, 8, 1, 48, 48))
     for value in (output.dynamic_image, output.logits, output.scores):
