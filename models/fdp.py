@@ -67,6 +67,7 @@ PRESETS = {
         hidden=64,
         dropout=0.2,
         unet=(8, 16),
+        withheld=0.5,
     ),
     # [choice]
     "small": Preset(
@@ -86,6 +87,7 @@ PRESETS = {
         hidden=128,
         dropout=0.2,
         unet=(32,),
+        withheld=0.5,
     ),
     # [code]: the released dimensions, with the global blocks that the paper describes
     "paper": Preset(
@@ -248,8 +250,10 @@ class FDP(Classifier):
         )
         self.draw: Drawer | ResidualUNet | None = None
         if without != "dynamic_image":
-            channels = sizes.channels
-            self.draw = ResidualUNet(channels, sizes.unet) if sizes.unet else Drawer(channels, sizes.segnet)
+            if sizes.unet:
+                self.draw = ResidualUNet(sizes.channels, sizes.unet, sizes.withheld)
+            else:
+                self.draw = Drawer(sizes.channels, sizes.segnet)
 
     def seen(self, frames: Tensor) -> Tensor:
         """What the transformer sees of standardised frames (B, T, C, H, W): the same, or (B, T, 2 C, H, W).

@@ -139,7 +139,8 @@ def draw_gallery(task: Path, run: str | None, results: Sequence[ClipResult], out
             panel(place)
     if run is not None:
         title = (
-            f"{run}: clips of subjects that were held out. Drawn images are shown at the size at which they are drawn."
+            f"{run}: clips of subjects that were held out. Constructed images are shown at the size at which the model "
+            "gives them."
         )
         figure.suptitle(title, fontsize=9, x=0.01, ha="left")
     figure.tight_layout()
@@ -239,7 +240,7 @@ def _panels(clip: GalleryClip) -> list[Panel]:
         return panels
     generated = images.decode_png(clip.prediction["drawn"]) / 255.0  # (h, w)
     truth = area_mean(clip.truth / 255.0, generated.shape)
-    panels.append(_picture(255 * generated, f"drawn, {generated.shape[0]} x {generated.shape[1]}"))
+    panels.append(_picture(255 * generated, f"constructed, {generated.shape[0]} x {generated.shape[1]}"))
     panels.append(_error(np.abs(generated - truth), f"error, {clip.perception['psnr']:.1f} dB"))
     if clip.prediction["rank_scores"]:
         panels.append(_curve(clip))

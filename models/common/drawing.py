@@ -65,10 +65,15 @@ class ResidualUNet(nn.Module):
     A U-Net (Ronneberger et al., MICCAI 2015) reads the pooled frames, each clip's scaled to [0, 1], their squares of
     2 x 2 pixels as channels: half the size, a quarter of the time. At its smallest size, that of the maps, the dynamic
     representation joins it. Its last convolution starts at zero: the image starts out as the scaled pooled frames.
+
+    These are all but the true image already, and with them alone there is nothing to learn. So they are withheld from
+    a share of the clips in training, as if they had stood still: of those the image is to be constructed from the
+    representation alone.
     """
 
-    def __init__(self, channels: int, widths: tuple[int, ...]) -> None:
+    def __init__(self, channels: int, widths: tuple[int, ...], withheld: float) -> None:
         super().__init__()
+        self.withheld = withheld
         *larger, smallest = widths
         inputs = [SQUARE**2, *larger]
         self.encoder = nn.ModuleList(conv_bn_relu(a, b) for a, b in pairwise(inputs))
@@ -80,6 +85,8 @@ class ResidualUNet(nn.Module):
 
     def forward(self, pooled: Tensor, representation: Tensor) -> Tensor:
         """Pooled frames (B, H, W) and representation (B, channels, h, w) -> image (B, H, W) in [0, 1]."""
+        if self.training and self.withheld:
+            pooled = pooled * (torch.rand(len(pooled), 1, 1, device=pooled.device) >= self.withheld)
         start = scaled_to_unit(pooled)[:, None]
         x = F.pixel_unshuffle(start, SQUARE)  # (B, 4, H / 2, W / 2)
         above: list[Tensor] = []

@@ -100,6 +100,8 @@ class Preset:
         What constructs the dynamic image (`models.common.drawing`), one of both, by its widths. `Drawer` [code] does so
         from the representation alone, at its size: widths of the convolutions before each pooling. `ResidualUNet`
         [choice] adds to the pooled frames, at their size: widths from half that size to the size of the maps.
+    withheld
+        Share of clips in training whose pooled frames `ResidualUNet` is not given.
     """
 
     input: Literal["change", "frames"]
@@ -119,6 +121,7 @@ class Preset:
     dropout: float
     segnet: tuple[tuple[int, ...], ...] = ()
     unet: tuple[int, ...] = ()
+    withheld: float = 0.0
 
 
 def round_width(width: float, divisor: int) -> int:

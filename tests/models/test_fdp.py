@@ -169,7 +169,7 @@ def test_drawing_network_unpools_as_torch_does() -> None:
 def test_the_image_starts_out_as_the_scaled_pooled_frames() -> None:
     torch.manual_seed(0)
     frames = torch.randn(3, 8, 1, 48, 48) * (0.5 + torch.rand(3, 8, 1, 1, 1)) + torch.rand(3, 8, 1, 1, 1)
-    drawn = create_model("fdp", 3, shapes=SHAPES)(frames=frames).dynamic_image
+    drawn = create_model("fdp", 3, shapes=SHAPES).eval()(frames=frames).dynamic_image
     for clip in range(3):
         still = np.tensordot(coefficients(8), standardised(frames)[clip, :, 0].double().numpy(), axes=1)
         expected = (still - still.min()) / (still.max() - still.min())
@@ -178,7 +178,7 @@ def test_the_image_starts_out_as_the_scaled_pooled_frames() -> None:
 
 def test_what_the_drawing_network_adds_comes_from_the_representation_and_the_pooled_frames() -> None:
     torch.manual_seed(0)
-    net = ResidualUNet(8, (4, 6, 5))
+    net = ResidualUNet(8, (4, 6, 5), withheld=0.0)
     nn.init.normal_(net.last.weight, std=0.05)
     frames, representation = torch.randn(2, 64, 32), torch.randn(2, 8, 8, 4, requires_grad=True)
     image = net(frames, representation)
@@ -186,6 +186,17 @@ def test_what_the_drawing_network_adds_comes_from_the_representation_and_the_poo
     assert (image - scaled_to_unit(frames)).abs().max() > 0.01
     image.square().sum().backward()
     assert representation.grad is not None and (representation.grad.flatten(1).abs().sum(dim=1) > 0).all()
+
+
+def test_pooled_frames_are_withheld_from_whole_clips_in_training_alone() -> None:
+    torch.manual_seed(0)
+    net = ResidualUNet(8, (4, 6), withheld=0.5)
+    frames, representation = torch.randn(40, 16, 16), torch.randn(40, 8, 4, 4)
+    image = net(frames, representation)  # its residual is still zero
+    flat = (image == 0.5).all(dim=2).all(dim=1)
+    assert 10 < flat.sum() < 30
+    torch.testing.assert_close(image[~flat], scaled_to_unit(frames)[~flat])
+    torch.testing.assert_close(net.eval()(frames, representation), scaled_to_unit(frames))
 
 
 def test_a_clip_that_stands_still_has_a_finite_image() -> None:
