@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from statistics import fmean
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from fdpbench.bench.evaluate.ensembles import ensemble_rows, predictions_of
 from fdpbench.bench.evaluate.evaluation import FOLDER, ClipResult, Evaluation, write_evaluation
 from fdpbench.bench.evaluate.listed import listed
 from fdpbench.bench.evaluate.metrics import METRICS, MetricError, chance_levels
+from fdpbench.bench.evaluate.moments import frames_up_to_apex
 from fdpbench.bench.evaluate.perception import TrueImages, measure_clip
 from fdpbench.bench.evaluate.prediction_set import PredictionSet, evaluate_part, prediction_set
 from fdpbench.bench.evaluate.predictions import PREDICTIONS, check_predictions, expected_clips, read_predictions
@@ -38,11 +40,18 @@ def run(planned: Planned, jobs: int) -> None:
     """Run the stage as it is planned."""
     all_of = listed(planned)
     with open_scratch("evaluate", "whole") as scratch:
-        scratch.publish({FOLDER: partial(evaluate_runs, all_of.runs, all_of.repetitions)})
+        releases = {name: task.releases for name, task in all_of.tasks.items() if task.sampling is not None}
+        scratch.publish({FOLDER: partial(evaluate_runs, all_of.runs, all_of.repetitions, releases=releases)})
     console.print(f"evaluate: {len(all_of.runs)} runs in {FOLDER}")
 
 
-def evaluate_runs(runs: Mapping[str, RunEntry], repetitions: int, out: Path = FOLDER) -> None:
+def evaluate_runs(
+    runs: Mapping[str, RunEntry],
+    repetitions: int,
+    out: Path = FOLDER,
+    *,
+    releases: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> None:
     """Read, check and evaluate the predictions of every listed run.
 
     Parameters
@@ -53,6 +62,9 @@ def evaluate_runs(runs: Mapping[str, RunEntry], repetitions: int, out: Path = FO
         ``train.repetitions``.
     out
         Folder to write (`bench.evaluate.evaluation`), with the predictions of ensembles in ``ensembles``.
+    releases
+        Releases of each task whose frames were sampled: their sheets say where the apex is. The order of frames up to
+        it is not measured in other tasks.
 
     Raises
     ------
@@ -69,7 +81,7 @@ def evaluate_runs(runs: Mapping[str, RunEntry], repetitions: int, out: Path = FO
     clips: list[ClipResult] = []
     for run, entry in sorted(runs.items()):  # not as listed: DVC does not see the order of a list
         if entry.task not in tasks:
-            tasks[entry.task] = _Task(entry.task)
+            tasks[entry.task] = _Task(entry.task, releases.get(entry.task, ()))
         task = tasks[entry.task]
         if entry.members:
             rows = _write_ensemble(run, entry, runs, task, repetitions, out)
@@ -102,7 +114,8 @@ def evaluate_runs(runs: Mapping[str, RunEntry], repetitions: int, out: Path = FO
 class _Task:
     """What is read of a task once for all of its runs."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, releases: Sequence[str]) -> None:
+        self.name, self.releases = name, releases
         self.folder = paths.task(name)
         self.info: TaskInfo = load_task_info(self.folder)
         self.clips = load_index(self.folder)
@@ -111,6 +124,11 @@ class _Task:
     def truth(self) -> TrueImages:
         """Its dynamic images."""
         return TrueImages.of(self.folder)
+
+    @cached_property
+    def up_to_apex(self) -> dict[str, int]:
+        """How many of a clip's sampled frames are not after the apex, where that is known."""
+        return frames_up_to_apex(self.name, self.releases) if self.releases else {}
 
 
 def _checked_rows(run: str, entry: RunEntry, task: _Task, repetitions: int) -> list[dict[str, Any]]:
@@ -135,7 +153,8 @@ def _write_ensemble(
 
 
 def _clip_result(row: dict[str, Any], task: _Task) -> ClipResult:
-    return ClipResult.of(row, measure_clip(row, task.truth if row["drawn"] else None))
+    up_to_apex = task.up_to_apex.get(row["clip_id"]) if row["rank_scores"] else None
+    return ClipResult.of(row, measure_clip(row, task.truth if row["drawn"] else None, up_to_apex))
 
 
 def _score(

@@ -59,9 +59,7 @@ def command(name: str, *, resumes: bool = False) -> Iterator[None]:
         console.print(f"error {name}: {line}")
         sys.exit(1)
     except KeyboardInterrupt:
-        console.print(
-            f"{name}: interrupted." + " What was finished is kept: run the same command to go on." * resumes
-        )
+        console.print(f"{name}: interrupted." + " What was finished is kept: run the same command to go on." * resumes)
         sys.exit(130)
 
 
