@@ -93,9 +93,16 @@ def _entry(name: str, members: Any, params: dict[str, Any], runs: Mapping[str, R
             f"{where}: one run with one seed is no ensemble; name another run, or set train.repetitions to 2 or more"
         )
     like = runs[first]
-    init = ", ".join(dict.fromkeys(name for member in members if (name := runs[member].init))) or None
-    shared = {"task": like.task, "protocol": like.protocol, "faults": like.faults, "table": like.table}
-    entry = RunEntry(model=ENSEMBLE, init=init, members=members, **shared)
+    inits = dict.fromkeys(runs[member].init or "" for member in members)
+    entry = RunEntry(
+        task=like.task,
+        model=ENSEMBLE,
+        protocol=like.protocol,
+        init=", ".join(inits) or None,
+        faults=like.faults,
+        table=like.table,
+        members=members,
+    )
     check_run_name(f"ensembles.{name}", name, entry)
     return entry
 
