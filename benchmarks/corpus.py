@@ -86,7 +86,7 @@ def _render(person: Person, planned: PlannedClip) -> float:
     start = time.process_time()
     offsets = head.displacement(dict(planned.clip.activation)) * np.float32(0.1)
     states = ((np.zeros_like(offsets), seat), (offsets, Pose(seat.yaw + 0.2, seat.pitch, seat.roll, 0.3, -0.2)))
-    frames = [to_grey(expose(renderer.frame(*state, (0.0, 0.0), Light()), rng)) for state in states]
+    frames = [to_grey(expose(renderer.frame(moved, pose, (0.0, 0.0), Light()), rng)) for moved, pose in states]
     place, _ = CAMERA.project(renderer.subject.vertices, seat)
     x, y = place[head.vertex_part != SKIN].mean(axis=0)
     scale = crop.eye_distance / EYE_PIXELS * CROP

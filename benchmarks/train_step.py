@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from fdpbench.models.common.blocks import DropPath  # noqa: E402
+from fdpbench.models.common.local_global import DropPath  # noqa: E402
 from fdpbench.models.fdp import FDP  # noqa: E402
 
 CLASSES, LENGTH = 4, 8
@@ -37,9 +37,9 @@ AGREEMENT_STEPS = 20
 class FrameByFrame(FDP):
     """`fdp` whose transformer sees one frame index at a time."""
 
-    def maps(self, frames: Tensor) -> Tensor:
-        """Feature maps (B, T, h, w) of frames (B, T, C, H, W)."""
-        return torch.stack([self.transformer(frames[:, t]) for t in range(frames.shape[1])], dim=1)
+    def maps(self, seen: Tensor) -> Tensor:
+        """Feature maps (B, T, M, h, w) of what is seen of the frames (B, T, C', H, W)."""
+        return torch.stack([self.transformer(seen[:, t]) for t in range(seen.shape[1])], dim=1)
 
 
 class Trained:

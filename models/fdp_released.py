@@ -39,8 +39,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fdpbench.models.common.blocks import LOCAL_MLP_RATIO, Classifier, DropPath, ModelOutput, input_shape
+from fdpbench.models.common.blocks import Classifier, ModelOutput, input_shape
 from fdpbench.models.common.checkpoints import released_tensors
+from fdpbench.models.common.local_global import LOCAL_MLP_RATIO, DropPath
 from fdpbench.models.common.registry import Recipe, Share, Weight, register_model
 
 __all__ = ["PRESETS", "FDPReleased", "Preset", "as_released_volume", "load_released_state_dict"]

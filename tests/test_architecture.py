@@ -202,8 +202,11 @@ def test_the_full_profile_has_every_protocol_and_ablation_of_fdp() -> None:
         assert full[section] == full[section] | PARAMS[section], f"{section}: what both have is the same"
     loaded = {run.name: run for run in load_runs(full)}
     assert {run.entry.protocol for run in loaded.values()} == {"honest", "inner", "test_selected"}
-    left_out = {run.settings.model.get("without") for run in loaded.values() if run.model.name == "fdp"}
+    models = [run.settings.model for run in loaded.values() if run.model.name == "fdp"]
+    left_out = {model.get("without") for model in models}
     assert left_out >= {"dynamic_image", "ranking", "global_blocks", "local_blocks"}
+    changed = {(option, value) for model in models for option, value in model.items()}
+    assert changed >= {("input", "frames"), ("maps", 1), ("pooling", "learned"), ("ranking_weight", 0.0)}
 
 
 def test_the_profile_of_baselines_has_every_model_once() -> None:

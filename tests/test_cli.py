@@ -152,13 +152,23 @@ def test_an_error_of_the_program_keeps_its_traceback(project: Path, monkeypatch:
     assert isinstance(result.exception, RuntimeError)
 
 
-def test_an_interrupted_command(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("command", "interrupts", "stderr"),
+    [
+        (["check"], "check.check_project", "check: interrupted."),
+        (["train", "net"], "resolve.resolve", "train: interrupted. What was finished is kept: run the same command to"),
+    ],
+)
+def test_an_interrupted_command(
+    project: Path, monkeypatch: pytest.MonkeyPatch, command: list[str], interrupts: str, stderr: str
+) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fdpbench.bench.plan.check.check_project", interrupted)
-    result = invoke("check")
-    assert result.exit_code == 130 and "run the same command to go on" in result.stderr
+    monkeypatch.setattr(f"fdpbench.bench.plan.{interrupts}", interrupted)
+    result = invoke(*command)
+    assert result.exit_code == 130 and " ".join(result.stderr.split()).startswith(stderr)
+    assert ("run the same command" in result.stderr) == ("run the same command" in stderr)
 
 
 @pytest.mark.parametrize("jobs", ["0", "-1", "many"])

@@ -81,6 +81,7 @@ def _same(score: Score, other: Score) -> bool:
     return (
         other.protocol == "honest"
         and other.model == score.model
+        and not (score.entry.members or other.entry.members)
         and other.entry.set == score.entry.set
         and other.task.classes == score.task.classes
         and set(other.clips_by_dataset) == set(score.clips_by_dataset)

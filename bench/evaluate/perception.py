@@ -1,8 +1,9 @@
 """What a model's rank scores and generated dynamic images are worth on held-out clips.
 
-Both are computed from predictions and the task's dynamic images alone. A generated image is measured at its own
-size, against the true image averaged down to it, beside what a model would reach that gives the mean of
-the training clips' images whatever the clip: only what exceeds that was seen in the clip.
+A generated image is measured at its own size, against the true image averaged down to it, beside two references. The
+mean image of the other subjects' clips is what a model would give that never looks at the clip: only what exceeds it
+was seen in the clip. The clip's frames, pooled and scaled as the true image was, are what a model gives that copies
+them: only what exceeds that was learned.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fdpbench.bench.train.data import load_clips
+from fdpbench.bench.train.data import load_clips, load_each_subject, load_task_info
+from fdpbench.prep.dynamic.rank_pooling import dynamic_image, scale_to_unit
 from fdpbench.prep.store import images
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "mean_images",
     "measure_clip",
     "order_accuracy",
+    "pooled_copy",
     "similarity",
 ]
 
@@ -44,20 +47,38 @@ class Similarity:
 
 @dataclass(frozen=True)
 class TrueImages:
-    """A task's dynamic images by clip, and for each subject the mean of all others', in [0, 1]."""
+    """A task's dynamic images, and what it takes to see what of them a model has learned; all in [0, 1].
+
+    Attributes
+    ----------
+    images
+        By clip.
+    means
+        For each subject the mean of all others'.
+    copies
+        By clip `pooled_copy` of its frames; empty where the task has no frames.
+    """
 
     images: dict[str, NDArray[np.float64]]
     means: dict[str, NDArray[np.float64]]
+    copies: dict[str, NDArray[np.float64]]
 
     @classmethod
     def of(cls, folder: Path) -> TrueImages:
         """Those of a task in its folder."""
         clips = load_clips(folder, ("dynamic_image",))
         unit = clips.inputs["dynamic_image"][:, 0] / 255.0  # (N, H, W)
-        return cls(dict(zip(clips.clip_ids, unit, strict=True)), mean_images(unit, list(clips.subjects)))
+        copies: dict[str, NDArray[np.float64]] = {}
+        if "frames" in load_task_info(folder).inputs:
+            for part in load_each_subject(folder, ("frames",)):
+                copies |= {
+                    clip_id: pooled_copy(frames[:, 0])
+                    for clip_id, frames in zip(part.clip_ids, part.inputs["frames"], strict=True)
+                }
+        return cls(dict(zip(clips.clip_ids, unit, strict=True)), mean_images(unit, list(clips.subjects)), copies)
 
 
-def measure_clip(row: Mapping[str, Any], truth: TrueImages | None) -> dict[str, float]:
+def measure_clip(row: Mapping[str, Any], truth: TrueImages | None, up_to_apex: int | None = None) -> dict[str, float]:
     """Measure what a prediction says of its clip beside the class: some of `PERCEPTION`, or nothing.
 
     Parameters
@@ -66,16 +87,23 @@ def measure_clip(row: Mapping[str, Any], truth: TrueImages | None) -> dict[str, 
         From `bench.evaluate.predictions.read_predictions`.
     truth
         Of its task; needed where the row has a generated image.
+    up_to_apex
+        How many of the frames are not after the apex; None where it is not known. Fewer than two have no order.
     """
     measured: dict[str, float] = {}
     if row["rank_scores"]:
-        measured["order_accuracy"] = order_accuracy(np.array(row["rank_scores"]))
+        scores = np.array(row["rank_scores"])
+        measured["order_accuracy"] = order_accuracy(scores)
+        if up_to_apex is not None and up_to_apex >= 2:
+            measured["order_to_apex"] = order_accuracy(scores[:up_to_apex])
     if row["drawn"]:
         assert truth is not None
         generated = images.decode_png(row["drawn"]) / 255.0  # (h, w)
+        beside = {"": generated, "_of_mean": area_mean(truth.means[row["subject"]], generated.shape)}
+        if row["clip_id"] in truth.copies:
+            beside["_of_copy"] = area_mean(truth.copies[row["clip_id"]], generated.shape)
         true = area_mean(truth.images[row["clip_id"]], generated.shape)
-        mean = area_mean(truth.means[row["subject"]], generated.shape)
-        for suffix, image in (("", generated), ("_of_mean", mean)):
+        for suffix, image in beside.items():
             found = similarity(image, true)
             measured |= {f"psnr{suffix}": found.psnr, f"ssim{suffix}": found.ssim}
     return measured
@@ -145,3 +173,15 @@ def mean_images(images: NDArray[np.float64], subjects: list[str]) -> dict[str, N
     """
     names = np.array(subjects)
     return {name: images[names != name].mean(axis=0) for name in sorted(set(subjects))}
+
+
+def pooled_copy(frames: NDArray[Any]) -> NDArray[np.float64]:
+    """Frames (T, H, W), each standardised, pooled by approximate rank pooling and scaled to [0, 1]: (H, W).
+
+    What `models.fdp` gives before it is trained. True images are of frames that are not standardised, so that light
+    that flickers is in them.
+    """
+    values = frames.astype(np.float64)
+    spread = values.std(axis=(1, 2), keepdims=True)
+    values = (values - values.mean(axis=(1, 2), keepdims=True)) / np.where(spread > 0, spread, 1)
+    return scale_to_unit(dynamic_image(values), float(np.abs(values).max()))

@@ -26,7 +26,7 @@ def rank_models(scores: Sequence[Score]) -> Ranks | None:
 
     Of a task counts each model's run in the task's own table that competes; of several, the one of protocol
     ``honest`` with the model's own options, then the first by name: never the one that scores best. A task without
-    such a run is left out.
+    such a run is left out, and so are ensembles.
 
     Returns
     -------
@@ -34,7 +34,7 @@ def rank_models(scores: Sequence[Score]) -> Ranks | None:
     """
     chosen: dict[str, dict[str, float]] = {}
     for score in sorted(scores, key=lambda s: (s.protocol != "honest", bool(s.entry.set), s.run)):
-        if score.competes and score.entry.printed_in is None:
+        if score.competes and score.entry.printed_in is None and not score.entry.members:
             chosen.setdefault(score.task.task, {}).setdefault(score.model, score.mean("uf1"))
     tasks = sorted(chosen)
     models = sorted(set.intersection(*(set(chosen[task]) for task in tasks))) if tasks else []

@@ -50,10 +50,13 @@ CHANCE = {
 # What is measured of each clip, as far as a model ranks frames and generates images -> how tables name it, decimals.
 PERCEPTION = {
     "order_accuracy": ("pairs in order", 3),
+    "order_to_apex": ("up to the apex", 3),
     "psnr": ("PSNR, dB", 2),
     "ssim": ("SSIM", 3),
     "psnr_of_mean": ("PSNR of mean image", 2),
     "ssim_of_mean": ("SSIM of mean image", 3),
+    "psnr_of_copy": ("PSNR of pooled frames", 2),
+    "ssim_of_copy": ("SSIM of pooled frames", 3),
 }
 
 

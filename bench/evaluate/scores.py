@@ -154,7 +154,11 @@ def with_spread(values: Sequence[float], decimals: int) -> str:
 
 
 def changes_of(entry: RunEntry) -> str:
-    """What a run sets that its model's options do not, as a table prints it: ``pooling learned, lr 0.001``."""
+    """What a run sets that its model's options do not, as a table prints it: ``pooling learned, lr 0.001``.
+
+    Of an ensemble, its members: ``of run-a, run-b``.
+    """
     recipe = {key: value for key, value in entry.set.items() if key != "model"}
     changed = entry.set.get("model", {}) | recipe
-    return ", ".join(in_words({key: changed[key] for key in sorted(changed)}))
+    members = [f"of {', '.join(entry.members)}"] if entry.members else []
+    return ", ".join(in_words({key: changed[key] for key in sorted(changed)}) + members)

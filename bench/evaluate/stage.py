@@ -6,18 +6,22 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from statistics import fmean
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from fdpbench.bench.evaluate.audit import audit_effects, mean_fold_means
 from fdpbench.bench.evaluate.compare import compared, members_of
+from fdpbench.bench.evaluate.ensembles import ensemble_rows, predictions_of
 from fdpbench.bench.evaluate.evaluation import FOLDER, ClipResult, Evaluation, write_evaluation
 from fdpbench.bench.evaluate.listed import listed
 from fdpbench.bench.evaluate.metrics import METRICS, MetricError, chance_levels
+from fdpbench.bench.evaluate.moments import frames_up_to_apex
 from fdpbench.bench.evaluate.perception import TrueImages, measure_clip
 from fdpbench.bench.evaluate.prediction_set import PredictionSet, evaluate_part, prediction_set
-from fdpbench.bench.evaluate.predictions import check_predictions, expected_clips, read_predictions
+from fdpbench.bench.evaluate.predictions import PREDICTIONS, check_predictions, expected_clips, read_predictions
 from fdpbench.bench.evaluate.ranks import rank_models
 from fdpbench.bench.evaluate.records import PERCEPTION, POOLED
 from fdpbench.bench.evaluate.scores import Score, SubjectScore, largest
@@ -36,21 +40,31 @@ def run(planned: Planned, jobs: int) -> None:
     """Run the stage as it is planned."""
     all_of = listed(planned)
     with open_scratch("evaluate", "whole") as scratch:
-        scratch.publish({FOLDER: partial(evaluate_runs, all_of.runs, all_of.repetitions)})
+        releases = {name: task.releases for name, task in all_of.tasks.items() if task.sampling is not None}
+        scratch.publish({FOLDER: partial(evaluate_runs, all_of.runs, all_of.repetitions, releases=releases)})
     console.print(f"evaluate: {len(all_of.runs)} runs in {FOLDER}")
 
 
-def evaluate_runs(runs: Mapping[str, RunEntry], repetitions: int, out: Path = FOLDER) -> None:
+def evaluate_runs(
+    runs: Mapping[str, RunEntry],
+    repetitions: int,
+    out: Path = FOLDER,
+    *,
+    releases: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> None:
     """Read, check and evaluate the predictions of every listed run.
 
     Parameters
     ----------
     runs
-        Names and entries, in any order.
+        Names and entries, in any order; those of ensembles name their members, which are listed too.
     repetitions
         ``train.repetitions``.
     out
-        Folder to write (`bench.evaluate.evaluation`).
+        Folder to write (`bench.evaluate.evaluation`), with the predictions of ensembles in ``ensembles``.
+    releases
+        Releases of each task whose frames were sampled: their sheets say where the apex is. The order of frames up to
+        it is not measured in other tasks.
 
     Raises
     ------
@@ -67,12 +81,16 @@ def evaluate_runs(runs: Mapping[str, RunEntry], repetitions: int, out: Path = FO
     clips: list[ClipResult] = []
     for run, entry in sorted(runs.items()):  # not as listed: DVC does not see the order of a list
         if entry.task not in tasks:
-            tasks[entry.task] = _Task(entry.task)
+            tasks[entry.task] = _Task(entry.task, releases.get(entry.task, ()))
         task = tasks[entry.task]
-        rows = _checked_rows(run, entry, task, repetitions)
+        if entry.members:
+            rows = _write_ensemble(run, entry, runs, task, repetitions, out)
+        else:
+            rows = _checked_rows(run, entry, task, repetitions)
         predictions[run] = prediction_set(rows, task.info.classes)
         mine = [_clip_result(row, task) for row in rows]
-        scores.append(_score(run, entry, task.info, predictions[run], mine))
+        path = predictions_of(run, entry, out)
+        scores.append(_score(run, entry, task.info, predictions[run], mine, path))
         clips += mine
     groups = {name: [score for score in scores if score.entry.task == name] for name in tasks}
     evaluation = Evaluation(
@@ -90,13 +108,14 @@ def evaluate_runs(runs: Mapping[str, RunEntry], repetitions: int, out: Path = FO
         effects=tuple(audit_effects(scores, predictions)),
         ranks=rank_models(scores),
     )
-    write_evaluation(evaluation, clips, out, [Artifacts(run).predictions for run in predictions])
+    write_evaluation(evaluation, clips, out, [predictions_of(run, entry, out) for run, entry in sorted(runs.items())])
 
 
 class _Task:
     """What is read of a task once for all of its runs."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, releases: Sequence[str]) -> None:
+        self.name, self.releases = name, releases
         self.folder = paths.task(name)
         self.info: TaskInfo = load_task_info(self.folder)
         self.clips = load_index(self.folder)
@@ -105,6 +124,11 @@ class _Task:
     def truth(self) -> TrueImages:
         """Its dynamic images."""
         return TrueImages.of(self.folder)
+
+    @cached_property
+    def up_to_apex(self) -> dict[str, int]:
+        """How many of a clip's sampled frames are not after the apex, where that is known."""
+        return frames_up_to_apex(self.name, self.releases) if self.releases else {}
 
 
 def _checked_rows(run: str, entry: RunEntry, task: _Task, repetitions: int) -> list[dict[str, Any]]:
@@ -115,18 +139,33 @@ def _checked_rows(run: str, entry: RunEntry, task: _Task, repetitions: int) -> l
     return rows
 
 
+def _write_ensemble(
+    name: str, entry: RunEntry, runs: Mapping[str, RunEntry], task: _Task, repetitions: int, out: Path
+) -> list[dict[str, Any]]:
+    """Predictions of an ensemble by clip; they are written beside the evaluation."""
+    members = [_checked_rows(member, runs[member], task, repetitions) for member in entry.members]
+    rows = ensemble_rows(name, members)
+    clips = expected_clips(name, entry.faults.untested_subjects, task.clips)
+    check_predictions(name, rows, clips, len(task.info.classes), 1)
+    schema = shards.marked(PREDICTIONS, *(Artifacts(member).predictions for member in entry.members))
+    shards.write_table(pa.Table.from_pylist(rows, schema=schema), predictions_of(name, entry, out))
+    return rows
+
+
 def _clip_result(row: dict[str, Any], task: _Task) -> ClipResult:
-    return ClipResult.of(row, measure_clip(row, task.truth if row["drawn"] else None))
+    up_to_apex = task.up_to_apex.get(row["clip_id"]) if row["rank_scores"] else None
+    return ClipResult.of(row, measure_clip(row, task.truth if row["drawn"] else None, up_to_apex))
 
 
-def _score(run: str, entry: RunEntry, info: TaskInfo, predictions: PredictionSet, clips: Sequence[ClipResult]) -> Score:
+def _score(
+    run: str, entry: RunEntry, info: TaskInfo, predictions: PredictionSet, clips: Sequence[ClipResult], path: Path
+) -> Score:
     parts = {part: evaluate_part(predictions, part) for part in predictions.parts}
     for name, part in parts.items():
         if name == POOLED and not part.repetitions:
             raise MetricError(f"{run}: {part.why_not}")
         if not part.repetitions:
             console.print(f"evaluate: {run}, {name} alone: {part.why_not}")
-    path = Artifacts(run).predictions
     return Score(
         run=run,
         entry=entry,

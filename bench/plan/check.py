@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from fdpbench.bench.plan.ensembles import check_ensembles
 from fdpbench.bench.plan.link import check_links
 from fdpbench.bench.plan.params import errors_of_run, make_run, parse_task, run_names
 from fdpbench.bench.plan.pretraining import errors_of_pretraining
@@ -138,6 +139,7 @@ def _runs_of(params: dict[str, Any], problems: Problems, whole: bool = True) -> 
             continue
     for name, entry in entries.items() if whole or params["tasks"] else ():
         problems.add(*errors_of_run(name, entry, tasks, params))
+    check_ensembles(params, entries, problems)
     if problems.found:
         return []
     return [make_run(name, entry, tasks[entry.task], params) for name, entry in entries.items()]

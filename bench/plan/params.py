@@ -18,9 +18,11 @@ from fdpbench.prep.settings.params import check_task, read_params
 from fdpbench.prep.settings.problems import ParamsError, Problems, near
 from fdpbench.prep.settings.section import section
 from fdpbench.prep.settings.task import TaskParams
+from fdpbench.prep.settings.yaml_edit import inline
 from fdpbench.prep.task.inputs import INPUTS
 
 __all__ = [
+    "check_run_name",
     "errors_of_run",
     "load_run",
     "load_tasks",
@@ -78,7 +80,12 @@ def run_names(params: dict[str, Any] | None = None) -> dict[str, RunEntry]:
     for name, content in params["runs"].items():
         with problems.gather():
             entry = section(RunEntry, content, f"runs.{name}")
-            _check_name(f"runs.{name}", name, entry)
+            if entry.members:
+                raise ParamsError(
+                    f"params.yaml: runs.{name}.members: an ensemble is no run; list it under ensembles: "
+                    f"{inline({name: entry.members})}"
+                )
+            check_run_name(f"runs.{name}", name, entry)
             runs[name] = entry
     problems.refuse()
     return runs
@@ -147,7 +154,16 @@ def errors_of_run(
     yield from errors_of_settings(where, entry.model, _layers(name, entry, params))
 
 
-def _check_name(where: str, name: str, entry: RunEntry) -> None:
+def check_run_name(where: str, name: str, entry: RunEntry) -> None:
+    """Refuse a name that does not say what its protocol is.
+
+    Parameters
+    ----------
+    where
+        Its place in params.yaml.
+    name, entry
+        A run, or an ensemble.
+    """
     if entry.protocol == "test_selected" and "test_selected" not in name:
         raise ParamsError(
             f"{where}: a run of protocol test_selected carries that word in its name, so that no figure of it "

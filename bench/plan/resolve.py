@@ -9,7 +9,8 @@ from typing import Any
 
 from fdpbench.arithmetic import arithmetic
 from fdpbench.bench.plan.closure import closure, forget
-from fdpbench.bench.plan.params import load_run, load_tasks, load_train, run_names
+from fdpbench.bench.plan.ensembles import evaluated
+from fdpbench.bench.plan.params import load_run, load_tasks, load_train
 from fdpbench.bench.plan.pretraining import load_pretraining
 from fdpbench.bench.plan.stages import STAGES
 from fdpbench.bench.train.artifacts import located, shipped_weights
@@ -142,7 +143,7 @@ def _listed(params: dict[str, Any]) -> dict[str, Any]:
     return {
         "releases": list(params["releases"]),
         "tasks": {name: task.model_dump() for name, task in load_tasks(params).items()},
-        "runs": {name: entry.model_dump() for name, entry in run_names(params).items()},
+        "runs": {name: entry.model_dump() for name, entry in evaluated(params).items()},
         "repetitions": load_train(params).repetitions,
         "class_maps": {name: RELEASES[name].class_maps for name in RELEASES},  # published figures are found by them
     }

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from fdpbench.bench.evaluate.evaluation import ClipResult, read_clips
 from fdpbench.bench.evaluate.listed import evaluation_of, listed
+from fdpbench.bench.evaluate.moments import annotated_marks, sampled_frames
 from fdpbench.bench.evaluate.perception import area_mean
 from fdpbench.bench.evaluate.predictions import read_predictions
 from fdpbench.bench.train.artifacts import RESULTS, Artifacts
@@ -22,8 +23,7 @@ from fdpbench.prep.runtime.progress import console
 from fdpbench.prep.runtime.scratch import open_scratch
 from fdpbench.prep.settings.planned import Planned
 from fdpbench.prep.settings.problems import ParamsError
-from fdpbench.prep.store import images, paths, shards
-from fdpbench.prep.store.schema import DYNAMIC, MANIFEST
+from fdpbench.prep.store import images, paths
 
 __all__ = [
     "ERROR_SHOWN",
@@ -139,7 +139,8 @@ def draw_gallery(task: Path, run: str | None, results: Sequence[ClipResult], out
             panel(place)
     if run is not None:
         title = (
-            f"{run}: clips of subjects that were held out. Drawn images are shown at the size at which they are drawn."
+            f"{run}: clips of subjects that were held out. Constructed images are shown at the size at which the model "
+            "gives them."
         )
         figure.suptitle(title, fontsize=9, x=0.01, ha="left")
     figure.tight_layout()
@@ -209,13 +210,9 @@ def chosen_clips(
     sampled: dict[str, list[int]] = {}
     marks: dict[str, dict[str, int]] = {}
     if run is not None:
-        for row in shards.read_rows(paths.dynamic(name) / "dynamic.parquet", DYNAMIC, columns=["clip_id", "sampled"]):
-            sampled[row["clip_id"]] = row["sampled"]
+        sampled = sampled_frames(name)
         # faces may be published of one release alone, whose data set bears its name
-        for release in sorted({subject.partition("/")[0] for subject in chosen}):
-            for row in shards.read_table(paths.manifest(release) / "manifest.parquet", MANIFEST).to_pylist():
-                known = {mark: row[mark] for mark in ("onset", "apex", "offset") if row[mark] is not None}
-                marks[row["clip_id"]] = known
+        marks = annotated_marks(sorted({subject.partition("/")[0] for subject in chosen}))
     return [
         GalleryClip(
             clip_id=clip_id,
@@ -243,7 +240,7 @@ def _panels(clip: GalleryClip) -> list[Panel]:
         return panels
     generated = images.decode_png(clip.prediction["drawn"]) / 255.0  # (h, w)
     truth = area_mean(clip.truth / 255.0, generated.shape)
-    panels.append(_picture(255 * generated, f"drawn, {generated.shape[0]} x {generated.shape[1]}"))
+    panels.append(_picture(255 * generated, f"constructed, {generated.shape[0]} x {generated.shape[1]}"))
     panels.append(_error(np.abs(generated - truth), f"error, {clip.perception['psnr']:.1f} dB"))
     if clip.prediction["rank_scores"]:
         panels.append(_curve(clip))

@@ -132,7 +132,8 @@ def write_tables(
     (out / "metrics.json").write_text(json.dumps(nested, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     for score in scores:
         write_csv(_confusion_rows(score, clips[score.run]), plots / "confusion" / f"{score.run}.csv")
-        _loss_curve(score.run, plots / "loss" / f"{score.run}.csv")
+        if not score.entry.members:
+            _loss_curve(score.run, plots / "loss" / f"{score.run}.csv")
     if evaluation.ranks is not None:
         draw_ranks(evaluation.ranks, plots / "critical_difference.png")
     return text
@@ -143,9 +144,9 @@ def _legend() -> str:
     return (
         "Leave one subject out. Protocols: `honest` trains a fixed number of epochs; `inner` chooses it on "
         "held-out training subjects;\n`test_selected` keeps the epoch that does best on the test subject, which "
-        "is no honest figure;\n`zero_shot` trains on no clip of the task. `from NAME`: weights that the run starts from; "
-        "such runs stand in a table of their own.\nFigures are pooled over all folds: UF1 is the mean over classes of "
-        "2TP/(2TP+FP+FN), UAR the mean recall; with several repetitions, mean ± standard deviation.\n"
+        "is no honest figure;\n`zero_shot` trains on no clip of the task. `from NAME`: weights that the run "
+        "starts from; such runs stand in a table of their own.\nFigures are pooled over all folds: UF1 is the mean "
+        "over classes of 2TP/(2TP+FP+FN), UAR the mean recall; with several repetitions, mean ± standard deviation.\n"
         f"In brackets: {100 * LEVEL:.0f}% interval (BCa) of a bootstrap over subjects, and over repetitions where "
         "there are several. In simulations such\nintervals held the true UF1 in "
         f"{', '.join(f'{100 * share:.1f}' for share in coverage.values())}% of releases of "
@@ -183,7 +184,10 @@ def _task_parts(group: Sequence[Score], evaluation: Evaluation) -> list[str]:
             parts.append(_below(group, evaluation.chance[info.task]))
     perceiving = [score for score in group if score.perception]
     if perceiving:
-        parts += [f"### {info.task}: order of frames, and dynamic images drawn of held-out clips", _PERCEPTION_NOTE]
+        parts += [
+            f"### {info.task}: order of frames, and dynamic images constructed of held-out clips",
+            _PERCEPTION_NOTE,
+        ]
         parts.append(github([_named(score) | perception_cells(score) for score in perceiving]))
     return parts
 
@@ -232,10 +236,12 @@ def _below(group: Sequence[Score], chance: Mapping[str, Mapping[str, float | Non
 
 
 _PERCEPTION_NOTE = (
-    "Pairs in order: share of frame pairs whose rank scores rise with time; chance is 0.5. PSNR and SSIM compare the "
-    "drawn image\nwith the true one at the size at which it is drawn, mean over clips. The mean image of the other "
-    "subjects' clips is what a model\nwould draw that never looks at the clip: only what exceeds it was seen in the "
-    "clip. `tables/perception.csv` has every clip."
+    "Pairs in order: share of frame pairs whose rank scores rise with time, of all pairs, and of those up to the\n"
+    "annotated apex; chance is 0.5. PSNR and SSIM compare the constructed image with the true one at the size of the\n"
+    "former, mean over clips. The mean image of the other subjects' clips is what a model would give that\n"
+    "never looks at the clip: only what exceeds it was seen in the clip. The clip's frames, standardised, pooled and\n"
+    "scaled, are what a model gives that copies them: only what exceeds that was learned. `tables/perception.csv` has\n"
+    "every clip."
 )
 
 

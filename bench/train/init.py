@@ -1,7 +1,8 @@
 """Stage `init`: which weights each run starts from, by their hashes.
 
-In: what section `pretrain` made. Out: artifacts/init/RUN.json, empty of a run that starts from none. A run depends on its
-own file, so that one that starts from weights is trained after they are made and again when they change, and no other.
+In: what section `pretrain` made. Out: artifacts/init/RUN.json, empty of a run that starts from none. A run depends on
+its own file, so that one that starts from weights is trained after they are made and again when they change, and no
+other.
 """
 
 from __future__ import annotations

@@ -140,10 +140,9 @@ def _train(training: _Training, context: Context) -> None:
     clips = corpus_clips(training.corpus)
     held_out = held_out_people(clips.subjects, entry.held_out)
     seen = clips.of(frozenset(clips.subjects) - held_out)
-    if entry.targets == "classes":
-        seen, units = ClipSet(seen.clip_ids, seen.subjects, seen.labels, seen.inputs), ()
-    else:
-        units = UNITS
+    units = UNITS if entry.targets != "classes" else ()
+    if not units:
+        seen = ClipSet(seen.clip_ids, seen.subjects, seen.labels, seen.inputs)
     heads = Heads(len(CLASSES), entry.targets != "units", entry.unit_weight if units else 0.0)
     fitted = fit_module(run, seen, len(CLASSES), training.seed, training.device, context.report, heads=heads)
     fitted.save(context.folder / "model.safetensors", units)

@@ -109,6 +109,11 @@ class RunEntry(Section):
         description="prints the run in a table of this name beside the task's own; absent: in the task's own",
     )
     set: dict[str, Any] = Field(default_factory=dict, description="settings of this run alone")
+    members: list[str] = Field(
+        default_factory=list,
+        exclude_if=lambda members: not members,
+        description="of an ensemble, the runs whose probabilities are averaged; not written by hand",
+    )
 
     @model_validator(mode="after")
     def _named(self) -> RunEntry:

@@ -217,7 +217,8 @@ def read_weights(path: Path, device: torch.device) -> Weights:
     """
     outputs = tuple(map(str, read_about(path)["outputs"]))
     tensors = {name: value.to(device) for name, value in read_tensors(path, tensor_shapes(path)).items()}
-    mean, scale = {}, {}
+    mean: dict[str, Tensor] = {}
+    scale: dict[str, Tensor] = {}
     for name in [name for name in tensors if name.startswith(STATISTICS)]:
         which, _, what = name.removeprefix(STATISTICS).rpartition(".")
         (mean if what == "mean" else scale)[which] = tensors.pop(name)

@@ -15,7 +15,7 @@ from fdpbench.prep.runtime.progress import output
 if TYPE_CHECKING:
     from fdpbench.bench.external.read import Said
 
-RunName = Annotated[str, typer.Argument(help="Name of a run in params.yaml, such as synthetic-fdp.")]
+RunName = Annotated[str, typer.Argument(help="Name of a run or an ensemble in params.yaml, such as synthetic-fdp.")]
 File = Annotated[Path, typer.Argument(help="Predictions: our Parquet, a CSV file, or a log of released code.")]
 TaskOption = Annotated[
     str | None, typer.Option("--task", help="A task of params.yaml whose clips are predicted (data/task/TASK).")
@@ -107,11 +107,13 @@ def megc_log(
     out: Annotated[Path, typer.Argument(help="The log to write.")],
     repetition: Annotated[int, typer.Option(min=0, help="Which repetition of the run.")] = 0,
 ) -> None:
-    """Write a run's predictions in the log format of the MEGC2019 challenge, `clip gt pred`."""
+    """Write the predictions of a run or an ensemble in the log format of the MEGC2019 challenge, `clip gt pred`."""
+    from fdpbench.bench.evaluate.ensembles import ENSEMBLES
     from fdpbench.bench.external.read import read_said, write_megc_log
     from fdpbench.bench.train.artifacts import Artifacts
 
     with command("megc-log"):
-        said = read_said(Artifacts(run).predictions)
+        of_ensemble = ENSEMBLES / f"{run}.parquet"
+        said = read_said(of_ensemble if of_ensemble.is_file() else Artifacts(run).predictions)
         write_megc_log(said, repetition, out)
         output.print(f"{out}: {len(said.clip_ids)} clips of {len(set(said.subjects))} subjects", markup=False)

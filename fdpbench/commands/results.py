@@ -60,11 +60,11 @@ def audit() -> None:
     averaging. Needs `dvc repro` to have run.
     """
     from fdpbench.bench.evaluate.listed import evaluation_of
-    from fdpbench.bench.plan.params import run_names
+    from fdpbench.bench.plan.ensembles import evaluated
     from fdpbench.bench.report.audit import write_audit
 
     with command("audit"):
-        runs = run_names()
+        runs = evaluated()
         print(write_audit(evaluation_of(runs), list(runs), RESULTS))
         console.print(f"audit: {RESULTS / 'audit.md'}, audit.csv, audit.png")
 
@@ -82,13 +82,14 @@ def costs(
     are of this machine.
     """
     from fdpbench.bench.evaluate.listed import evaluation_of
+    from fdpbench.bench.plan.ensembles import evaluated
     from fdpbench.bench.plan.params import load_run, load_tasks, run_names
     from fdpbench.bench.report.costs import costs_table, measure_costs, write_costs
     from fdpbench.prep.settings.problems import ParamsError
 
     with command("costs"):
         entries = run_names()
-        evaluation = evaluation_of(entries)
+        evaluation = evaluation_of(evaluated())
         names = list(entries)
         if table is not None:
             members = {one.task: one.runs for one in evaluation.tables if one.name == table}

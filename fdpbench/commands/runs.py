@@ -81,6 +81,7 @@ def check() -> None:
     of `dvc repro`, checks the same.
     """
     from fdpbench.bench.plan.check import check_project
+    from fdpbench.bench.plan.ensembles import evaluated
     from fdpbench.bench.train.protocols import protocol_text
     from fdpbench.bench.train.settings import in_words
 
@@ -92,6 +93,9 @@ def check() -> None:
             settled = run.settings.model_dump(exclude={"model"}, exclude_defaults=True) | run.settings.model
             words = "".join(f", {word}" for word in in_words(settled))
             output.print(f"{run.name}: {run.model.name} on {run.task}, inputs {inputs}; protocol {protocol}{words}")
+        for name, entry in evaluated().items():
+            if entry.members:
+                output.print(f"{name}: ensemble on {entry.task}, mean of {', '.join(entry.members)}")
 
 
 @app.command(rich_help_panel="Train")

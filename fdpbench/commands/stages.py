@@ -23,7 +23,7 @@ def run_stage(stage: str, item: str = "", jobs: int | None = None, **options: An
     **options
         Of how the stage runs; they change no byte.
     """
-    with command(stage):
+    with command(stage, resumes=True):
         from fdpbench.bench.plan.stages import STAGES
 
         if "DVC_STAGE" in os.environ:

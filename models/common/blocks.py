@@ -1,7 +1,6 @@
 """What the torch models share: output, base class, checks of shapes, and building blocks.
 
-Not a model itself: see `models.common.registry`. The local and global blocks are those of FDP (Shao et al., ACM
-TOMM 2025): [paper] marks what its paper says, [code] what its released code does, [choice] what is ours.
+Not a model itself: see `models.common.registry`. [code] marks what the released code of a paper does.
 """
 
 from __future__ import annotations
@@ -20,26 +19,18 @@ __all__ = [
     "INCEPTION_FEATURES",
     "BasicBlock",
     "Classifier",
-    "Drawer",
-    "DropPath",
-    "GlobalBlock",
-    "LocalBlock",
     "ModelOutput",
     "conv_bn_relu",
     "inception_stream",
     "input_shape",
     "residual_stages",
-    "round_width",
 ]
 
-LOCAL_MLP_RATIO = 3  # [code]
-GLOBAL_MLP_RATIO = 2  # [code]
 # The inception stream on flow, [code] of Dual-Inception, on which FeatRef (2022) goes on: filters of each path in
 # its two blocks, and the features that it gives of 28 x 28 pixels.
 INCEPTION_WIDTHS = (6, 16)
 INCEPTION_PATHS = 4
 INCEPTION_FEATURES = INCEPTION_PATHS * INCEPTION_WIDTHS[1] * (28 // 2 // 2) ** 2
-ATTENTION_SHARE = 0.75  # [code] share of a global block's width that attends; the rest is convolved
 
 
 @dataclass
@@ -175,166 +166,6 @@ def residual_stages(width: int, strides: Sequence[int]) -> list[nn.Module]:
         blocks += [BasicBlock(inputs, outputs, stride), BasicBlock(outputs, outputs, 1)]
         inputs = outputs
     return blocks
-
-
-def round_width(width: float, divisor: int) -> int:
-    """Nearest multiple of ``divisor``, at least one."""
-    return max(divisor, int(width + divisor / 2) // divisor * divisor)
-
-
-def _patch_embedding(inputs: int, outputs: int, stride: int) -> nn.Sequential:
-    """[code] Average pool where the stride is 2, then 1x1 convolution and BN where anything changes."""
-    layers: list[nn.Module] = []
-    if stride > 1:
-        layers.append(nn.AvgPool2d(stride, ceil_mode=True, count_include_pad=False))
-    if stride > 1 or inputs != outputs:
-        layers += [nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs)]
-    return nn.Sequential(*layers)
-
-
-def _multi_head_convolution(width: int, head_dim: int) -> nn.Sequential:
-    """[paper] Heads of convolution, BN and ReLU, joined by a 1x1 convolution; [choice] heads as groups."""
-    heads = conv_bn_relu(width, width, groups=width // head_dim)
-    return nn.Sequential(heads, nn.Conv2d(width, width, 1, bias=False))
-
-
-def _mlp(width: int, ratio: int, divisor: int) -> nn.Sequential:
-    hidden = round_width(width * ratio, divisor)
-    return nn.Sequential(
-        nn.BatchNorm2d(width), nn.Conv2d(width, hidden, 1), nn.ReLU(inplace=True), nn.Conv2d(hidden, width, 1)
-    )
-
-
-class DropPath(nn.Module):
-    """Drops a residual branch at random in training, and scales it up where it is kept.
-
-    [choice] All frames of a clip share the draw: frames treated apart would differ from each other by
-    more than a micro-expression does.
-    """
-
-    def __init__(self, rate: float, frames: int) -> None:
-        super().__init__()
-        self.rate, self.frames = rate, frames
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Branch (B T, C, H, W), with whole clips at zero."""
-        if not self.training or self.rate == 0:
-            return x
-        kept = torch.rand(len(x) // self.frames, device=x.device) >= self.rate  # (B,)
-        scale = kept.repeat_interleave(self.frames).to(x.dtype) / (1 - self.rate)  # (B T,)
-        return x * scale[:, None, None, None]
-
-
-class LocalBlock(nn.Module):
-    """Local relational aggregator [paper], built as Next-ViT's convolution block (Li et al. 2022) [choice].
-
-    x = embed(x); x = x + heads(x); x = x + MLP(x).
-    """
-
-    def __init__(self, inputs: int, width: int, *, stride: int, head_dim: int, divisor: int, drop: DropPath) -> None:
-        super().__init__()
-        self.embed = _patch_embedding(inputs, width, stride)
-        self.heads = _multi_head_convolution(width, head_dim)
-        self.mlp = _mlp(width, LOCAL_MLP_RATIO, divisor)
-        self.drop = drop
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, inputs, H, W) -> (N, width, H / stride, W / stride)."""
-        x = self.embed(x)
-        x = x + self.drop(self.heads(x))
-        return x + self.drop(self.mlp(x))
-
-
-class Attention(nn.Module):
-    """Multi-head self-attention [paper] whose keys and values are averaged over squares of tokens.
-
-    [code] averages runs of ``pool``^2 tokens in reading order; [choice] squares of the same size.
-    """
-
-    def __init__(self, width: int, head_dim: int, pool: int) -> None:
-        super().__init__()
-        self.head_dim = head_dim
-        self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
-        self.project = nn.Linear(width, width)
-        self.reduce: nn.Module = nn.Identity()
-        if pool > 1:
-            average = nn.AvgPool2d(pool, ceil_mode=True, count_include_pad=False)
-            self.reduce = nn.Sequential(average, nn.BatchNorm2d(width))
-
-    def _split(self, tokens: Tensor) -> Tensor:
-        return tokens.unflatten(2, (-1, self.head_dim)).transpose(1, 2)  # (N, heads, tokens, head_dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, C, H, W)."""
-        tokens = x.flatten(2).transpose(1, 2)  # (N, H W, C)
-        pooled = self.reduce(x).flatten(2).transpose(1, 2)  # (N, H W / pool^2, C)
-        query, key, value = self._split(self.query(tokens)), self._split(self.key(pooled)), self.value(pooled)
-        mixed = F.scaled_dot_product_attention(query, key, self._split(value))  # (N, heads, H W, head_dim)
-        mixed = self.project(mixed.transpose(1, 2).flatten(2))  # (N, H W, C)
-        return mixed.transpose(1, 2).unflatten(2, x.shape[2:])
-
-
-class GlobalBlock(nn.Module):
-    """Global relational aggregator [paper], built as Next-ViT's transformer block (Li et al. 2022) [choice].
-
-    x = embed(x); x = x + attention(BN(x)); y = reduce(x); y = y + heads(y); x = [x, y]; x = x + MLP(x).
-    """
-
-    def __init__(
-        self, inputs: int, width: int, *, stride: int, pool: int, head_dim: int, divisor: int, drop: DropPath
-    ) -> None:
-        super().__init__()
-        attending = round_width(width * ATTENTION_SHARE, divisor)
-        convolved = width - attending
-        self.embed = _patch_embedding(inputs, attending, stride)
-        self.norm = nn.BatchNorm2d(attending)
-        self.attention = Attention(attending, head_dim, pool)
-        self.reduce = _patch_embedding(attending, convolved, stride=1)
-        self.heads = _multi_head_convolution(convolved, head_dim)
-        self.mlp = _mlp(width, GLOBAL_MLP_RATIO, divisor)
-        self.drop = drop
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, inputs, H, W) -> (N, width, H / stride, W / stride)."""
-        x = self.embed(x)
-        x = x + self.drop(self.attention(self.norm(x)))
-        y = self.reduce(x)
-        y = y + self.drop(self.heads(y))
-        x = torch.cat([x, y], dim=1)
-        return x + self.drop(self.mlp(x))
-
-
-class Drawer(nn.Module):
-    """SegNet (Badrinarayanan et al. 2017) [code]: its decoder puts values back where the maxima were."""
-
-    def __init__(self, channels: int, widths: tuple[tuple[int, ...], ...]) -> None:
-        super().__init__()
-        self.encoder, self.decoder = nn.ModuleList(), nn.ModuleList()
-        below = [channels, *(stage[-1] for stage in widths)]  # width before each stage
-        for inputs, stage in zip(below, widths, strict=False):
-            sizes = [inputs, *stage]
-            self.encoder.append(nn.Sequential(*(conv_bn_relu(a, b) for a, b in zip(sizes, sizes[1:], strict=False))))
-        for level in reversed(range(len(widths))):
-            sizes = [*widths[level][::-1], below[level]]
-            pairs = list(zip(sizes, sizes[1:], strict=False))
-            convolutions: list[nn.Module] = [conv_bn_relu(a, b) for a, b in pairs]
-            if level == 0:
-                convolutions[-1] = nn.Conv2d(pairs[-1][0], 1, 3, padding=1)
-            self.decoder.append(nn.Sequential(*convolutions))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, channels, h, w) -> image (B, h, w) in [0, 1]."""
-        places = []
-        for encode in self.encoder:
-            x, place = F.max_pool2d(encode(x), 2, return_indices=True)
-            places.append((place, 2 * x.shape[2], 2 * x.shape[3]))
-        for decode in self.decoder:
-            place, height, width = places.pop()
-            # what max_unpool2d does, which torch refuses when asked for determinism
-            empty = x.new_zeros(*x.shape[:2], height * width)
-            x = empty.scatter(2, place.flatten(2), x.flatten(2)).unflatten(2, (height, width))
-            x = decode(x)
-        return x[:, 0].sigmoid()
 
 
 def _convolutions(inputs: int, outputs: int, kernel: int) -> nn.Sequential:

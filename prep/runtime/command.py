@@ -35,8 +35,10 @@ def jobs_or_default(jobs: int | None) -> int:
 
 
 @contextmanager
-def command(name: str) -> Iterator[None]:
+def command(name: str, *, resumes: bool = False) -> Iterator[None]:
     """Run the body of a command; turn an expected error into one line and exit code 1.
+
+    One that `resumes` goes on where it was interrupted when it is run again, and says so.
 
     Expected errors are those whose message says what to do: ValueError and its subclasses, which
     every module of this project raises for bad input, and a failed unit of work. Anything else is a
@@ -57,7 +59,7 @@ def command(name: str) -> Iterator[None]:
         console.print(f"error {name}: {line}")
         sys.exit(1)
     except KeyboardInterrupt:
-        console.print(f"{name}: interrupted. What was finished is kept: run the same command to go on.")
+        console.print(f"{name}: interrupted." + " What was finished is kept: run the same command to go on." * resumes)
         sys.exit(130)
 
 

@@ -4,9 +4,9 @@ Each unit is built by a function in a worker process, into a folder of its own; 
 folder a finished unit (`prep.runtime.scratch`). What a unit gives depends on its payload alone, so the number
 of workers never changes a result. A pool of our own rather than a library's, because a stage needs
 three things together: progress from inside a unit, the name of the unit whose worker was killed, and
-workers that end when their parent is killed with -9. `concurrent.futures.ProcessPoolExecutor` was tried: a worker that
-is killed breaks every unit that is left, none of them named as the one at fault, and its workers outlive a parent that
-is killed.
+workers that end when their parent is killed with -9. `concurrent.futures.ProcessPoolExecutor` and loky 3.7 were tried:
+a worker that is killed breaks every unit that is left, none of them named as the one at fault, and the workers outlive
+a parent that is killed.
 """
 
 from __future__ import annotations

@@ -30,15 +30,20 @@ Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 PositiveRange = Annotated[tuple[Positive, Positive], BeforeValidator(_as_pair), AfterValidator(_rising)]
 NotNegativeRange = Annotated[tuple[NotNegative, NotNegative], BeforeValidator(_as_pair), AfterValidator(_rising)]
+PowerRange = Annotated[
+    tuple[Annotated[int, Field(ge=1, le=9)], Annotated[int, Field(ge=1, le=9)]],
+    BeforeValidator(_as_pair),
+    AfterValidator(_rising),
+]
 FrameRange = Annotated[
     tuple[Annotated[int, Field(ge=8)], Annotated[int, Field(ge=8)]], BeforeValidator(_as_pair), AfterValidator(_rising)
 ]
 
 
 class ClassShares(Section):
-    """How often each class occurs, relative to the others."""
+    """How often each class occurs, relative to the others; negative ones are the most varied, and the most frequent."""
 
-    negative: Positive = 1.0
+    negative: Positive = 1.5
     positive: Positive = 1.0
     surprise: Positive = 1.0
 
@@ -70,16 +75,16 @@ class CorpusParams(Section):
     )
     duration: FrameRange = Field(default=(24, 90), description="frames from onset to offset at 200 fps: 0.12 to 0.45 s")
     drift: NotNegativeRange = Field(
-        default=(0.0, 2.0), description="motion of the head from onset to apex; 1 is a calm subject, 0 a bust"
+        default=(0.0, 1.0), description="motion of the head from onset to apex; 1 is a calm subject, 0 a bust"
     )
     turn: NotNegative = Field(
         default=4.0, description="how people sit: standard deviation of yaw and pitch, degrees; of roll, half of it"
     )
-    blink: Share = Field(default=0.15, description="share of clips with a blink about onset or apex")
-    gaze: Share = Field(default=0.2, description="share of clips in which the gaze shifts")
+    blink: Share = Field(default=0.3, description="share of clips with a blink about onset or apex")
+    gaze: Share = Field(default=0.4, description="share of clips in which the gaze shifts")
 
     eye_distance: PositiveRange = Field(
-        default=(0.40, 0.58), description="distance of the eyes as a share of the crop's width"
+        default=(0.44, 0.64), description="distance of the eyes as a share of the crop's width"
     )
     aspect: PositiveRange = Field(
         default=(0.60, 0.84),
@@ -89,15 +94,20 @@ class CorpusParams(Section):
     eye_height: Range = Field(default=(0.20, 0.32), description="height of the eyes in the crop, from the top, share")
 
     noise: PositiveRange = Field(
-        default=(0.02, 0.25),
+        default=(0.02, 0.15),
         description="error of the simulated estimator, standard deviation in px where the face has texture, uniform "
         "in its logarithm",
     )
     spots: NotNegativeRange = Field(
-        default=(0.0, 0.5), description="isolated spots of error, as of glasses and highlights, relative to the noise"
+        default=(0.0, 1.0), description="isolated spots of error, as of glasses and highlights, relative to the noise"
     )
     smoothing: PositiveRange = Field(
-        default=(0.25, 1.0), description="width of the estimator's window, standard deviation in pixels of the image"
+        default=(0.1, 0.6), description="width of the estimator's window, standard deviation in pixels of the image"
+    )
+    dominance: PowerRange = Field(
+        default=(2, 5),
+        description="power of texture in the weights of that window: 1 averages; more, and what has most texture "
+        "decides for what is about it, so that motion comes in patches with edges, as total variation gives it",
     )
     shrinkage: NotNegativeRange = Field(
         default=(0.0, 0.4), description="texture below which the estimator falls back on the motion of the whole face"

@@ -28,7 +28,7 @@ __all__ = [
 
 PARAMS_FILE = Path("params.yaml")
 
-NAMED = ("releases", "corpora", "tasks", "pretrain", "runs")
+NAMED = ("releases", "corpora", "tasks", "pretrain", "runs", "ensembles")
 
 # Every top-level key of params.yaml, and who reads it.
 SECTIONS = {
@@ -41,10 +41,12 @@ SECTIONS = {
     "tasks": "fdpbench dynamic, fdpbench task",
     "pretrain": "fdpbench pretrain",
     "runs": "fdpbench train, fdpbench tables",
+    "ensembles": "fdpbench evaluate",
     "train": "fdpbench train",
     "options": "fdpbench train",
 }
-OPTIONAL = ("synth", "corpora", "index", "pretrain", "options")  # but synth where the embedded release is listed
+# but synth where the embedded release is listed
+OPTIONAL = ("synth", "corpora", "index", "pretrain", "ensembles", "options")
 
 SECTION_TYPES = dict.fromkeys(SECTIONS, dict) | {"releases": list}
 

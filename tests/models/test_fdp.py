@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from fdpbench.models import create_model
-from fdpbench.models.common.blocks import Attention, Drawer, DropPath, GlobalBlock, LocalBlock
+from fdpbench.models.common.drawing import Drawer, ResidualUNet, scaled_to_unit
+from fdpbench.models.common.local_global import Attention, DropPath, GlobalBlock, LocalBlock
 from fdpbench.models.common.registry import ModelOptionError
-from fdpbench.models.fdp import PRESETS, RankScorer
+from fdpbench.models.fdp import CHANGE_LIMIT, PRESETS, RankScorer, changes
 from fdpbench.prep.dynamic.rank_pooling import coefficients
 
 SHAPES = {"frames": (8, 1, 48, 48)}
@@ -39,34 +41,39 @@ def test_ranking_loss_is_zero_for_frames_in_order_and_not_for_reversed_ones() ->
     assert RankScorer.loss(rising.flip(1)) == pytest.approx(1 + 3)  # mean gap of all pairs is (T + 1) / 3
 
 
+def standardised(frames: torch.Tensor) -> torch.Tensor:
+    return (frames - frames.mean((2, 3, 4), keepdim=True)) / frames.std((2, 3, 4), keepdim=True, correction=0)
+
+
 def pooled(model: Any, frames: torch.Tensor) -> torch.Tensor:
-    """The sum of the rank features in evaluation, with batch statistics of random clips.
+    """The sum of the rank features in evaluation (B, M, h, w), with batch statistics of random clips.
 
     Without statistics the first weights, as small as they are, would let nothing through.
     """
     torch.manual_seed(0)
-    nn.init.normal_(model.transformer.head.weight, std=0.02)  # it starts at zero: nothing drawn yet
+    nn.init.normal_(model.transformer.head.weight, std=0.02)  # of the first map it starts at zero: nothing drawn yet
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = None  # the mean over all batches seen, here one
     seen: list[torch.Tensor] = []
     with torch.no_grad():
         model.train()(frames=torch.randn(2, 8, 1, 48, 48))
-        model.expand.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0][:, 0]))
+        model.expand.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
         model.eval()(frames=frames)
     return seen[0]
 
 
-def test_pooling_is_approximate_rank_pooling_of_the_maps_of_standardised_frames() -> None:
-    model = create_model("fdp", 3, shapes=SHAPES)
+@pytest.mark.parametrize("kind", ["change", "frames"])
+def test_pooling_is_approximate_rank_pooling_of_the_maps_of_standardised_frames(kind: Any) -> None:
+    model = create_model("fdp", 3, shapes=SHAPES, input=kind)
     frames = 3 * torch.randn(2, 8, 1, 48, 48) + 1
     found = pooled(model, frames)
+    assert found.shape == (2, 4, 12, 12)
     expected = torch.zeros_like(found)
-    for t, weight in enumerate(coefficients(8) / np.linalg.norm(coefficients(8))):
-        frame = frames[:, t]
-        frame = (frame - frame.mean((1, 2, 3), keepdim=True)) / frame.std((1, 2, 3), keepdim=True)
-        with torch.no_grad():
-            expected += weight * model.transformer(frame)
+    with torch.no_grad():
+        seen = model.seen(standardised(frames))
+        for t, weight in enumerate(coefficients(8) / np.linalg.norm(coefficients(8))):
+            expected += weight * model.transformer(seen[:, t])
     size = expected.abs().max()
     assert size > 0.01
     torch.testing.assert_close(found / size, expected / size, atol=1e-3, rtol=0)
@@ -74,10 +81,34 @@ def test_pooling_is_approximate_rank_pooling_of_the_maps_of_standardised_frames(
 
 def test_a_clip_that_only_flickers_is_pooled_to_zero() -> None:
     model = create_model("fdp", 3, shapes=SHAPES)
-    still = torch.rand(1, 1, 1, 48, 48)
+    still = 4 * torch.randn(1, 1, 1, 48, 48)
     flicker = torch.linspace(0.5, 1.5, 8)[:, None, None, None] * still + torch.rand(8, 1, 1, 1)
     moving = pooled(model, torch.rand(1, 8, 1, 48, 48)).abs().max()
     assert pooled(model, flicker).abs().max() < 1e-3 * moving
+
+
+def test_changes_sum_to_zero_and_do_not_see_what_all_frames_share() -> None:
+    torch.manual_seed(0)
+    frames = 0.1 * torch.randn(3, 8, 1, 24, 24)
+    found = changes(frames)
+    torch.testing.assert_close(found.sum(dim=1), torch.zeros(3, 1, 24, 24), atol=1e-4, rtol=0)
+    torch.testing.assert_close(found.flatten(1).std(dim=1, correction=0), torch.ones(3), atol=1e-3, rtol=0)
+    torch.testing.assert_close(changes(frames + 3 * torch.randn(3, 1, 1, 24, 24)), found, atol=1e-4, rtol=0)
+    torch.testing.assert_close(changes(5 * frames), found, atol=1e-2, rtol=1e-2)
+    assert changes(torch.randn(1, 1, 1, 24, 24).expand(1, 8, 1, 24, 24)).abs().max() < 1e-3  # rounding is no motion
+
+
+def test_the_transformer_sees_changes_within_a_limit_beside_the_mean_frame_or_the_frames_themselves() -> None:
+    torch.manual_seed(0)
+    frames = standardised(torch.randn(2, 8, 1, 48, 48).clamp(min=-0.5) ** 3)
+    seen = create_model("fdp", 3, shapes=SHAPES).seen(frames)
+    assert seen.shape == (2, 8, 2, 48, 48)
+    assert seen[:, :, 0].abs().max() == CHANGE_LIMIT < changes(frames).abs().max()
+    torch.testing.assert_close(seen[:, :, 0], changes(frames)[:, :, 0].clamp(-CHANGE_LIMIT, CHANGE_LIMIT))
+    mean = standardised(frames.mean(dim=1, keepdim=True))[:, :, 0].expand(-1, 8, -1, -1)
+    torch.testing.assert_close(seen[:, :, 1], mean, atol=1e-3, rtol=1e-3)
+    assert create_model("fdp", 3, shapes=SHAPES, input="frames").seen(frames) is frames
+    assert create_model("fdp", 3, shapes={"frames": (8, 1, 64, 64)}, preset="paper").seen(frames) is frames
 
 
 def test_learned_pooling_starts_at_the_fixed_weights_and_moves() -> None:
@@ -97,9 +128,9 @@ def test_loss_terms_carry_their_weights() -> None:
     model = create_model("fdp", 3, shapes=SHAPES, ranking_weight=2.0, dynamic_image_weight=3.0).eval()
     output = model(frames=frames)
     terms = model.loss(output, labels, targets)
-    small = F.avg_pool2d(targets["dynamic_image"], 4)[:, 0]  # 48 -> the 12 x 12 of the drawn image
-    assert output.dynamic_image.shape == (2, 12, 12)
-    torch.testing.assert_close(terms["dynamic_image"], 3 * (output.dynamic_image - small).square().mean())
+    error = output.dynamic_image - targets["dynamic_image"][:, 0]
+    assert output.dynamic_image.shape == (2, 48, 48)
+    torch.testing.assert_close(terms["dynamic_image"], 3 * error.square().mean())
     torch.testing.assert_close(terms["ranking"], 2 * RankScorer.loss(output.scores))
     torch.testing.assert_close(terms["cross_entropy"], F.cross_entropy(output.logits, labels))
 
@@ -135,6 +166,55 @@ def test_drawing_network_unpools_as_torch_does() -> None:
     assert drawer(image).shape == (2, 8, 12)
 
 
+def test_the_image_starts_out_as_the_scaled_pooled_frames() -> None:
+    torch.manual_seed(0)
+    frames = torch.randn(3, 8, 1, 48, 48) * (0.5 + torch.rand(3, 8, 1, 1, 1)) + torch.rand(3, 8, 1, 1, 1)
+    drawn = create_model("fdp", 3, shapes=SHAPES).eval()(frames=frames).dynamic_image
+    for clip in range(3):
+        still = np.tensordot(coefficients(8), standardised(frames)[clip, :, 0].double().numpy(), axes=1)
+        expected = (still - still.min()) / (still.max() - still.min())
+        np.testing.assert_allclose(drawn[clip].detach().numpy(), expected, atol=1e-4)
+
+
+def test_what_the_drawing_network_adds_comes_from_the_representation_and_the_pooled_frames() -> None:
+    torch.manual_seed(0)
+    net = ResidualUNet(8, (4, 6, 5), withheld=0.0)
+    nn.init.normal_(net.last.weight, std=0.05)
+    frames, representation = torch.randn(2, 64, 32), torch.randn(2, 8, 8, 4, requires_grad=True)
+    image = net(frames, representation)
+    assert image.shape == frames.shape and image.min() >= 0 and image.max() <= 1
+    assert (image - scaled_to_unit(frames)).abs().max() > 0.01
+    image.square().sum().backward()
+    assert representation.grad is not None and (representation.grad.flatten(1).abs().sum(dim=1) > 0).all()
+
+
+def test_pooled_frames_are_withheld_from_whole_clips_in_training_alone() -> None:
+    torch.manual_seed(0)
+    net = ResidualUNet(8, (4, 6), withheld=0.5)
+    frames, representation = torch.randn(40, 16, 16), torch.randn(40, 8, 4, 4)
+    image = net(frames, representation)  # its residual is still zero
+    flat = (image == 0.5).all(dim=2).all(dim=1)
+    assert 10 < flat.sum() < 30
+    torch.testing.assert_close(image[~flat], scaled_to_unit(frames)[~flat])
+    torch.testing.assert_close(net.eval()(frames, representation), scaled_to_unit(frames))
+
+
+def test_a_clip_that_stands_still_has_a_finite_image() -> None:
+    assert (scaled_to_unit(torch.full((1, 4, 4), 3.0)) == 0.5).all()
+    model = create_model("fdp", 3, shapes=SHAPES)
+    output = model(frames=torch.rand(2, 1, 1, 48, 48).expand(2, 8, 1, 48, 48))
+    for value in (output.dynamic_image, output.logits, output.scores):
+        assert torch.isfinite(value).all()
+
+
+def test_the_ranking_loss_reaches_scorer_and_transformer() -> None:
+    torch.manual_seed(0)
+    model = create_model("fdp", 3, shapes=SHAPES)
+    RankScorer.loss(model(frames=torch.randn(2, 8, 1, 48, 48)).scores).backward()
+    for weight in (model.scorer.weight, model.transformer.head.weight, model.transformer.stem[0][0].weight):
+        assert weight.grad.abs().max() > 0
+
+
 def test_drop_path_treats_the_frames_of_a_clip_alike() -> None:
     torch.manual_seed(0)
     drop = DropPath(rate=0.5, frames=4)
@@ -153,7 +233,23 @@ def test_presets_have_the_blocks_they_list_and_the_known_sizes() -> None:
     # the last is the paper's: 68.77 M with its global blocks and grouped multi-head convolution
     assert sum(p.numel() for p in model.parameters()) == pytest.approx(68.77e6, abs=5e3)
     tiny = create_model("fdp", 5, shapes={"frames": (8, 1, 96, 96)})
-    assert sum(p.numel() for p in tiny.parameters()) <= 350_000
+    assert sum(p.numel() for p in tiny.parameters()) <= 100_000
+
+
+def test_input_and_maps_may_differ_from_the_preset() -> None:
+    for options, channels, maps in (({}, 2, 4), ({"input": "frames"}, 1, 4), ({"maps": 1}, 2, 1)):
+        model = create_model("fdp", 3, shapes=SHAPES, **options)
+        assert model.transformer.stem[0][0].in_channels == channels
+        frames = torch.randn(2, 8, 1, 48, 48)
+        assert model.maps(model.seen(frames)).shape == (2, 8, maps, 12, 12)
+        assert model.scorer.weight.shape == (maps * 144,)
+    with torch.device("meta"):
+        paper = create_model("fdp", 3, shapes={"frames": (8, 1, 64, 64)}, preset="paper", input="change", maps=2)
+        output = paper(frames=torch.empty(2, 8, 1, 64, 64))
+    assert output.dynamic_image.shape == (2, 64, 64) and paper.scorer.weight.shape == (2 * 64 * 64,)
+    for wrong in ({"input": "flow"}, {"maps": 0}):
+        with pytest.raises(ModelOptionError, match=next(iter(wrong))):
+            create_model("fdp", 3, shapes=SHAPES, **wrong)
 
 
 def test_frames_that_the_preset_cannot_halve_are_refused() -> None:
@@ -193,14 +289,14 @@ def test_an_ablation_is_smaller_and_keeps_the_size_of_its_maps(preset: Any, with
             for left_out in ("nothing", without)
         )
         frames = torch.empty(2, 8, 1, 64, 64)
-        assert whole.maps(frames).shape == less.maps(frames).shape
+        assert whole.maps(whole.seen(frames)).shape == less.maps(less.seen(frames)).shape
     assert sum(p.numel() for p in less.parameters()) < sum(p.numel() for p in whole.parameters())
 
 
 def test_without_ranking_the_representation_is_the_mean_over_time() -> None:
-    model = create_model("fdp", 3, shapes=SHAPES, without="ranking").eval()
+    model = create_model("fdp", 3, shapes=SHAPES, without="ranking", input="frames").eval()
     seen: list[torch.Tensor] = []
-    model.expand.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0][:, 0]))
+    model.expand.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     frames = torch.randn(2, 8, 1, 48, 48)
     with torch.no_grad():
         model(frames=frames)
@@ -220,25 +316,35 @@ def test_one_pass_over_all_frames_equals_frame_by_frame_in_evaluation_alone() ->
     torch.manual_seed(0)
     model = create_model("fdp", 3, shapes=SHAPES)
     frames = torch.randn(3, 8, 1, 48, 48)
+    seen = model.seen(frames)
     with torch.no_grad():
         pooled(model, frames)  # leaves batch norm with statistics, in evaluation mode
-        torch.testing.assert_close(model.maps(frames), frame_by_frame(model, frames), atol=1e-5, rtol=1e-5)
-        model.train().transformer.map_drop.rate = 0.0  # it leaves out clips, which a pass does not know
-        assert (model.maps(frames) - frame_by_frame(model, frames)).abs().max() > 1e-3
+        torch.testing.assert_close(model.maps(seen), frame_by_frame(model, seen), atol=1e-5, rtol=1e-5)
+        model.train()
+        assert (model.maps(seen) - frame_by_frame(model, seen)).abs().max() > 1e-3
 
 
-def test_the_dynamic_representation_starts_out_as_the_dynamic_image() -> None:
-    """And half of the clips keep it in training: a clip is drawn on as a whole or not at all."""
+@pytest.mark.parametrize("kind", ["change", "frames"])
+def test_the_dynamic_representation_starts_out_from_the_dynamic_image(kind: Any) -> None:
+    """Its first map, that is; the others say what random features say."""
+    torch.manual_seed(0)
+    model = create_model("fdp", 3, shapes=SHAPES, input=kind).train()
+    seen = model.seen(torch.randn(16, 8, 1, 48, 48))
+    shrunk = F.avg_pool2d(seen[:, :, 0], 4)  # to the 12 x 12 of a map
+    maps = model.maps(seen)
+    torch.testing.assert_close(maps[:, :, 0], shrunk, atol=1e-6, rtol=1e-5)
+    assert (maps[:, :, 1:].flatten(3).std(dim=3) > 0).all()
+
+
+def test_map_drop_leaves_out_whole_clips_in_training_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PRESETS, "tiny", replace(PRESETS["tiny"], map_drop=0.5))
     torch.manual_seed(0)
     model = create_model("fdp", 3, shapes=SHAPES).train()
-    frames = torch.randn(16, 8, 1, 48, 48)
-    shrunk = F.avg_pool2d(frames.flatten(0, 1), 4).unflatten(0, (16, 8))[:, :, 0]  # to the 12 x 12 of a map
-    torch.testing.assert_close(model.maps(frames), shrunk, atol=1e-6, rtol=1e-5)
-    nn.init.normal_(model.transformer.head.weight)
-    drawn = (model.maps(frames) - shrunk).abs().amax(dim=(2, 3)) > 1e-4  # (B, T)
-    assert (drawn == drawn[:, :1]).all()
-    assert 2 < drawn[:, 0].sum() < 14
-    assert ((model.eval().maps(frames) - shrunk).abs().amax(dim=(2, 3)) > 1e-4).all()
+    seen = model.seen(torch.randn(16, 8, 1, 48, 48))
+    said = model.maps(seen)[:, :, 1:].abs().amax(dim=(2, 3, 4)) > 0  # (B, T)
+    assert (said == said[:, :1]).all()
+    assert 2 < said[:, 0].sum() < 14
+    assert (model.eval().maps(seen)[:, :, 1:].abs().amax(dim=(2, 3, 4)) > 0).all()
 
 
 def test_rank_scores_are_float32_under_autocast() -> None:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fdpbench.models import create_model
-from fdpbench.models.common.blocks import Attention, GlobalBlock
+from fdpbench.models.common.local_global import Attention, GlobalBlock
 from fdpbench.models.common.registry import ModelOptionError
 from fdpbench.models.fdp_released import PRESETS, LocalBlock, as_released_volume, load_released_state_dict, unpool
 

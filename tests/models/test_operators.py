@@ -17,7 +17,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from fdpbench.bench.train.objectives import GroupDRO
+from fdpbench.bench.train.objectives import ClassWeights, GroupDRO
+from fdpbench.bench.train.optim import make_optimizer
+from fdpbench.bench.train.settings import ModelSettings
 from fdpbench.models import list_models, model_info
 from fdpbench.models.common.conformance.modules import batch, build
 
@@ -55,20 +57,27 @@ class Operators(TorchDispatchMode):
 @pytest.mark.parametrize("name", MODULES)
 def test_a_training_step_and_a_prediction_are_the_same_on_every_processor(name: str) -> None:
     model, (inputs, labels, targets) = build(name), batch(name, 4)
-    adam = torch.optim.Adam(model.parameters(), lr=1e-3, weight_decay=1e-4, fused=True)
+    settings = ModelSettings(lr=1e-3, weight_decay=1e-4)
+    adam, adamw = (
+        make_optimizer(settings.model_copy(update={"optimiser": kind}), model.parameters())
+        for kind in ("adam", "adamw")
+    )
     dro = GroupDRO(tuple("aabb"), 0.01, torch.device("cpu"))
     with Operators() as operators:
         model.train()
         output = model(**inputs)
         terms = model.loss(output, labels, targets)
-        terms["dro"] = dro(model.classification_losses(output, labels), torch.arange(4))
+        losses = model.classification_losses(output, labels)
+        terms["dro"] = dro(losses, torch.arange(4))
+        terms["weighed"] = ClassWeights(labels.tolist(), 0.5, torch.device("cpu"))(losses, torch.arange(4))
         sum(terms.values()).backward()
         adam.step()
+        adamw.step()
         model.eval()
         with torch.no_grad():
             torch.softmax(model(**inputs).logits.double(), dim=1)
     assert not operators.refused
-    assert {"_fused_adam", "_softmax"} <= operators.seen
+    assert {"_fused_adam", "_fused_adamw", "_softmax"} <= operators.seen
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ def write_project(published: bool = True) -> dict[str, list[dict[str, Any]]]:
         tasks[name] = rows
     for number, (run, entry) in enumerate(RUNS.items()):
         _write_run(run, entry, tasks[entry["task"]], number)
-    evaluate_runs(run_names(), REPETITIONS)
+    evaluate_runs(run_names(), REPETITIONS, releases=RELEASES)
     return tasks
 
 

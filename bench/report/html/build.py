@@ -15,6 +15,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from fdpbench.bench.evaluate.ensembles import predictions_of
 from fdpbench.bench.evaluate.evaluation import ClipResult, Evaluation, read_clips
 from fdpbench.bench.evaluate.listed import evaluation_of, listed
 from fdpbench.bench.evaluate.metrics import METRICS
@@ -43,6 +44,7 @@ PROTOCOLS = {
     "test_selected": "keeps the epoch that does best on the test subject: not an honest figure",
     "zero_shot": "trains on no clip of the task: the weights that it starts from predict as they are",
 }
+EXPLAINED_ENSEMBLE = "averages the class probabilities of its members, of each over all of its seeds"
 
 
 @dataclass(frozen=True)
@@ -170,10 +172,19 @@ def _chart(estimate: Estimate, departs: bool, low: float = 0.0, high: float = 1.
 
 def _run_page(facts: RunFacts, clips: Sequence[ClipResult], out: Path) -> dict[str, Any]:
     """What a run's page shows."""
+    entry = facts.score.entry
+    if entry.members:
+        return {
+            "facts": facts,
+            "score": facts.score,
+            "predictions": predictions_of(facts.run, entry).as_posix(),
+            "explained": EXPLAINED_ENSEMBLE,
+            "provenance": None,
+        }
     artifacts = Artifacts(facts.run)
     provenance, curves = read_provenance(artifacts.provenance), _curves(artifacts.curves)
-    entry = {key: value for key, value in provenance["run"]["entry"].items() if value not in ({}, [], None)}
-    params = {"run": entry, "settings": provenance["settings"], "train": provenance["train"]}
+    said = {key: value for key, value in provenance["run"]["entry"].items() if value not in ({}, [], None)}
+    params = {"run": said, "settings": provenance["settings"], "train": provenance["train"]}
     digest = hashlib.sha256("".join(f"{name} {code}\n" for name, code in provenance["code"].items()).encode())
     return {
         "facts": facts,
@@ -186,7 +197,7 @@ def _run_page(facts: RunFacts, clips: Sequence[ClipResult], out: Path) -> dict[s
         "provenance": provenance,
         "code_hash": digest.hexdigest(),
         "params": yaml.safe_dump(params, sort_keys=False, default_flow_style=False),
-        "explained": PROTOCOLS[facts.score.entry.protocol],
+        "explained": PROTOCOLS[entry.protocol],
     }
 
 

@@ -14,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from fdpbench.prep.demo.corpus.estimator import RENDERED, SAMPLES, SIDE, bleed, estimate, face_texture
+from fdpbench.prep.demo.corpus.estimator import RENDERED, SAMPLES, SIDE, bleed, estimate, face_texture, shrink
 from fdpbench.prep.demo.corpus.expressions import SIDED_UNITS
 from fdpbench.prep.demo.corpus.planner import Crop, Person, PlannedClip, Sitting
 from fdpbench.prep.demo.synth.camera import EYES_SHARE, Camera, Pose
@@ -23,7 +23,7 @@ from fdpbench.prep.demo.synth.motion import BLINK, DRIFT_SHIFT, DRIFT_TURN, blin
 from fdpbench.prep.demo.synth.raster import Samples, gather_corners, rasterize
 from fdpbench.prep.demo.synth.subject import bare_face
 from fdpbench.prep.demo.synth.truth import face_landmarks
-from fdpbench.prep.flow.methods import add_strain, resize_flow, scale_per_image
+from fdpbench.prep.flow.methods import add_strain, scale_per_image
 
 __all__ = ["CAMERA", "FlowClip", "Stage", "flow_clip", "flow_clips"]
 
@@ -149,7 +149,7 @@ def flow_clip(stage: Stage, planned: PlannedClip) -> FlowClip:
         motion = bleed(motion, stage.cover)
     found = estimate(motion, stage.texture, planned.estimator, rng)
     field = add_strain(np.ascontiguousarray(found.transpose(2, 0, 1)))
-    image = np.round(255 * scale_per_image(resize_flow(field, SIDE))).astype(np.uint8)
+    image = np.round(255 * scale_per_image(shrink(field))).astype(np.uint8)
     return FlowClip(image, intensity, true_flow)
 
 

@@ -73,6 +73,7 @@ class Estimator:
     noise: float
     spots: float
     smoothing: float
+    dominance: int
     shrinkage: float
 
 
@@ -191,6 +192,7 @@ def _estimator(params: CorpusParams, rng: np.random.Generator) -> Estimator:
         noise=_log_within(rng, params.noise),
         spots=_within(rng, params.spots),
         smoothing=_within(rng, params.smoothing),
+        dominance=int(rng.integers(params.dominance[0], params.dominance[1] + 1)),
         shrinkage=_within(rng, params.shrinkage),
     )
 

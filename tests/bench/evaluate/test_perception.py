@@ -12,7 +12,18 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from fdpbench.bench.evaluate.perception import area_mean, mean_images, order_accuracy, similarity
+from fdpbench.bench.evaluate.perception import (
+    TrueImages,
+    area_mean,
+    mean_images,
+    measure_clip,
+    order_accuracy,
+    pooled_copy,
+    similarity,
+)
+from fdpbench.bench.evaluate.records import PERCEPTION
+from fdpbench.prep.dynamic.rank_pooling import coefficients
+from fdpbench.prep.store.images import encode_png
 
 SCORES = arrays(np.float64, st.integers(2, 12), elements=st.sampled_from([-2.0, 0.0, 0.0, 1e-9, 0.5, 7.0]))
 
@@ -150,3 +161,37 @@ def test_another_image_of_the_subject_does_not_change_its_mean() -> None:
     images[[0, 2]] = 9
     after = mean_images(images, subjects)
     assert (before["r/a"] == after["r/a"]).all() and (before["r/b"] != after["r/b"]).any()
+
+
+def test_a_copy_is_the_true_image_whatever_the_light() -> None:
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, (8, 12, 10)).astype(np.uint8)
+    standard = (frames - frames.mean((1, 2), keepdims=True)) / frames.std((1, 2), keepdims=True)
+    pooled = sum(weight * frame for weight, frame in zip(coefficients(8), standard, strict=True))
+    expected = (pooled - pooled.min()) / (pooled.max() - pooled.min())
+    np.testing.assert_allclose(pooled_copy(frames), expected, atol=1e-12)
+    flickering = frames * rng.uniform(0.5, 2, (8, 1, 1)) + rng.uniform(0, 50, (8, 1, 1))
+    np.testing.assert_allclose(pooled_copy(flickering), pooled_copy(frames), atol=1e-9)
+
+
+def test_a_copy_of_a_clip_that_stands_still_is_flat() -> None:
+    still = np.random.default_rng(0).integers(0, 256, (12, 10)).astype(np.uint8)
+    assert (pooled_copy(np.repeat(still[None], 8, axis=0)) == 0.5).all()
+    assert (pooled_copy(np.full((8, 12, 10), 7, np.uint8)) == 0.5).all()
+
+
+def test_what_is_measured_of_a_clip() -> None:
+    rng = np.random.default_rng(0)
+    true, mean, copy = (rng.random((12, 12)) for _ in range(3))
+    drawn = rng.integers(0, 256, (6, 6), dtype=np.uint8)
+    row = {"clip_id": "r/a/1", "subject": "r/a", "rank_scores": [1.0, 3.0, 2.0, 0.0], "drawn": encode_png(drawn)}
+    found = measure_clip(row, TrueImages({"r/a/1": true}, {"r/a": mean}, {"r/a/1": copy}), 3)
+    assert set(found) == set(PERCEPTION)
+    assert found["order_accuracy"] == pytest.approx(2 / 6) and found["order_to_apex"] == pytest.approx(2 / 3)
+    small = area_mean(true, (6, 6))
+    for suffix, image in {"": drawn / 255, "_of_mean": mean, "_of_copy": copy}.items():
+        expected = similarity(area_mean(image, (6, 6)), small)
+        assert (found[f"psnr{suffix}"], found[f"ssim{suffix}"]) == (expected.psnr, expected.ssim)
+    less = measure_clip(row, TrueImages({"r/a/1": true}, {"r/a": mean}, {}), 1)  # no frames; one has no order
+    assert set(less) == set(PERCEPTION) - {"order_to_apex", "psnr_of_copy", "ssim_of_copy"}
+    assert measure_clip(row | {"rank_scores": None, "drawn": None}, None, 3) == {}

@@ -16,7 +16,7 @@ from fdpbench.bench.evaluate.stage import evaluate_runs
 from fdpbench.bench.plan.params import load_run, run_names
 from fdpbench.bench.report.costs import measure_costs
 from fdpbench.commands import app
-from fdpbench.models.common.blocks import Attention
+from fdpbench.models.common.local_global import Attention
 from fdpbench.models.common.registry import create_model
 from fdpbench.prep.settings.params import read_params
 from fdpbench.prep.store import paths
@@ -83,7 +83,8 @@ def test_attention_is_among_the_multiply_adds(project: Path) -> None:
             module.register_forward_hook(count)
     with torch.no_grad():
         output = model(frames=torch.zeros(1, 4, 1, 48, 48))
-    pooled = 4 * output.dynamic_image[0].numel()  # over time; the scores' matrix-vector product does not count
+    # over time: four maps and the frames; the scores' matrix-vector product does not count
+    pooled = 4 * (4 * 12 * 12 + output.dynamic_image[0].numel())
     with torch_as_it_was():
         (cost,) = measure_costs([load_run("drawing")], rounds=1)
     assert cost.multiply_adds == counted + pooled

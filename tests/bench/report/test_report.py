@@ -21,6 +21,9 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precision_recall_fscore_support, recall_score
 
 from fdpbench.bench.evaluate.metrics import metric_of
+from fdpbench.bench.evaluate.moments import frames_up_to_apex
+from fdpbench.bench.evaluate.perception import pooled_copy
+from fdpbench.bench.evaluate.records import PERCEPTION
 from fdpbench.bench.external.read import read_said
 from fdpbench.bench.external.score import compare_said, score_said
 from fdpbench.bench.report.html.charts import curve, interval, ticks
@@ -28,7 +31,7 @@ from fdpbench.bench.train.provenance import machine, read_provenance
 from fdpbench.commands.results import report
 from fdpbench.prep.store import image_checks, images, paths
 from tests.support.builders import CLASSES
-from tests.support.reports import EVIL, RUNS, Page, pages, write_project
+from tests.support.reports import EVIL, RELEASES, RUNS, Page, pages, write_project
 
 OUT = Path("results/report")
 LABELS = list(range(len(CLASSES)))
@@ -58,6 +61,9 @@ class Again:
         self.tasks = tasks
         self.truth = {
             row["clip_id"]: images.decode_png(row["dynamic_image"]) / 255.0 for rows in tasks.values() for row in rows
+        }
+        self.up_to_apex = {
+            clip_id: count for task in tasks for clip_id, count in frames_up_to_apex(task, RELEASES[task]).items()
         }
         self.table = cache(lambda run: pd.read_parquet(f"artifacts/predictions/{run}.parquet"))
         said = cache(lambda run: read_said(Path(f"artifacts/predictions/{run}.parquet")))
@@ -95,9 +101,12 @@ class Again:
             return right if figure == "subject_accuracy" else mine["clip_id"].nunique()
         if figure.startswith("clip_"):
             row = table[(table["clip_id"] == place["clip"]) & (table["repetition"] == int(place["repetition"]))]
-            return self.perceived(row.iloc[0], figure.removeprefix("clip_"))
-        if figure in ("order_accuracy", "psnr", "ssim", "psnr_of_mean", "ssim_of_mean"):
-            return float(np.mean([self.perceived(row, figure) for _, row in table.iterrows()]))
+            value = self.perceived(row.iloc[0], figure.removeprefix("clip_"))
+            assert value is not None
+            return value
+        if figure in PERCEPTION:
+            each = [self.perceived(row, figure) for _, row in table.iterrows()]
+            return float(np.mean([one for one in each if one is not None]))
         if figure.endswith("_sd"):
             return float(np.std([self.one(part, figure[:-3]) for part in self.parts(table)], ddof=1))
         if place["repetition"] == "mean":
@@ -179,15 +188,22 @@ class Again:
             )
         )
 
-    def perceived(self, row: pd.Series, figure: str) -> float:
-        if figure == "order_accuracy":
+    def perceived(self, row: pd.Series, figure: str) -> float | None:
+        if figure in ("order_accuracy", "order_to_apex"):
             ranks = row["rank_scores"]
+            if figure == "order_to_apex":
+                if row["clip_id"] not in self.up_to_apex:
+                    return None
+                ranks = ranks[: self.up_to_apex[row["clip_id"]]]
             return (kendalltau(np.arange(len(ranks)), ranks).statistic + 1) / 2
         image = images.decode_png(row["drawn"]) / 255.0
         if figure.endswith("_of_mean"):
             task = next(rows for rows in self.tasks.values() if any(one["clip_id"] == row["clip_id"] for one in rows))
             others = [self.truth[one["clip_id"]] for one in task if one["subject"] != row["subject"]]
             image = halved(np.mean(others, axis=0))
+        if figure.endswith("_of_copy"):
+            (clip,) = (one for rows in self.tasks.values() for one in rows if one["clip_id"] == row["clip_id"])
+            image = halved(pooled_copy(np.stack([images.decode_png(frame) for frame in clip["frames"]])))
         truth = halved(self.truth[row["clip_id"]])
         if figure.startswith("psnr"):
             return peak_signal_noise_ratio(truth, image, data_range=1.0)

@@ -502,13 +502,23 @@ def test_a_table_that_is_gone_leaves_no_file() -> None:
 # --- rank scores and generated images
 
 
+def copied(frames: list[np.ndarray]) -> np.ndarray:
+    """What lies between the running means of standardised frames, summed over pairs and scaled."""
+    standard = [(frame - frame.mean()) / frame.std() for frame in frames]
+    means = [np.mean(standard[: t + 1], axis=0) for t in range(len(frames))]
+    image = sum(means[q] - means[t] for q in range(len(frames)) for t in range(q))
+    return (image - image.min()) / (image.max() - image.min())
+
+
 def perception_of(run: str) -> list[dict[str, Any]]:
     """Every measure from the Parquet files by plain loops and scikit-image; images are half the truth's side."""
     rows = {row["clip_id"]: row for row in task_rows(length=2)}
 
+    def halved(image: np.ndarray) -> np.ndarray:
+        return image.reshape(8, 2, 8, 2).mean(axis=(1, 3))
+
     def small(clip: str) -> np.ndarray:
-        truth = images.decode_png(rows[clip]["dynamic_image"]) / 255  # (16, 16)
-        return truth.reshape(8, 2, 8, 2).mean(axis=(1, 3))
+        return halved(images.decode_png(rows[clip]["dynamic_image"]) / 255)
 
     found = []
     for row in read_predictions(Path("artifacts/predictions") / f"{run}.parquet"):
@@ -519,14 +529,16 @@ def perception_of(run: str) -> list[dict[str, Any]]:
         if row["drawn"] is not None:
             truth, generated = small(row["clip_id"]), images.decode_png(row["drawn"]) / 255
             others = [small(clip) for clip in rows if rows[clip]["subject"] != row["subject"]]
-            for suffix, picture in (("", generated), ("_of_mean", np.mean(others, axis=0))):
+            copy = copied([images.decode_png(frame) for frame in rows[row["clip_id"]]["frames"]])
+            pictures = {"": generated, "_of_mean": np.mean(others, axis=0), "_of_copy": halved(copy)}
+            for suffix, picture in pictures.items():
                 one[f"psnr{suffix}"] = peak_signal_noise_ratio(truth, picture, data_range=1)
                 one[f"ssim{suffix}"] = structural_similarity(truth, picture, win_size=7, data_range=1)
         found.append(one)
     return sorted(found, key=lambda one: (one["repetition"], one["clip_id"]))
 
 
-MEASURES = ["order_accuracy", "psnr", "ssim", "psnr_of_mean", "ssim_of_mean"]
+MEASURES = ["order_accuracy", "psnr", "ssim", "psnr_of_mean", "ssim_of_mean", "psnr_of_copy", "ssim_of_copy"]
 
 
 @pytest.mark.parametrize("repetitions", [1, 2])
@@ -549,7 +561,7 @@ def test_perception_is_what_predictions_and_truth_say(repetitions: int) -> None:
         assert mine["clip_id"].tolist() == expected["clip_id"].tolist()
         assert mine["repetition"].tolist() == expected["repetition"].tolist()
         (line,) = (dict(zip(head, row, strict=True)) for row in printed if row[0] == run)
-        for column, label, decimals in zip(MEASURES, head[2:], (3, 2, 3, 2, 3), strict=True):
+        for column, label, decimals in zip(MEASURES, [head[2], *head[4:]], (3, 2, 3, 2, 3, 2, 3), strict=True):
             if column not in expected:
                 assert line[label] == "-" and column not in nested[run]
                 assert mine[column].isna().all() and np.isnan(summary.loc[run, column])

@@ -1,4 +1,4 @@
-"""Group DRO: its weights by hand, what it becomes without a step or with one group, and that it trains."""
+"""Class weights and group DRO: by hand, what they become at their limits, and that they train."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from fdpbench.bench.evaluate.scores import changes_of
 from fdpbench.bench.plan.params import load_run
 from fdpbench.bench.train.data import ClipSet, load_clips
 from fdpbench.bench.train.fit_module import fit_module
-from fdpbench.bench.train.objectives import GroupDRO
+from fdpbench.bench.train.objectives import ClassWeights, GroupDRO
 from fdpbench.bench.train.step import TrainStep
 from fdpbench.models.common.registry import create_model
 from fdpbench.prep.settings.problems import ParamsError
@@ -83,6 +86,55 @@ def test_huge_losses_leave_finite_weights() -> None:
     for _ in range(3):
         dro(torch.tensor([1e4, 2e4]), torch.arange(2))
     assert dro.weights.tolist() == [0.0, 1.0]
+
+
+# --- class weights
+
+
+@given(st.data())
+def test_class_weights_are_those_of_torchs_cross_entropy(data: st.DataObject) -> None:
+    labels = data.draw(st.lists(st.integers(0, 3), min_size=2, max_size=30))
+    batch = torch.tensor(data.draw(st.lists(st.integers(0, len(labels) - 1), min_size=1, max_size=12)))
+    power = data.draw(st.floats(0, 1))
+    logits = torch.from_numpy(np.random.default_rng(len(labels)).normal(0, 1, (len(batch), 4)))
+    frequency = np.bincount(labels, minlength=4) / len(labels)
+    weight = torch.from_numpy(np.where(frequency > 0, np.maximum(frequency, 1e-9) ** -power, 0))
+    wanted = F.cross_entropy(logits, torch.tensor(labels)[batch], weight=weight)
+    losses = F.cross_entropy(logits, torch.tensor(labels)[batch], reduction="none")
+    assert float(ClassWeights(labels, power, CPU)(losses, batch)) == pytest.approx(float(wanted), rel=1e-5)
+
+
+def test_class_weights_by_hand() -> None:
+    losses, batch = torch.tensor([1.0, 2.0, 6.0]), torch.tensor([0, 3, 4])
+    labels = [0, 0, 0, 0, 1]  # weights (5 / 4)^p and 5^p
+    assert float(ClassWeights(labels, 0.0, CPU)(losses, batch)) == pytest.approx(3.0)
+    assert float(ClassWeights(labels, 1.0, CPU)(losses, batch)) == pytest.approx((1.25 * 3 + 5 * 6) / 7.5)
+    assert float(ClassWeights(labels, 0.5, CPU)(losses, batch)) == pytest.approx((1 + 2 + 2 * 6) / 4)
+
+
+@pytest.mark.parametrize("model", ["ststnet", "capsulenet"])
+def test_the_rare_class_weighs_more_in_training(tmp_path: Path, model: str) -> None:
+    """The term that the model names changes, and as by hand."""
+    inputs = {"ststnet": ("flow",), "capsulenet": ("apex",)}[model]
+    write_task(tmp_path, [row for row in task_rows(side=40) if row["label"] != 1 or row["subject"].endswith("1")])
+    clips = load_clips(tmp_path, inputs)
+    content = params(runs={"it": {"task": "tiny", "model": model, "set": {"class_weight": 1.0}}})
+    content["tasks"]["tiny"]["apex"] = True
+    run = load_run("it", content)
+    torch.manual_seed(0)
+    network = create_model(model, 3, shapes=clips.shapes, **run.settings.model).eval()
+    step = TrainStep(run, network, clips, CPU)
+    batch = torch.arange(len(clips))
+    if model == "capsulenet":  # untrained, it loses as much on each clip
+        network.classification_losses = lambda output, labels: labels**2 + 0 * output.logits.sum(dim=1)
+    with torch.no_grad():
+        output = network(**step.standardiser(step.tensors))
+        losses = network.classification_losses(output, step.labels)
+    counts = np.bincount(clips.labels, minlength=3)
+    weights = 1 / counts[clips.labels]
+    wanted = float(weights @ losses.numpy() / weights.sum())
+    assert abs(wanted - float(losses.mean())) > 1e-3, "else this test could not fail"
+    assert float(step(batch)[network.classification]) == pytest.approx(wanted, rel=1e-4)
 
 
 # --- in training
@@ -167,6 +219,13 @@ def fused_adam(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"objective": "group_dro", "dro_step": -0.1}, "dro_step"),
         ({"objective": "group_dro", "dro_step": float("inf")}, "dro_step"),
         ({"objective": "group_dro", "dro_step": "0.1"}, "dro_step"),
+        (
+            GROUP_DRO | {"class_weight": 0.5},
+            "class_weight 0.5 goes with objective erm alone: group_dro weighs subjects",
+        ),
+        ({"class_weight": 1.5}, "class_weight: Input should be less than or equal to 1"),
+        ({"class_weight": -0.5}, "class_weight"),
+        ({"class_weight": "half"}, "class_weight"),
     ],
 )
 def test_wrong_settings_are_named(settings: dict[str, Any], message: str) -> None:

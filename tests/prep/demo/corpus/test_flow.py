@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fdpbench.prep.demo.corpus.estimator import RENDERED, SIDE, bleed, estimate, face_texture
+from fdpbench.prep.demo.corpus.estimator import RENDERED, SIDE, bleed, estimate, face_texture, shrink
 from fdpbench.prep.demo.corpus.expressions import SIDED_UNITS, UNITS
 from fdpbench.prep.demo.corpus.flow import CAMERA, Stage, flow_clip, flow_clips
 from fdpbench.prep.demo.corpus.planner import Crop, Estimator, PlannedClip, Sitting, plan_people
@@ -20,7 +20,7 @@ from fdpbench.prep.demo.synth.subject import EYE_DISTANCE, bare_face
 from fdpbench.prep.settings.corpus import CorpusParams
 
 FRONT = Sitting(Pose(), Crop(eye_distance=0.45, aspect=0.75, eye_height=0.3, shift=0.0), bleeds=True)
-EXACT = Estimator(noise=1e-6, spots=0.0, smoothing=0.3, shrinkage=0.0)
+EXACT = Estimator(noise=1e-6, spots=0.0, smoothing=0.3, dominance=1, shrinkage=0.0)
 
 
 @lru_cache(maxsize=1)
@@ -157,11 +157,37 @@ def test_noise_spots_and_shrinkage_do_what_they_say() -> None:
     assert spread(high) == pytest.approx(4 * spread(low), rel=0.01)
     bare, textured = high[texture < 0.05], high[texture > 0.6]
     assert spread(bare) > 1.3 * spread(textured)
-    spotted = estimate(rest, texture, replace(EXACT, noise=0.05, spots=0.5), rng(1))
-    assert np.abs(spotted).max() > 2 * np.abs(low).max()
+    largest = {
+        spots: [
+            np.abs(estimate(rest, texture, replace(EXACT, noise=0.05, spots=spots), rng(k))).max() for k in range(9)
+        ]
+        for spots in (0.0, 1.0)
+    }
+    assert np.mean(largest[1.0]) > 1.5 * np.mean(largest[0.0])  # not in every image: a spot is rare
     shrunk = estimate(motion, texture, replace(EXACT, shrinkage=0.4), rng(1))
     middle = np.median(shrunk.reshape(-1, 2), axis=0)
     assert spread(shrunk - middle) < 0.85 * spread(estimate(motion, texture, EXACT, rng(1)))
+
+
+def test_dominance_makes_patches_with_edges() -> None:
+    """What has texture decides for what is about it: at the edge of a textured half the motion breaks off later."""
+    motion, texture = np.zeros((RENDERED, RENDERED, 2), np.float32), np.zeros((RENDERED, RENDERED), np.float32)
+    half = RENDERED // 2
+    motion[:, :half], texture[:, :half] = 1.0, 1.0
+    wide = replace(EXACT, smoothing=1.0)
+    beyond = [
+        estimate(motion, texture, replace(wide, dominance=power), np.random.default_rng(2))[
+            :, half + 2 : half + 5
+        ].mean()
+        for power in (1, 5)
+    ]
+    assert beyond[1] > beyond[0] + 0.2
+
+
+def test_shrinking_takes_the_middle_of_each_pixel() -> None:
+    field = np.arange(RENDERED**2, dtype=np.float32).reshape(1, RENDERED, RENDERED)
+    small = shrink(field)
+    assert small.shape == (1, SIDE, SIDE) and small[0, 0, 0] == RENDERED + 1 and small[0, 0, 1] == RENDERED + 4
 
 
 def test_motion_bleeds_into_the_background_alone() -> None:
