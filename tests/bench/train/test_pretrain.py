@@ -6,12 +6,13 @@ import copy
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -31,17 +32,23 @@ from fdpbench.bench.train.stage import train_run
 from fdpbench.bench.train.weights import read_about, read_weights
 from fdpbench.models.common.checkpoints import CheckpointError
 from fdpbench.models.common.registry import create_model
-from fdpbench.prep.demo.corpus.expressions import CLASSES, SIDED_UNITS, UNITS
-from fdpbench.prep.demo.corpus.table import CORPUS, shard_name
-from fdpbench.prep.runtime.workers import Context
+from fdpbench.prep.demo.corpus import stage
+from fdpbench.prep.demo.corpus.expressions import CLASSES, SIDED_UNITS, UNITS, sides_of
+from fdpbench.prep.demo.corpus.table import unit_targets
+from fdpbench.prep.runtime.workers import Context, run_units
+from fdpbench.prep.settings.corpus import CorpusParams
 from fdpbench.prep.settings.planned import Planned
 from fdpbench.prep.store import contents, paths, shards
 from tests.support.builders import checked_params, task_rows, torch_as_it_was, train_fold, write_params, write_task
 
 PEOPLE, CLIPS = 6, 6
+CORPUS_ENTRY: dict[str, Any] = {
+    "generator": "flow", "identities": PEOPLE, "clips_per_identity": CLIPS, "seed": 1
+}  # fmt: skip
 ENTRY: dict[str, Any] = {"corpus": "c", "model": "ststnet", "held_out": 0.34, "set": {"epochs": 2, "batch_size": 8}}
 TASK_CLASSES = ("surprise", "negative", "positive")  # in another order than the corpus's
 CPU = torch.device("cpu")
+FILE = PRETRAINED / "w/0.safetensors"
 HELD_OUT = ("corpus-c/p0004", "corpus-c/p0005")
 
 
@@ -51,39 +58,64 @@ def unchanged_torch() -> Iterator[None]:
         yield
 
 
-def corpus_rows(seed: int = 0) -> list[dict[str, Any]]:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A generated corpus, whose images and labels tests replace."""
+    folder = tmp_path_factory.mktemp("corpus")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(stage, "run_units", in_process)
+        stage.make_corpus("c", CorpusParams(**CORPUS_ENTRY), Path("c"), 1)
+    return folder / "c"
+
+
+def in_process(units: Any, function: Callable[..., None], scratch: Any, jobs: int, report: Any = None) -> Iterator[str]:
+    """`run_units` without processes."""
+    for unit in units:
+        function(unit.payload, Context(scratch.temporary(unit.name), lambda message: None, 0))
+        scratch.finish(unit.name)
+        yield unit.name
+
+
+def rows_of(made: Path, seed: int = 0) -> list[dict[str, Any]]:
     """Noise with a stripe for each class, and an action unit that goes with it."""
     rng = np.random.default_rng([seed, 7])
-    rows = []
-    for person in range(PEOPLE):
-        subject = f"corpus-c/p{person:04d}"
-        for k in range(CLIPS):
-            label = k % 3
-            flow = rng.integers(100, 150, (3, 28, 28), dtype=np.uint8)
-            flow[:, 8 * label : 8 * label + 8] += 60
-            intensity = np.zeros(len(SIDED_UNITS), np.float32)
-            intensity[[label, 4 + int(rng.integers(0, 8))]] = 1, 0.1
-            row = dict.fromkeys(CORPUS.names)
-            row |= {"clip_id": f"{subject}/c{k:03d}", "dataset": "corpus-c", "subject": subject, "label": label}
-            row |= {"class": CLASSES[label], "intensity": intensity.tolist(), "flow": flow.tobytes()}
-            rows.append(row)
+    rows: list[dict[str, Any]] = pq.read_table(made / "clips-0000.parquet").to_pylist()
+    for number, row in enumerate(rows):
+        label = number % 3
+        flow = rng.integers(100, 150, (3, 28, 28), dtype=np.uint8)
+        flow[:, 8 * label : 8 * label + 8] += 60
+        row |= {"label": label, "class": CLASSES[label], "flow": flow.tobytes()}
+        move(row, {label: 1.0, 4 + int(rng.integers(0, 8)): 0.1})
     return rows
 
 
-def write_corpus(rows: list[dict[str, Any]]) -> None:
-    folder = paths.corpus("c")
+def move(row: dict[str, Any], weights: Mapping[int, float]) -> None:
+    """Let action units, by their place among `UNITS`, move."""
+    intensity = np.zeros(len(SIDED_UNITS), np.float32)
+    for k, weight in weights.items():
+        intensity[SIDED_UNITS.index(sides_of(UNITS[k])[-1])] = weight
+    row["intensity"] = intensity.tolist()
+    if "units" in row:
+        row["units"] = unit_targets(intensity[None])[0].tolist()
+
+
+def write_corpus(made: Path, rows: list[dict[str, Any]]) -> None:
+    folder, file = paths.corpus("c"), "clips-0000.parquet"
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    shutil.copytree(made, folder)
+    schema = pq.read_schema(made / file)
     names = dict.fromkeys(row["subject"] for row in rows)
-    tables = (pa.Table.from_pylist([row for row in rows if row["subject"] == name], schema=CORPUS) for name in names)
-    shards.write_subjects(folder / shard_name(0), shards.marked(CORPUS), tables)
+    tables = (pa.Table.from_pylist([row for row in rows if row["subject"] == name], schema=schema) for name in names)
+    shards.write_subjects(folder / file, schema, tables)
+    (folder / contents.SUMS).unlink()
     contents.write_sums(folder)
 
 
 def content_of(runs: dict[str, Any] | None = None, **entry: Any) -> dict[str, Any]:
     """A params.yaml with a corpus, a pretraining `w` and runs on a task of the corpus's classes."""
     content = checked_params(
-        corpora={"c": {"generator": "flow", "identities": PEOPLE, "clips_per_identity": CLIPS, "seed": 1}},
+        corpora={"c": CORPUS_ENTRY},
         pretrain={"w": ENTRY | entry},
     )
     emotions = {"negative": ["disgust"], "positive": ["happiness"], "surprise": ["surprise"]}
@@ -104,33 +136,23 @@ def digests(folder: Path = PRETRAINED / "w") -> dict[str, str]:
 
 
 @pytest.fixture
-def corpus(project: Path) -> list[dict[str, Any]]:
-    rows = corpus_rows()
-    write_corpus(rows)
+def corpus(project: Path, made: Path) -> list[dict[str, Any]]:
+    rows = rows_of(made)
+    write_corpus(made, rows)
     write_params(content_of())
     return rows
 
 
-def train_here(plan: Planned, folder: Path, k: int = 0) -> dict[str, bytes]:
-    """Train a repetition as a worker does; the files that it leaves."""
-    folder.mkdir(parents=True)
-    entry = pretrain.section(pretrain.PretrainEntry, plan.settings["entry"], "entry")
-    whole = pretrain._as_run("w", entry, plan)
-    pretrain._train(pretrain._Training(whole, entry, paths.corpus("c"), 5 + k, "cpu"), Context(folder, lambda m: None, 0))
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
-
-
-def in_process(units: Any, function: Callable[..., None], scratch: Any, jobs: int, report: Any) -> Iterator[str]:
-    """`run_units` without processes."""
-    for unit in units:
-        function(unit.payload, Context(scratch.temporary(unit.name), lambda message: None, 0))
-        scratch.finish(unit.name)
-        yield unit.name
-
-
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pretrain, "run_units", in_process)
+
+
+def trained(**entry: Any) -> tuple[bytes, dict[str, Any]]:
+    """Run the stage; the weights of the first repetition, and what the card says of them."""
+    pretrain.run(planned(**entry), 1)
+    card = json.loads((PRETRAINED / "w/card.json").read_text(), parse_constant=lambda name: pytest.fail(name))
+    return FILE.read_bytes(), card["weights"][FILE.name]
 
 
 # --- who is trained on, and what is learnt -----------------------------------------------------------
@@ -155,29 +177,31 @@ def test_the_last_people_by_name_are_held_out(share: float, expected: str) -> No
 
 
 @pytest.mark.parametrize("targets", ["both", "classes", "units"])
-def test_held_out_people_change_no_weight(corpus: list[dict[str, Any]], targets: str) -> None:
+def test_held_out_people_change_no_weight(corpus: list[dict[str, Any]], made: Path, targets: str) -> None:
     """Images, classes and action units of theirs are replaced; of one who is trained on, the last one changes."""
-    plan = planned(targets=targets)
-    one = train_here(plan, Path("one"))
+    one, figures = trained(targets=targets)
     for subjects, same in ((HELD_OUT, True), (("corpus-c/p0003",), False)):
         strange = copy.deepcopy(corpus)
         for row in strange:
             if row["subject"] in subjects:
                 row["flow"] = bytes(reversed(row["flow"]))
                 row["label"] = (row["label"] + 1) % 3
-                row["intensity"] = row["intensity"][::-1]
-        write_corpus(strange)
-        other = train_here(plan, Path(f"other-{same}"))
-        assert (other["model.safetensors"] == one["model.safetensors"]) is same
-        assert other["measured.json"] != one["measured.json"]
+                move(row, {(row["label"] + 1) % 3: 1.0, 10: 1.0})
+        write_corpus(made, strange)
+        other, others = trained(targets=targets)
+        assert (other == one) is same
+        assert (others["loss"] == figures["loss"]) is same
+        assert not same or others["held_out"] != figures["held_out"]
 
 
-@pytest.mark.parametrize(("targets", "outputs"), [("both", (*CLASSES, *UNITS)), ("classes", CLASSES), ("units", (*CLASSES, *UNITS))])
+@pytest.mark.parametrize(
+    ("targets", "outputs"), [("both", (*CLASSES, *UNITS)), ("classes", CLASSES), ("units", (*CLASSES, *UNITS))]
+)
 def test_outputs_are_classes_then_action_units(corpus: list[dict[str, Any]], targets: str, outputs: Any) -> None:
-    train_here(planned(targets=targets), Path("one"))
-    weights = read_weights(Path("one/model.safetensors"), CPU)
+    trained(targets=targets)
+    weights = read_weights(FILE, CPU)
     assert weights.outputs == tuple(outputs) and len(weights.tensors["fc.bias"]) == len(outputs)
-    about = read_about(Path("one/model.safetensors"))
+    about = read_about(FILE)
     assert about["model"] == "ststnet" and about["settings"]["optimiser"] == "adamw"
     seen = [np.frombuffer(row["flow"], np.uint8).reshape(3, -1) for row in corpus if row["subject"] not in HELD_OUT]
     expected = np.stack(seen).mean(axis=(0, 2)) / 255
@@ -186,31 +210,29 @@ def test_outputs_are_classes_then_action_units(corpus: list[dict[str, Any]], tar
 
 def test_what_is_no_target_is_not_learnt(corpus: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
     """Without weight decay, rows of a head that no loss looks at stay as they began."""
-    first: dict[str, Any] = {}
+    first: dict[str, torch.Tensor] = {}
 
     def noted(*arguments: Any, **options: Any) -> Any:
         made = create_model(*arguments, **options)
         if made.fc.weight.device.type == "cpu":
-            first[options.get("key", "head")] = made.fc.weight.detach().clone()
+            first["head"] = made.fc.weight.detach().clone()
         return made
 
     monkeypatch.setattr("fdpbench.bench.train.fit_module.create_model", noted)
     for targets in ("both", "units"):
-        train_here(planned(targets=targets, set=ENTRY["set"] | {"weight_decay": 0.0}), Path(targets))
-        head = read_weights(Path(targets) / "model.safetensors", CPU).tensors["fc.weight"]
+        trained(targets=targets, set=ENTRY["set"] | {"weight_decay": 0.0})
+        head = read_weights(FILE, CPU).tensors["fc.weight"]
         learnt = (head != first["head"]).any(dim=1).tolist()
         assert learnt == [targets == "both"] * len(CLASSES) + [True] * len(UNITS)
 
 
 def test_group_dro_with_action_units_alone(corpus: list[dict[str, Any]]) -> None:
     settings = ENTRY["set"] | {"objective": "group_dro", "dro_step": 0.01}
-    files = train_here(planned(targets="units", set=settings), Path("one"))
-    assert json.loads(files["measured.json"])["epochs"] == 2
+    assert trained(targets="units", set=settings)[1]["epochs"] == 2
 
 
 def test_the_weight_of_action_units_counts(corpus: list[dict[str, Any]]) -> None:
-    files = [train_here(planned(unit_weight=w), Path(f"w{w}"))["model.safetensors"] for w in (1.0, 4.0)]
-    assert files[0] != files[1]
+    assert trained(unit_weight=1.0)[0] != trained(unit_weight=4.0)[0]
 
 
 # --- the same bytes ----------------------------------------------------------------------------------
@@ -220,6 +242,7 @@ def test_two_workers_and_a_kill_between_give_the_bytes_of_one(
     corpus: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = planned(repetitions=2)
+    monkeypatch.setattr(pretrain, "run_units", run_units)
     pretrain.run(plan, 2)
     expected = digests()
     assert list(expected) == ["0.safetensors", "1.safetensors", "card.json", "card.md"]
@@ -227,35 +250,34 @@ def test_two_workers_and_a_kill_between_give_the_bytes_of_one(
     shutil.rmtree(".scratch")
     shutil.rmtree(PRETRAINED)
 
-    made = []
+    finished = []
 
-    def killed(units: Any, function: Any, scratch: Any, jobs: int, report: Any) -> Iterator[str]:
-        for name in in_process(units, function, scratch, jobs, report):
-            made.append(name)
+    def killed(*arguments: Any) -> Iterator[str]:
+        for name in in_process(*arguments):
+            finished.append(name)
             yield name
             raise KeyboardInterrupt
 
     monkeypatch.setattr(pretrain, "run_units", killed)
     with pytest.raises(KeyboardInterrupt):
         pretrain.run(plan, 1)
-    assert made == ["0"] and not PRETRAINED.exists()
-    monkeypatch.setattr(pretrain, "run_units", lambda units, *rest: in_process(noting(units, made), *rest))
+    assert finished == ["0"] and not PRETRAINED.exists()
+    monkeypatch.setattr(pretrain, "run_units", lambda units, *rest: in_process(noting(units, finished), *rest))
     pretrain.run(plan, 1)
-    assert made == ["0", "1"] and digests() == expected
+    assert finished == ["0", "1"] and digests() == expected
 
 
-def noting(units: Any, made: list[str]) -> Iterator[Any]:
+def noting(units: Any, finished: list[str]) -> Iterator[Any]:
     for unit in units:
-        made.append(unit.name)
+        finished.append(unit.name)
         yield unit
 
 
-@pytest.mark.usefixtures("no_workers")
-def test_another_corpus_under_the_name_is_trained_on_anew(corpus: list[dict[str, Any]]) -> None:
+def test_another_corpus_under_the_name_is_trained_on_anew(corpus: list[dict[str, Any]], made: Path) -> None:
     """Kept repetitions are of the corpus that they were trained on."""
     pretrain.run(planned(), 1)
     before = digests()
-    write_corpus(corpus_rows(seed=1))
+    write_corpus(made, rows_of(made, seed=1))
     pretrain.run(planned(), 1)
     assert digests()["0.safetensors"] != before["0.safetensors"]
 
@@ -263,11 +285,10 @@ def test_another_corpus_under_the_name_is_trained_on_anew(corpus: list[dict[str,
 # --- the card ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("no_workers")
 def test_a_card_says_what_the_weights_are_and_do(corpus: list[dict[str, Any]]) -> None:
     pretrain.run(planned(), 1)
-    card = json.loads((PRETRAINED / "w/card.json").read_text(), parse_constant=lambda name: pytest.fail(name))
-    file = PRETRAINED / "w/0.safetensors"
+    card = json.loads((PRETRAINED / "w/card.json").read_text())
+    file = FILE
     one = card["weights"]["0.safetensors"]
     assert (one["sha256"], one["bytes"]) == (hashlib.sha256(file.read_bytes()).hexdigest(), file.stat().st_size)
     assert one["epochs"] == 2 and card["rendered"] is True and card["outputs"] == [*CLASSES, *UNITS]
@@ -316,7 +337,6 @@ def logits_of(file: Path, clips: ClipSet) -> torch.Tensor:
     return logits.double()
 
 
-@pytest.mark.usefixtures("no_workers")
 @pytest.mark.parametrize("entry", [{"held_out": 0.0}, {"targets": "classes"}, {"targets": "units"}])
 def test_a_card_leaves_out_what_was_not_measured(corpus: list[dict[str, Any]], entry: dict[str, Any]) -> None:
     pretrain.run(planned(**entry), 1)
@@ -328,13 +348,13 @@ def test_a_card_leaves_out_what_was_not_measured(corpus: list[dict[str, Any]], e
     assert line.split("|")[3].strip() == str(held.get("uf1", "-"))
 
 
-@pytest.mark.usefixtures("no_workers")
-def test_held_out_people_of_whom_nothing_can_be_told(corpus: list[dict[str, Any]]) -> None:
+def test_held_out_people_of_whom_nothing_can_be_told(corpus: list[dict[str, Any]], made: Path) -> None:
     """One class, the same unit in all clips: no figure is defined, and none is made up."""
     for row in corpus:
         if row["subject"] in HELD_OUT:
-            row |= {"label": 0, "intensity": [1.0] + [0.0] * (len(SIDED_UNITS) - 1)}
-    write_corpus(corpus)
+            row["label"] = 0
+            move(row, {0: 1.0})
+    write_corpus(made, corpus)
     pretrain.run(planned(), 1)
     text = (PRETRAINED / "w/card.json").read_text()
     assert json.loads(text)["weights"]["0.safetensors"]["held_out"] == {"people": 2, "clips": 12} and "NaN" not in text
@@ -344,9 +364,9 @@ def test_held_out_people_of_whom_nothing_can_be_told(corpus: list[dict[str, Any]
 
 
 @pytest.fixture
-def pretrained(corpus: list[dict[str, Any]], no_workers: None) -> Path:
-    pretrain.run(planned(), 1)
-    return PRETRAINED / "w/0.safetensors"
+def pretrained(corpus: list[dict[str, Any]]) -> Path:
+    trained()
+    return FILE
 
 
 def started(protocol: str = "honest", **settings: Any) -> Run:
@@ -392,7 +412,9 @@ def test_zero_shot_predicts_what_the_pretrained_network_says(pretrained: Path) -
     np.testing.assert_allclose(scores(Path("out-task")), (sum(parts) / 2).numpy(), atol=1e-6)
     assert {row["epoch"] for row in read_predictions(Path("out-task/predictions.parquet"))} == {None}
     kept, made = (read_weights(file, CPU) for file in (Path("out-task/model.safetensors"), pretrained))
-    assert kept.outputs == made.outputs and all(torch.equal(kept.tensors[key], made.tensors[key]) for key in made.tensors)
+    assert kept.outputs == made.outputs and all(
+        torch.equal(kept.tensors[key], made.tensors[key]) for key in made.tensors
+    )
 
 
 @pytest.mark.parametrize("protocol", ["honest", "inner"])
@@ -434,11 +456,13 @@ def test_classes_that_the_weights_do_not_tell(pretrained: Path) -> None:
     assert isinstance(fitted, FittedModule) and fitted.predict(clips).scores.shape == (len(clips), 2)
     unasked = run.entry.model_copy(update={"protocol": "zero_shot"})
     unchecked = Run(run.name, run.task, run.task_params, unasked, run.model, run.settings, run.train, run.start)
-    with pytest.raises(CheckpointError, match=r"0\.safetensors: it tells negative.*, and not anger: run it .*fine-tune"):
+    with pytest.raises(
+        CheckpointError, match=r"0\.safetensors: it tells negative.*, and not anger: run it .*fine-tune"
+    ):
         fit(unchecked, clips, 2, 1, "cpu", lambda message: None, start=pretrained)
 
 
-def test_repetitions_take_the_files_in_turn(corpus: list[dict[str, Any]], no_workers: None) -> None:
+def test_repetitions_take_the_files_in_turn(corpus: list[dict[str, Any]]) -> None:
     pretrain.run(planned(repetitions=2), 1)
     entry = {"task": "tiny", "model": "ststnet", "protocol": "zero_shot", "init": "w"}
     run = load_run("it", content_of({"it": entry}, repetitions=2))

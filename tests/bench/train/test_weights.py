@@ -138,7 +138,10 @@ def test_half_precision_is_read_as_float32(folder: Path) -> None:
     found = logits(loaded(half, settled(SMALL, 3, seed=1), NAMES[:3]))
     torch.testing.assert_close(found, logits(model), atol=2e-3, rtol=2e-2)
     assert not torch.equal(found, logits(model))
-    for part, kept in ((weights.standardiser.mean, STANDARDISER.mean), (weights.standardiser.scale, STANDARDISER.scale)):
+    for part, kept in (
+        (weights.standardiser.mean, STANDARDISER.mean),
+        (weights.standardiser.scale, STANDARDISER.scale),
+    ):
         assert torch.equal(part["flow"], kept["flow"]), "statistics stay in single precision"
 
 
