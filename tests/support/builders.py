@@ -53,6 +53,8 @@ PARAMS: dict[str, Any] = {
     },
     "releases": ["synthetic", "megc2019_flow"],
     "corpora": {},
+    "pretrain": {},
+    "ensembles": {},
     "index": {"lost_frames": "reject"},
     "align": {
         "mode": "first_frame",
