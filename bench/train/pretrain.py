@@ -21,8 +21,7 @@ from fdpbench.bench.train.provenance import write_machine
 from fdpbench.bench.train.seeds import seed_of
 from fdpbench.bench.train.settings import ModelSettings, PretrainEntry, Run, RunEntry, TrainParams
 from fdpbench.models.common.registry import model_info
-from fdpbench.prep.demo.corpus.expressions import CLASS_OF, CLASSES, UNITS
-from fdpbench.prep.demo.corpus.table import read_corpus
+from fdpbench.prep.demo.corpus.reading import read_corpus, read_description
 from fdpbench.prep.runtime.durable import write_durably
 from fdpbench.prep.runtime.scratch import hash_file, key_of, open_scratch
 from fdpbench.prep.runtime.training import TrainingProgress
@@ -44,6 +43,7 @@ class _Training:
     run: Run
     entry: PretrainEntry
     corpus: Path
+    units: tuple[str, ...]  # those that it learns
     seed: int
     device: str
 
@@ -54,8 +54,10 @@ def run(planned: Planned, jobs: int) -> None:
 
     name = planned.item
     entry = section(PretrainEntry, planned.settings["entry"], f"pretrain.{name}")
-    whole = _as_run(name, entry, planned)
     corpus = paths.corpus(entry.corpus)
+    description = read_description(corpus)
+    whole = _as_run(name, entry, planned, description["classes"])
+    units = tuple(description["units"]) if entry.targets != "classes" else ()
     device = resolve_device(whole.train.device)
     seeds = {
         str(k): seed_of(whole.train.seed, entry.corpus, whole.model.name, RUN, k) for k in range(entry.repetitions)
@@ -71,7 +73,7 @@ def run(planned: Planned, jobs: int) -> None:
     }
     with open_scratch(f"pretrain-{name}", key_of(**made_of)) as scratch:
         missing = scratch.missing(seeds)
-        work = [Unit(k, _Training(whole, entry, corpus, seeds[k], device)) for k in missing]
+        work = [Unit(k, _Training(whole, entry, corpus, units, seeds[k], device)) for k in missing]
         workers = min(jobs, len(work)) if device == "cpu" else 1
         with TrainingProgress(f"{RUN} {name}", len(seeds), len(seeds) - len(missing), max(1, workers)) as progress:
             for unit in run_units(work, _train, scratch, max(1, workers), progress.report):
@@ -86,23 +88,22 @@ def run(planned: Planned, jobs: int) -> None:
                 target.write_bytes((scratch.unit(k) / "model.safetensors").read_bytes())
                 measured = json.loads((scratch.unit(k) / "measured.json").read_text(encoding="utf-8"))
                 weights[target.name] = {"sha256": hash_file(target), "bytes": target.stat().st_size, **measured}
-            card = {"name": name, "rendered": True, "outputs": _outputs(entry), "weights": weights, **made_of}
+            card = {
+                "name": name,
+                "rendered": True,
+                "outputs": [*description["classes"], *units],
+                "weights": weights,
+                **made_of,
+            }
             write_durably(staging / "card.json", json.dumps(card, indent=2, sort_keys=True) + "\n")
             write_durably(staging / "card.md", card_text(card))
 
         scratch.publish({PRETRAINED / name: publish})
 
 
-def _outputs(entry: PretrainEntry) -> list[str]:
-    return [*CLASSES, *(UNITS if entry.targets != "classes" else ())]
-
-
-def _as_run(name: str, entry: PretrainEntry, planned: Planned) -> Run:
+def _as_run(name: str, entry: PretrainEntry, planned: Planned, classes: dict[str, list[str]]) -> Run:
     """The training as a run on the corpus, as far as the training loop looks at it."""
-    emotions: dict[str, list[str]] = {each: [] for each in CLASSES}
-    for emotion, each in CLASS_OF.items():
-        emotions[each].append(emotion)
-    task = TaskParams(releases=[entry.corpus], classes=emotions, flow=FlowInput(size=28, scaling="per_image"))
+    task = TaskParams(releases=[entry.corpus], classes=classes, flow=FlowInput(size=28, scaling="per_image"))
     settings = section(ModelSettings, planned.settings["settings"], f"pretrain.{name}.set")
     train = TrainParams(**planned.settings["train"], repetitions=entry.repetitions)
     return Run(
@@ -140,34 +141,35 @@ def _train(training: _Training, context: Context) -> None:
     clips = corpus_clips(training.corpus)
     held_out = held_out_people(clips.subjects, entry.held_out)
     seen = clips.of(frozenset(clips.subjects) - held_out)
-    units = UNITS if entry.targets != "classes" else ()
-    if not units:
+    if not training.units:
         seen = ClipSet(seen.clip_ids, seen.subjects, seen.labels, seen.inputs)
-    heads = Heads(len(CLASSES), entry.targets != "units", entry.unit_weight if units else 0.0)
-    fitted = fit_module(run, seen, len(CLASSES), training.seed, training.device, context.report, heads=heads)
-    fitted.save(context.folder / "model.safetensors", units)
+    classes = len(run.task_params.classes)
+    heads = Heads(classes, entry.targets != "units", entry.unit_weight if training.units else 0.0)
+    fitted = fit_module(run, seen, classes, training.seed, training.device, context.report, heads=heads)
+    fitted.save(context.folder / "model.safetensors", training.units)
     measured: dict[str, Any] = {"epochs": len(fitted.curve), "loss": round(fitted.curve[-1]["loss"], 6)}
     if held_out:
-        measured["held_out"] = _measured(fitted, clips.of(held_out), entry)
+        measured["held_out"] = _measured(fitted, clips.of(held_out), training)
     write_durably(context.folder / "measured.json", json.dumps(measured))
 
 
-def _measured(fitted: Any, clips: ClipSet, entry: PretrainEntry) -> dict[str, Any]:
+def _measured(fitted: Any, clips: ClipSet, training: _Training) -> dict[str, Any]:
     """What a network does on the clips of people that it was not trained on."""
     found: dict[str, Any] = {"people": len(set(clips.subjects)), "clips": len(clips)}
-    if entry.targets != "units":
-        confusion = np.zeros((len(CLASSES), len(CLASSES)), np.int64)
+    classes = len(training.run.task_params.classes)
+    if training.entry.targets != "units":
+        confusion = np.zeros((classes, classes), np.int64)
         np.add.at(confusion, (clips.labels, fitted.predict(clips).scores.argmax(axis=1)), 1)
         values = {key: float(metric_of(confusion, key)) for key in ("uf1", "uar")}
         found |= {key: round(value, 4) for key, value in values.items() if not np.isnan(value)}  # with a class missing
-    if entry.targets != "classes":
+    if training.units:
         from sklearn.metrics import roc_auc_score
 
         assert clips.units is not None
         said = fitted.unit_probabilities(clips)
         areas = {
             unit: round(float(roc_auc_score(clips.units[:, k] == 1, said[:, k])), 4)
-            for k, unit in enumerate(UNITS)
+            for k, unit in enumerate(training.units)
             if 0 < (clips.units[:, k] == 1).sum() < len(clips)
         }
         if areas:  # none where all units move in all clips, or in none

@@ -41,9 +41,9 @@ FrameRange = Annotated[
 
 
 class ClassShares(Section):
-    """How often each class occurs, relative to the others; negative ones are the most varied, and the most frequent."""
+    """How often each class occurs, relative to the others."""
 
-    negative: Positive = 1.5
+    negative: Positive = 1.0
     positive: Positive = 1.0
     surprise: Positive = 1.0
 

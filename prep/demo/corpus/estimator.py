@@ -20,11 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdpbench.prep.demo.corpus.planner import Estimator
+from fdpbench.prep.demo.corpus.reading import SIDE
 from fdpbench.prep.demo.synth.head import load_head
 
-__all__ = ["RENDERED", "SAMPLES", "SIDE", "bleed", "estimate", "face_texture", "shrink"]
+__all__ = ["RENDERED", "SAMPLES", "bleed", "estimate", "face_texture", "shrink"]
 
-SIDE = 28  # of a flow image, pixels
 SAMPLES = 3  # along each side of a pixel: motion is computed on a finer grid, as estimators work on larger frames
 RENDERED = SIDE * SAMPLES
 

@@ -14,9 +14,10 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from fdpbench.prep.demo.corpus.estimator import RENDERED, SAMPLES, SIDE, bleed, estimate, face_texture, shrink
+from fdpbench.prep.demo.corpus.estimator import RENDERED, SAMPLES, bleed, estimate, face_texture, shrink
 from fdpbench.prep.demo.corpus.expressions import SIDED_UNITS
 from fdpbench.prep.demo.corpus.planner import Crop, Person, PlannedClip, Sitting
+from fdpbench.prep.demo.corpus.reading import SIDE
 from fdpbench.prep.demo.synth.camera import EYES_SHARE, Camera, Pose
 from fdpbench.prep.demo.synth.head import SKIN, load_head
 from fdpbench.prep.demo.synth.motion import BLINK, DRIFT_SHIFT, DRIFT_TURN, blink_closure

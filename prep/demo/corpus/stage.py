@@ -14,10 +14,11 @@ from typing import Any
 import cv2
 import pyarrow as pa
 
-from fdpbench.prep.demo.corpus.expressions import CLASSES, SIDED_UNITS, UNITS
+from fdpbench.prep.demo.corpus.expressions import CLASS_OF, CLASSES, SIDED_UNITS, UNITS
 from fdpbench.prep.demo.corpus.flow import flow_clips
 from fdpbench.prep.demo.corpus.planner import plan_people
-from fdpbench.prep.demo.corpus.table import CORPUS, rows_of, shard_name
+from fdpbench.prep.demo.corpus.reading import CORPUS, shard_name
+from fdpbench.prep.demo.corpus.table import rows_of
 from fdpbench.prep.runtime.progress import console, track
 from fdpbench.prep.runtime.scratch import key_of, link_tree, open_scratch
 from fdpbench.prep.runtime.workers import Context, Unit, run_units
@@ -86,7 +87,7 @@ def describe_corpus(name: str, params: CorpusParams) -> dict[str, Any]:
     return {
         "corpus": name,
         "rendered": True,
-        "classes": list(CLASSES),
+        "classes": {name: [emotion for emotion, of in CLASS_OF.items() if of == name] for name in CLASSES},
         "units": list(UNITS),
         "sided_units": list(SIDED_UNITS),
         "settings": params.model_dump(mode="json"),

@@ -145,7 +145,7 @@ def test_check_says_what_an_ensemble_is(study: dict[str, Any], project: Path) ->
 @pytest.mark.parametrize(
     ("members", "message"),
     [
-        (["a", "bb"], "ensembles.it: no run 'bb' .did you mean 'b'...; runs: a, b"),
+        (["a", "bb"], "ensembles.it: no run 'bb' .did you mean 'b'..; runs: a, b"),
         (["a", "a"], "ensembles.it: duplicate run 'a'"),
         (["a", "other"], "ensembles.it: 'other' is an ensemble itself; list its runs instead"),
         (["a", "histogram"], "ensembles.it: histogram: scores of flow_histogram are not probabilities"),

@@ -128,6 +128,8 @@ def test_no_section_goes_unread(key: str, project: Path) -> None:
     content = checked_params()
     if key in TYPES:
         content[key]["no_such_key"] = 1
+    elif key == "ensembles":
+        content[key] = {"new": ["no_such_key"]}
     elif isinstance(content[key], list):
         content[key] = ["no_such_key"]
     elif key == "options":

@@ -16,8 +16,10 @@ ROOT = Path(__file__).resolve().parents[3]
 EVALUATION = {
     stage for stage in STAGES if STAGES[stage].startswith(("fdpbench.bench.evaluate", "fdpbench.bench.report"))
 }
+IMAGED = EVALUATION - {"tables"}  # those that look at dynamic images
 PREPARED = {"synthesize", "corpus", "index", "align", "flow", "dynamic", "task"}
-ALL = PREPARED | {"train", "other model"} | EVALUATION
+TRAINED = {"pretrain", "train", "other model"}
+ALL = PREPARED | TRAINED | {"init"} | EVALUATION
 
 
 @pytest.fixture(scope="module")
@@ -52,24 +54,31 @@ def codes() -> dict[str, dict[str, str]]:
 EDITS = [
     ("prep/index/manifest.py", "def load_manifest", {"align", "flow", "task"}),
     ("prep/settings/align.py", "def tracks", {"align"}),
-    ("prep/settings/task.py", "def inputs", {"dynamic", "task", "train", "other model"} | EVALUATION),
-    ("prep/task/inputs.py", "def shape", {"dynamic", "task", "train", "other model"} | EVALUATION),
+    ("prep/settings/task.py", "def inputs", {"dynamic", "task"} | TRAINED | EVALUATION),
+    ("prep/task/inputs.py", "def shape", {"dynamic", "task"} | TRAINED | EVALUATION),
     ("prep/flow/methods.py", "def scale_fixed", {"corpus", "flow", "task"}),
     ("fdpbench/arithmetic.py", "ONE_THREAD = {", ALL),
-    ("prep/dynamic/rank_pooling.py", "def coefficients", {"corpus", "flow", "dynamic", "task"}),
+    (
+        "prep/dynamic/rank_pooling.py",
+        "def coefficients",
+        {"corpus", "flow", "dynamic", "task"} | EVALUATION - {"tables"},
+    ),
     ("prep/align/face_models/LICENSE.mediapipe", "", set()),
     ("prep/sheets/corrections.csv", "", {"index"}),
     ("prep/demo/synth/raster.py", "def ", {"synthesize", "corpus"}),
     ("prep/demo/corpus/expressions.py", "def ", {"corpus"}),
     ("prep/settings/corpus.py", "def ", {"corpus"}),
+    ("prep/demo/corpus/estimator.py", "def ", {"corpus"}),
+    ("bench/train/pretrain.py", "def ", {"pretrain"}),
+    ("bench/train/init.py", "def started", {"init", "train", "other model"}),
     ("prep/releases/casme2.py", "def read", {"index"}),
     ("prep/releases/samm.py", "def read", set()),
-    ("bench/train/seeds.py", "def seed_of", {"train", "other model"}),
-    ("bench/train/objectives.py", "def ", {"train", "other model"}),
-    ("bench/train/settings.py", 'default="erm"', {"train", "other model"} | EVALUATION),
+    ("bench/train/seeds.py", "def seed_of", TRAINED),
+    ("bench/train/objectives.py", "def ", TRAINED),
+    ("bench/train/settings.py", 'default="erm"', TRAINED | EVALUATION),
     ("models/ststnet.py", "class ", {"train"}),
     ("models/adapters.py", "class ", {"other model"}),
-    ("models/common/blocks.py", "class ", {"train", "other model"}),
+    ("models/common/blocks.py", "class ", TRAINED),
     ("bench/evaluate/bootstrap.py", "def ", {"evaluate"}),
     ("bench/report/gallery.py", "def shown_task", {"gallery", "report"}),
     ("bench/report/html/templates/base.html.j2", "", {"report"}),

@@ -453,7 +453,7 @@ def test_sections_cannot_be_changed_later() -> None:
 @pytest.mark.parametrize(
     ("entry", "key"),
     [
-        ({"protocol": "best"}, r"runs\.it\.protocol: .*'honest', 'inner' or 'test_selected' \(found 'best'\)"),
+        ({"protocol": "best"}, r"runs\.it\.protocol: .*'inner', 'test_selected' or 'zero_shot' \(found 'best'\)"),
         (
             {"faults": {"frozen_batchnorm": True}},
             r"runs\.it\.faults\.frozen_batchnorm: unknown key \(did you mean 'frozen_batch_norm'\?\); known",

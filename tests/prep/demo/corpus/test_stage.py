@@ -25,7 +25,7 @@ from fdpbench.prep.demo.corpus import stage
 from fdpbench.prep.demo.corpus.expressions import CLASS_OF, CLASSES, SIDED_UNITS, UNITS
 from fdpbench.prep.demo.corpus.flow import flow_clips
 from fdpbench.prep.demo.corpus.planner import plan_people
-from fdpbench.prep.demo.corpus.table import CORPUS, read_corpus, read_shards
+from fdpbench.prep.demo.corpus.reading import CORPUS, read_corpus, read_shards
 from fdpbench.prep.settings.corpus import CorpusParams
 from fdpbench.prep.settings.params import read_params
 from fdpbench.prep.settings.problems import ParamsError
@@ -142,7 +142,7 @@ def test_rows_hold_the_plan_and_its_labels(made: Path) -> None:
         true_flow = np.frombuffer(row["true_flow"], "<f2").reshape(2, 28, 28)
         np.testing.assert_array_equal(true_flow, clip.true_flow.astype(np.float16))
     description = json.loads((made / "corpus.json").read_bytes())
-    assert description["classes"] == list(CLASSES) and description["sided_units"] == list(SIDED_UNITS)
+    assert list(description["classes"]) == list(CLASSES) and description["sided_units"] == list(SIDED_UNITS)
     assert CorpusParams(**description["settings"]) == params(true_flow=True)
 
 
