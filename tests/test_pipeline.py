@@ -11,8 +11,24 @@ from tests.support.project import Project, executed
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(900)]
 
-FINAL = ("artifacts/predictions", "artifacts/checkpoints", "artifacts/curves", "artifacts/provenance", "results")
-TINY = {"options": {"fdp": {"epochs": 2, "batch_size": 4, "weight_decay": 0.0}}}
+FINAL = ("artifacts/pretrained", "artifacts/predictions", "artifacts/checkpoints", "artifacts/curves", "artifacts/provenance", "results")
+STARTED = {"task": "broad", "model": "off_apexnet", "init": "rendered"}  # a network that no other run has
+TINY = {
+    "options": {"fdp": {"epochs": 2, "batch_size": 4, "weight_decay": 0.0}},
+    "corpora": {"rendered": {"generator": "flow", "identities": 4, "clips_per_identity": 6, "seed": 1}},
+    "pretrain": {"rendered": {"corpus": "rendered", "model": "off_apexnet", "set": {"epochs": 1, "batch_size": 8}}},
+    "tasks": {
+        "broad": {
+            "releases": ["synthetic"],
+            "classes": {"negative": ["disgust", "repression"], "positive": ["happiness"], "surprise": ["surprise"]},
+            "flow": {"size": 28, "scaling": "per_image"},
+        }
+    },
+    "runs": {
+        "broad-shot": STARTED | {"protocol": "zero_shot"},
+        "broad-tuned": STARTED | {"set": {"epochs": 1, "batch_size": 4}},
+    },
+}
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +52,16 @@ def test_tables_hold_every_run(undisturbed: Project, reference: dict[str, str]) 
     assert (undisturbed.folder / "results/dynamic_images.png").stat().st_size > 10_000
     report = (undisturbed.folder / "results/report/runs/synthetic-fdp.html").read_text()
     assert "<img " in report and "fdpbench train synthetic-fdp" in report
+
+
+def test_pretrained_runs_have_a_table_of_their_own(undisturbed: Project, reference: dict[str, str]) -> None:
+    files = {name for name in reference if name.startswith("artifacts/pretrained/")}
+    assert files == {f"artifacts/pretrained/rendered/{name}" for name in ("0.safetensors", "card.json", "card.md")}
+    text = (undisturbed.folder / "results/tables.md").read_text()
+    table = text.split("### broad: pretrained")[1].split("\n#")[0]
+    assert "zero_shot from rendered" in table and "honest from rendered" in table
+    provenance = (undisturbed.folder / "artifacts/provenance/broad-shot.json").read_text()
+    assert reference["artifacts/pretrained/rendered/0.safetensors"] in provenance
 
 
 def test_second_run_executes_nothing(undisturbed: Project) -> None:
@@ -73,7 +99,14 @@ def test_changing_one_models_options_retrains_it_alone(undisturbed: Project) -> 
     undisturbed.edit_params(options={"ststnet": {"epochs": 3, "batch_size": 8}})
     ran = executed(undisturbed.run("dvc", "repro"))
     assert {stage for stage in ran if stage.startswith("train")} == {"train@synthetic-ststnet"}
-    assert "tables" in ran
+    assert "tables" in ran and not {"corpus@rendered", "pretrain@rendered", "init"} & ran
+
+
+def test_other_weights_train_the_runs_that_start_from_them_alone(undisturbed: Project) -> None:
+    undisturbed.edit_params(pretrain={"rendered": TINY["pretrain"]["rendered"] | {"unit_weight": 1.0}})
+    ran = executed(undisturbed.run("dvc", "repro"))
+    assert {"pretrain@rendered", "init", "tables"} < ran and "corpus@rendered" not in ran
+    assert {stage for stage in ran if stage.startswith("train")} == {"train@broad-shot", "train@broad-tuned"}
 
 
 def test_changing_a_models_features_trains_its_runs_alone(undisturbed: Project) -> None:
