@@ -15,7 +15,7 @@ import numpy as np
 from fdpbench.bench.plan.ensembles import check_ensembles
 from fdpbench.bench.plan.link import check_links
 from fdpbench.bench.plan.params import errors_of_run, make_run, parse_task, run_names
-from fdpbench.bench.plan.pretraining import errors_of_pretraining
+from fdpbench.bench.plan.pretraining import check_tables, errors_of_pretraining, load_pretraining
 from fdpbench.bench.plan.recipes import check_model_options, known_model
 from fdpbench.bench.train.settings import ModelSettings, Run, RunEntry, TrainParams
 from fdpbench.models.common.registry import create_model
@@ -139,6 +139,7 @@ def _runs_of(params: dict[str, Any], problems: Problems, whole: bool = True) -> 
             continue
     for name, entry in entries.items() if whole or params["tasks"] else ():
         problems.add(*errors_of_run(name, entry, tasks, params))
+    problems.add(*check_tables(entries))
     check_ensembles(params, entries, problems)
     if problems.found:
         return []
@@ -222,16 +223,18 @@ def _check_options(params: dict[str, Any], problems: Problems) -> None:
 
 
 def _check_models(runs: list[Run], params: dict[str, Any], problems: Problems) -> None:
-    """Build each run's model once, without memory for its weights, for inputs of the size that its task gives."""
+    """Build each model once, without memory for its weights, for inputs of the size that its task or corpus gives."""
     align = section(AlignParams, params["align"], "align")
+    trainings = [(f"pretrain.{name}", load_pretraining(name, params).as_run(name)) for name in params["pretrain"]]
     built: dict[str, str] = {}
-    for run in runs:
-        key = f"{run.entry.model} {run.task} {run.settings.model}"
+    for where, run in [*trainings, *((f"runs.{run.name}", run) for run in runs)]:
+        lengths = lengths_of(run.task_params, align)
+        shapes = {name: INPUTS[name].shape(lengths) for name in run.model.inputs}
+        key = f"{run.entry.model} {shapes} {len(run.task_params.classes)} {run.settings.model} {run.settings.augment}"
         if key not in built:
-            lengths = lengths_of(run.task_params, align)
-            built[key] = _refusal(run, {name: INPUTS[name].shape(lengths) for name in run.model.inputs})
+            built[key] = _refusal(run, shapes)
         if built[key]:
-            problems.add(f"params.yaml: runs.{run.name}: {built[key]}")
+            problems.add(f"params.yaml: {where}: {built[key]}")
     if any(run.model.kind == "module" for run in runs):
         from fdpbench.bench.train.step import resolve_device
 

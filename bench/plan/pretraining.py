@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from fdpbench.bench.plan.recipes import errors_of_settings, known_model, merged_settings
 from fdpbench.bench.train.artifacts import located, shipped_weights, weights_files
-from fdpbench.bench.train.settings import ModelSettings, PretrainEntry, RunEntry, TrainParams
-from fdpbench.models.common.registry import ModelInfo, UnknownModelError
+from fdpbench.bench.train.settings import PRETRAINED, ModelSettings, PretrainEntry, Run, RunEntry, TrainParams
+from fdpbench.models.common.registry import ModelInfo, UnknownModelError, model_info
 from fdpbench.prep.settings.corpus import CorpusParams
 from fdpbench.prep.settings.problems import ParamsError, Problems, near
 from fdpbench.prep.settings.section import section
-from fdpbench.prep.settings.task import TaskParams
+from fdpbench.prep.settings.task import FlowInput, TaskParams
 
 __all__ = [
     "FINE_TUNING",
     "PRETRAINING",
     "Pretraining",
     "check_init",
+    "check_tables",
     "errors_of_pretraining",
     "load_pretraining",
     "options_of",
@@ -28,6 +29,10 @@ __all__ = [
 
 # Inputs that the clips of a corpus have, by its generator.
 GIVEN = {"flow": ("flow",)}
+
+SCALING: Literal["per_image"] = "per_image"  # of the flow of a corpus, as tasks name it
+SIDE = 28
+PREDICTING = ("batch_size", "mirrored_prediction", "model")  # settings that a run reads which is not trained
 
 # What stands in place of a model's recipe where params.yaml says nothing else: when it is pretrained on a corpus,
 PRETRAINING: dict[str, Any] = {
@@ -52,6 +57,15 @@ class Pretraining:
     corpus: CorpusParams
     settings: ModelSettings
     train: TrainParams
+
+    def as_run(self, name: str) -> Run:
+        """The training as a run on the corpus, for what checks runs: of its name, its network and its inputs."""
+        from fdpbench.prep.demo.corpus.expressions import CLASSES
+
+        classes = {each: [each] for each in CLASSES}
+        task = TaskParams(releases=[self.entry.corpus], classes=classes, flow=FlowInput(size=SIDE, scaling=SCALING))
+        entry = RunEntry(task=self.entry.corpus, model=self.entry.model)
+        return Run(name, self.entry.corpus, task, entry, model_info(self.entry.model), self.settings, self.train)
 
 
 def load_pretraining(name: str, params: Mapping[str, Any]) -> Pretraining:
@@ -166,12 +180,42 @@ def check_init(
     made_for, outputs = _known_of(entry.init, start, params)
     if made_for not in (model.name, entry.model):
         raise ParamsError(f"{where}.init: {entry.init!r} are weights of {made_for}, and the model is {entry.model}")
+    if task and task.flow and "flow" in model.inputs and task.flow.scaling != SCALING:
+        raise ParamsError(
+            f"{where}.init: {entry.init!r} were trained on flow that is scaled {SCALING}, and task {entry.task!r} has "
+            f"scaling {task.flow.scaling}; take a task of scaling {SCALING}"
+        )
+    if entry.protocol == "zero_shot":
+        unread = [key for key in entry.set if key not in PREDICTING]
+        if entry.faults.frozen_batch_norm:
+            unread.append("faults.frozen_batch_norm")
+        if unread:
+            raise ParamsError(f"{where}: {', '.join(unread)}: protocol zero_shot trains nothing; leave out")
     unknown = [each for each in (task.classes if task else ()) if each not in outputs]
     if entry.protocol == "zero_shot" and unknown:
         raise ParamsError(
             f"{where}: protocol zero_shot: {entry.init!r} tells {', '.join(outputs) or 'no classes'}, and not "
             f"{', '.join(unknown)}; fine-tune it (protocol honest), or choose a task of its classes"
         )
+
+
+def check_tables(entries: Mapping[str, RunEntry]) -> Iterator[ParamsError]:
+    """Errors for tables that would rank runs that start from weights with others.
+
+    Parameters
+    ----------
+    entries
+        The runs.
+    """
+    for task, table in dict.fromkeys((entry.task, entry.printed_in) for entry in entries.values()):
+        runs = [name for name, one in entries.items() if (one.task, one.printed_in) == (task, table)]
+        others = [name for name in runs if not entries[name].init]
+        started = [name for name in runs if entries[name].init]
+        if table and others and (started or table == PRETRAINED):
+            yield ParamsError(
+                f"params.yaml: runs.{others[0]}.table: {table!r} is a table of runs that start from weights"
+                f"{f' ({started[0]})' if started else ''}, which are not ranked with others; name another"
+            )
 
 
 def _known_of(init: str, start: tuple[str, ...], params: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:

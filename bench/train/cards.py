@@ -7,6 +7,8 @@ from typing import Any
 
 from tabulate import tabulate
 
+from fdpbench.bench.train.settings import in_words
+
 __all__ = ["card_text"]
 
 
@@ -35,7 +37,7 @@ def card_text(card: Mapping[str, Any]) -> str:
             }
         )
     outputs = ", ".join(card["outputs"])
-    settings = ", ".join(f"{key} {value}" for key, value in card["settings"].items() if key != "model" and value)
+    settings = ", ".join(in_words({key: value for key, value in card["settings"].items() if key != "model" and value}))
     options = ", ".join(f"{key} {value}" for key, value in card["settings"]["model"].items()) or "the model's defaults"
     ranges = {
         key: value for key, value in corpus.items() if key not in ("generator", "identities", "clips_per_identity")

@@ -86,7 +86,7 @@ def fit(
 
     if protocol == "zero_shot":
         assert start is not None
-        return started_module(run, train, classes, device, start)
+        return started_module(run, train, device, start)
     if protocol != "inner":
         return fit_module(run, train, classes, seed, device, report, watch=test, start=start)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +19,9 @@ from fdpbench.bench.train.fit import Curve, Report
 from fdpbench.bench.train.protocols import best_epoch
 from fdpbench.bench.train.settings import Run
 from fdpbench.bench.train.step import Heads, Standardiser, TrainStep, autocast, batch_count, set_up_torch, to_device
-from fdpbench.bench.train.weights import head_axes, read_weights, write_weights
+from fdpbench.bench.train.weights import Weights, read_weights, write_weights
 from fdpbench.models.common.blocks import Classifier, ModelOutput
+from fdpbench.models.common.checkpoints import CheckpointError
 from fdpbench.models.common.registry import create_model
 
 __all__ = ["FittedModule", "fit_module", "started_module"]
@@ -102,41 +103,63 @@ def fit_module(
     return fitted
 
 
-def started_module(run: Run, clips: ClipSet, classes: int, device: str, start: Path) -> FittedModule:
+def started_module(run: Run, clips: ClipSet, device: str, start: Path) -> FittedModule:
     """The weights that a run starts from, as a model that is trained no further: protocol ``zero_shot``.
 
     Parameters
     ----------
-    run, classes, device
+    run, device
         See `bench.train.fit.fit`.
     clips
         Any clips of the task, of which the shapes are looked at.
     start
         The weights.
+
+    Raises
+    ------
+    CheckpointError
+        If the weights do not tell the task's classes, or are of another network.
     """
     place = torch.device(device)
     set_up_torch(place, run.train.deterministic)
-    model, given = _first_weights(run, clips, classes, place, start)
-    assert given is not None
-    return FittedModule(model, given, place, run, [], None)
+    weights = read_weights(start, place)
+    unknown = [name for name in run.task_params.classes if name not in weights.outputs]
+    if unknown:
+        raise CheckpointError(
+            f"{start}: it tells {', '.join(weights.outputs)}, and not {', '.join(unknown)}: run {run.name} cannot be "
+            "of protocol zero_shot; fine-tune the weights"
+        )
+    model = _build(run, clips)(len(weights.outputs)).to(place)
+    _load(weights, model, weights.outputs, run, clips)
+    return FittedModule(model, weights.standardiser, place, run, [], None, outputs=weights.outputs)
+
+
+def _build(run: Run, clips: ClipSet) -> Callable[[int], Classifier]:
+    """Builds a run's network for a number of outputs."""
+    shapes = {name: clips.shapes[name] for name in run.model.inputs}
+
+    def build(outputs: int) -> Classifier:
+        model: Classifier = create_model(run.entry.model, outputs, shapes=shapes, **run.settings.model)
+        return model
+
+    return build
 
 
 def _first_weights(
     run: Run, clips: ClipSet, outputs: int, place: torch.device, start: Path | None
 ) -> tuple[Classifier, Standardiser | None]:
     """A network with its first weights, from torch's generator or a file; with a file's, its statistics of inputs."""
-    shapes = {name: clips.shapes[name] for name in run.model.inputs}
-
-    def build(count: int) -> Classifier:
-        model: Classifier = create_model(run.entry.model, count, shapes=shapes, **run.settings.model)
-        return model
-
-    model = build(outputs).to(place)
+    model = _build(run, clips)(outputs).to(place)
     if start is None:
         return model, None
     weights = read_weights(start, place)
-    weights.put_into(model, tuple(run.task_params.classes), head_axes(build, outputs))
+    _load(weights, model, tuple(run.task_params.classes), run, clips)
     return model, weights.standardiser
+
+
+def _load(weights: Weights, model: Classifier, outputs: Sequence[str], run: Run, clips: ClipSet) -> None:
+    weights.check_inputs(run.model.inputs)
+    weights.put_into(model, outputs, _build(run, clips))
 
 
 def _watched(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str, float]:
@@ -150,7 +173,10 @@ def _watched(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str
 
 @dataclass
 class FittedModule:
-    """A trained module; ``epoch`` is the one whose weights it holds."""
+    """A trained module; ``epoch`` is the one whose weights it holds.
+
+    ``outputs`` says what each output of the network stands for, where they are not the classes of the task in order.
+    """
 
     model: Classifier
     standardiser: Standardiser
@@ -159,6 +185,7 @@ class FittedModule:
     curve: Curve
     epoch: int | None
     heads: Heads | None = None
+    outputs: Sequence[str] | None = None
 
     def predict(self, clips: ClipSet) -> Prediction:
         """What the model says of clips: softmax probabilities, and what else it gives.
@@ -201,6 +228,9 @@ class FittedModule:
             output: ModelOutput = self.model(**inputs)
         if self.heads:
             output, _ = self.heads.split(output)
+        if self.outputs is not None:
+            columns = [self.outputs.index(name) for name in self.run.task_params.classes]
+            output = replace(output, logits=output.logits[:, columns])
         return ModelOutput(
             logits=torch.softmax(output.logits.double(), dim=1).cpu(),
             dynamic_image=None if output.dynamic_image is None else output.dynamic_image.double().cpu(),
@@ -235,7 +265,7 @@ class FittedModule:
         about = {
             "epoch": self.epoch,
             "model": self.run.model.name,
-            "outputs": [*self.run.task_params.classes, *units],
+            "outputs": [*(self.outputs or self.run.task_params.classes), *units],
             "protocol": self.run.entry.protocol,
             "settings": self.run.settings.model_dump(),
             "task": self.run.task,

@@ -160,7 +160,8 @@ def _measured(fitted: Any, clips: ClipSet, training: _Training) -> dict[str, Any
     if training.entry.targets != "units":
         confusion = np.zeros((classes, classes), np.int64)
         np.add.at(confusion, (clips.labels, fitted.predict(clips).scores.argmax(axis=1)), 1)
-        found |= {key: round(float(metric_of(confusion, key)), 4) for key in ("uf1", "uar")}
+        values = {key: float(metric_of(confusion, key)) for key in ("uf1", "uar")}
+        found |= {key: round(value, 4) for key, value in values.items() if not np.isnan(value)}  # with a class missing
     if training.units:
         from sklearn.metrics import roc_auc_score
 
@@ -171,6 +172,6 @@ def _measured(fitted: Any, clips: ClipSet, training: _Training) -> dict[str, Any
             for k, unit in enumerate(training.units)
             if 0 < (clips.units[:, k] == 1).sum() < len(clips)
         }
-        found["unit_auc"] = areas
-        found["mean_unit_auc"] = round(float(np.mean(list(areas.values()))), 4)
+        if areas:  # none where all units move in all clips, or in none
+            found |= {"unit_auc": areas, "mean_unit_auc": round(float(np.mean(list(areas.values()))), 4)}
     return found

@@ -266,19 +266,19 @@ class TrainStep:
             if self.heads:
                 output, units = self.heads.split(output)
             terms = self.model.loss(output, self.labels[batch], targets)
-            if self.group_dro or self.class_weights:
-                losses = self.model.classification_losses(output, self.labels[batch])  # (B,)
-            if self.group_dro:
+            if self.heads and not self.heads.tell_classes:
                 del terms[self.model.classification]
-                terms["group_dro"] = self.group_dro(losses, batch)
-            if self.class_weights:
-                terms[self.model.classification] = self.class_weights(losses, batch)
-            if self.heads and self.units is not None:
-                if not self.heads.tell_classes:
+            elif self.group_dro or self.class_weights:
+                losses = self.model.classification_losses(output, self.labels[batch])  # (B,)
+                if self.group_dro:
                     del terms[self.model.classification]
-                if self.heads.unit_weight:
-                    found = F.binary_cross_entropy_with_logits(units.float(), self.units[batch])
-                    terms["action_units"] = self.heads.unit_weight * found
+                    terms["group_dro"] = self.group_dro(losses, batch)
+                if self.class_weights:
+                    terms[self.model.classification] = self.class_weights(losses, batch)
+            if self.heads and self.heads.unit_weight:
+                assert self.units is not None
+                found = F.binary_cross_entropy_with_logits(units.float(), self.units[batch])
+                terms["action_units"] = self.heads.unit_weight * found
         total = torch.stack(list(terms.values())).sum()
         if self.cycle:
             self.cycle.set(self.optimizer, self.steps)

@@ -1,9 +1,10 @@
 """Weights that a run starts from: a file of a network, and putting it into a network for other classes.
 
 Checkpoints of folds, pretrained networks and the weights that come with the package are files of one form: tensors by
-name, the statistics of the inputs, and in the metadata what the outputs stand for. A tensor whose shape depends on the
-number of outputs is a head: of it those rows are taken whose output, by name, is a class of the task; the others stay
-as the network began.
+name, the statistics of the inputs, and in the metadata what the outputs stand for. Where the outputs are those of the
+task, all is taken as it is. Else a tensor whose shape depends on the number of outputs is a head: of it those rows are
+taken whose output, by name, is a class of the task; the others, and heads that have no row for each output, stay as the
+network began.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from torch import Tensor
 from fdpbench.bench.train.step import Standardiser
 from fdpbench.models.common.blocks import Classifier
 from fdpbench.models.common.checkpoints import CheckpointError, read_tensors, tensor_shapes
+from fdpbench.prep.task.inputs import INPUTS
 
 __all__ = ["Weights", "head_axes", "read_about", "read_weights", "write_weights"]
 
@@ -52,8 +54,26 @@ class Weights:
     tensors: dict[str, Tensor]
     standardiser: Standardiser
 
-    def put_into(self, model: Classifier, classes: Sequence[str], heads: Mapping[str, int]) -> None:
-        """Load the weights into a network for other classes.
+    def check_inputs(self, inputs: Sequence[str]) -> None:
+        """Hold the statistics against the inputs of a network, which are given by name.
+
+        Raises
+        ------
+        CheckpointError
+            If those of an input are missing, or are of another number of channels.
+        """
+        for name in inputs:
+            channels = INPUTS[name].channels
+            found = [part[name].numel() for part in (self.standardiser.mean, self.standardiser.scale) if name in part]
+            if found != [channels, channels]:
+                raise CheckpointError(
+                    f"{self.path}: expected mean and scale of {name} in {channels} channels, found them "
+                    f"{f'in {found[0]}' if found else 'of other inputs alone'}: it holds a network for other inputs; "
+                    "start from one for these"
+                )
+
+    def put_into(self, model: Classifier, classes: Sequence[str], build: Callable[[int], Classifier]) -> None:
+        """Load the weights into a network for the same or other classes.
 
         Parameters
         ----------
@@ -61,43 +81,56 @@ class Weights:
             The network; heads of classes that the weights do not know are left as they are.
         classes
             Names of its outputs, in order.
-        heads
-            From `head_axes`.
+        build
+            Builds such a network for a number of outputs; called without memory for weights.
 
         Raises
         ------
         CheckpointError
             If a tensor is missing, is not the network's, or has another shape.
         """
-        own = {name: value for name, value in model.state_dict().items() if not name.endswith(COUNTER)}
-        strange = sorted(set(own) ^ set(self.tensors))
+        self._check_tensors(build)
+        heads = {} if tuple(classes) == self.outputs else head_axes(build, len(classes))
+        known = [(k, self.outputs.index(name)) for k, name in enumerate(classes) if name in self.outputs]
+        with torch.no_grad():
+            for name, value in _kept(model).items():
+                if name not in heads:
+                    value.copy_(self.tensors[name])
+                    continue
+                axis = heads[name]
+                for mine, its in known if axis is not None else ():
+                    value.select(axis, mine).copy_(self.tensors[name].select(axis, its))
+
+    def _check_tensors(self, build: Callable[[int], Classifier]) -> None:
+        """Hold the tensors against those of the network that they were taken from."""
+        with torch.device("meta"):
+            expected = {name: tuple(value.shape) for name, value in _kept(build(len(self.outputs))).items()}
+        strange = sorted(expected.keys() ^ self.tensors.keys())
         if strange:
-            where = "the file" if strange[0] in own else "the network"
+            where = "the file" if strange[0] in expected else "the network"
             raise CheckpointError(
                 f"{self.path}: {strange[0]!r} is not in {where}: it holds a network of other options; start from one "
                 "with the same, or leave the option out"
             )
-        known = [(k, self.outputs.index(name)) for k, name in enumerate(classes) if name in self.outputs]
-        with torch.no_grad():
-            for name, value in own.items():
-                given, axis = self.tensors[name].to(value.device), heads.get(name)
-                expected = list(value.shape)
-                if axis is not None:
-                    expected[axis] = len(self.outputs)
-                if list(given.shape) != expected:
-                    raise CheckpointError(
-                        f"{self.path}: {name!r} has the shape {tuple(given.shape)}, expected {tuple(expected)}: it "
-                        "holds a network of other options or for inputs of another size"
-                    )
-                if axis is None:
-                    value.copy_(given)
-                    continue
-                for mine, its in known:
-                    value.select(axis, mine).copy_(given.select(axis, its))
+        for name, shape in expected.items():
+            found = tuple(self.tensors[name].shape)
+            if found != shape:
+                raise CheckpointError(
+                    f"{self.path}: {name!r} has the shape {found}, expected {shape}: it holds a network of other "
+                    "options or for inputs of another size; start from one with the same"
+                )
 
 
-def head_axes(build: Callable[[int], Classifier], outputs: int) -> dict[str, int]:
-    """Which tensors of a network depend on its number of outputs, and along which axis.
+def _kept(model: Classifier) -> dict[str, Tensor]:
+    """The tensors of a network that its file holds."""
+    return {name: value for name, value in model.state_dict().items() if not name.endswith(COUNTER)}
+
+
+def head_axes(build: Callable[[int], Classifier], outputs: int) -> dict[str, int | None]:
+    """Which tensors of a network depend on its number of outputs, and along which axis each has a row for each.
+
+    None stands for those that depend on it otherwise, such as a layer that reads a part for each output, or are of such
+    a part.
 
     Parameters
     ----------
@@ -105,22 +138,19 @@ def head_axes(build: Callable[[int], Classifier], outputs: int) -> dict[str, int
         Builds the network for a number of outputs; called without memory for weights.
     outputs
         A number of outputs, at least 2.
-
-    Raises
-    ------
-    CheckpointError
-        If a tensor depends on it otherwise than by one axis of that length.
     """
     with torch.device("meta"):
         one, other = (build(count).state_dict() for count in (outputs, outputs + 1))
-    axes = {}
-    for name in one:
-        differing = [axis for axis, (a, b) in enumerate(zip(one[name].shape, other[name].shape, strict=True)) if a != b]
-        if not differing:
-            continue
-        if len(differing) > 1 or one[name].shape[differing[0]] != outputs:
-            raise CheckpointError(f"{name!r} depends on the number of outputs otherwise than by a row for each")
-        axes[name] = differing[0]
+    parts = {name[: name.index(f".{outputs}.") + 1] for name in other.keys() - one.keys() if f".{outputs}." in name}
+    axes: dict[str, int | None] = {}
+    for name, value in one.items():
+        shape, larger = tuple(value.shape), tuple(other[name].shape) if name in other else ()
+        if name.startswith(tuple(parts)) or len(shape) != len(larger):
+            axes[name] = None
+        elif shape != larger:
+            differing = [axis for axis, (a, b) in enumerate(zip(shape, larger, strict=True)) if a != b]
+            alone = len(differing) == 1 and (shape[differing[0]], larger[differing[0]]) == (outputs, outputs + 1)
+            axes[name] = differing[0] if alone else None
     return axes
 
 
@@ -146,8 +176,7 @@ def write_weights(
     """
     tensors = {
         key: (value.to(dtype) if value.is_floating_point() else value).contiguous().cpu()
-        for key, value in model.state_dict().items()
-        if not key.endswith(COUNTER)
+        for key, value in _kept(model).items()
     }
     for name in standardiser.mean:
         tensors[f"{STATISTICS}{name}.mean"] = standardiser.mean[name].contiguous().cpu()
@@ -193,4 +222,9 @@ def read_weights(path: Path, device: torch.device) -> Weights:
     for name in [name for name in tensors if name.startswith(STATISTICS)]:
         which, _, what = name.removeprefix(STATISTICS).rpartition(".")
         (mean if what == "mean" else scale)[which] = tensors.pop(name)
+    for which in mean.keys() ^ scale.keys():
+        raise CheckpointError(f"{path}: of the statistics of {which}, mean or scale is missing; copy the file again")
+    for which, value in scale.items():
+        if bool((value <= 0).any()):
+            raise CheckpointError(f"{path}: the scale of {which} is not above 0; copy the file again")
     return Weights(path, outputs, tensors, Standardiser(mean, scale))

@@ -98,6 +98,28 @@ def test_each_departure_is_beside_its_honest_run(ready: Path) -> None:
     assert images.read_image(Path("results/audit.png")).shape[1] > 500
 
 
+def test_runs_that_start_from_weights_are_no_departure_and_no_reference(project: Path) -> None:
+    content = params()
+    content["runs"] = {
+        "a-tuned": {"task": "tiny", "model": "ststnet", "init": "w"},
+        "a-tuned-test_selected": {"task": "tiny", "model": "ststnet", "init": "w", "protocol": "test_selected"},
+        "b-shot": {"task": "tiny", "model": "ststnet", "init": "w", "protocol": "zero_shot"},
+        "c-honest": {"task": "tiny", "model": "ststnet"},
+        "d-inner": {"task": "tiny", "model": "ststnet", "protocol": "inner"},
+        "e-inner": {"task": "tiny", "model": "cnn3d", "protocol": "inner"},
+        "f-tuned": {"task": "tiny", "model": "cnn3d", "init": "v"},
+    }
+    content["pretrain"] = {"w": {"corpus": "c", "model": "ststnet"}, "v": {"corpus": "c", "model": "cnn3d"}}
+    write_params(content)
+    rows = write_task(paths.task("tiny"))
+    for run in content["runs"]:
+        write_predictions(run, predictions(run, rows, [row["label"] for row in rows]))
+    result = audit()
+    assert result.exit_code == 0, result.output
+    table = pd.read_csv("results/audit.csv").set_index("run")
+    assert table["honest"].to_dict() == {"d-inner": "c-honest"}
+
+
 def test_nothing_to_compare_is_said(ready: Path) -> None:
     content = params(train={"repetitions": 2})
     content |= {"runs": {"tiny-ststnet": RUNS["tiny-ststnet"]}}

@@ -57,6 +57,46 @@ def test_chance_needs_every_class() -> None:
         chance_levels([0, 0, 2], "abc")
 
 
+# --- runs that start from weights
+
+
+@pytest.mark.parametrize("table", [None, "mine"])
+def test_pretrained_runs_and_others_share_no_table(table: str | None, project: Path) -> None:
+    """The pretrained ones are of the same model, and better: neither kind is best in, or tested against, the other."""
+    runs = setup({"plain": 0.4, "worse": 0.5, "other": 0.3, "tuned": 0.1, "shot": 0.0, "ablated": 0.2})
+    started = {"task": "tiny", "model": "majority", "init": "w", "table": table}
+    runs["tuned"] = RunEntry.model_validate(started)
+    runs["shot"] = RunEntry.model_validate(started | {"protocol": "zero_shot"})
+    runs["ablated"] = RunEntry(task="tiny", model="majority", table="ablations")
+    runs["other"] = RunEntry(task="tiny", model="cnn3d")
+    found = {one.name: one for one in evaluated(runs, 2).tables}
+    assert {name: set(one.runs) for name, one in found.items()} == {
+        "": {"plain", "worse", "other"},
+        "ablations": {"ablated", "plain", "worse"},
+        table or "pretrained": {"shot", "tuned"},
+    }
+    assert found[table or "pretrained"].best[POOLED]["uf1"] == ("shot",)
+    assert found[""].best[POOLED]["uf1"] == ("other",)
+    for one in found.values():
+        assert {test.run for test in one.tests} < set(one.runs)
+    text = (results_of(runs, 2) / "tables.md").read_text()
+    _, printed = text.split(f"### tiny: {table or 'pretrained'}")
+    rows = {row[0]: row for row in cells_of(printed.split("### ")[0])}
+    assert "zero_shot from w" in rows["shot"] and "honest from w" in rows["tuned"] and "plain" not in rows
+    assert "`from NAME`" in text and "`zero_shot` trains on no clip" in text
+    frame = pd.read_csv("results/tables/tiny.csv", keep_default_na=False).set_index("run")
+    assert frame.loc[["shot", "plain"], "table"].tolist() == [table or "pretrained", ""]
+
+
+def test_a_fault_or_a_look_at_the_test_subject_is_never_best_among_pretrained_ones(project: Path) -> None:
+    runs = setup({"tuned": 0.4, "faulty": 0.0, "tuned-test_selected": 0.0})
+    started = {"task": "tiny", "model": "ststnet", "init": "w"}
+    runs["tuned"] = RunEntry.model_validate(started)
+    runs["faulty"] = RunEntry.model_validate(started | {"faults": {"own_set_normalisation": True}})
+    runs["tuned-test_selected"] = RunEntry.model_validate(started | {"protocol": "test_selected"})
+    assert own_table(runs).best[POOLED]["uf1"] == ("tuned",)
+
+
 # --- printed intervals and marks
 
 
@@ -317,6 +357,9 @@ def test_the_plot_is_written_where_there_is_something_to_rank(project: Path) -> 
         ({"protocol": "test_selected"}, False),
         ({"table": "ablations"}, False),
         ({"faults": {"frozen_batch_norm": True}}, False),
+        ({"init": "w"}, False),
+        ({"init": "w", "protocol": "zero_shot"}, False),
+        ({"init": "w", "table": "mine"}, False),
     ],
 )
 def test_whose_runs_are_ranked(entry: dict[str, Any], counts: bool, project: Path) -> None:

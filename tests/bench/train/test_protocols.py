@@ -548,6 +548,14 @@ def test_protocol_text(protocol: str, faults: dict[str, Any], sampling: str | No
     assert protocol_text(protocol, Faults(**faults), sampling) == expected
 
 
+def test_protocol_text_names_the_weights_after_the_faults() -> None:
+    faults = Faults(own_set_normalisation=True)
+    assert protocol_text("zero_shot", Faults(), None, "w") == "zero_shot from w"
+    assert protocol_text("inner", faults, "truncated", "w") == (
+        "inner + own-set normalisation + truncated sampling from w"
+    )
+
+
 def test_protocol_text_names_every_fault() -> None:
     """A fault that is added to `Faults` and not printed would make a run look honest."""
     for name, known in Faults.model_fields.items():
