@@ -54,9 +54,10 @@ class Drawer(nn.Module):
 
 def scaled_to_unit(images: Tensor) -> Tensor:
     """Images (B, h, w), each shifted and scaled so that its pixels fill [0, 1]; one without contrast becomes 0.5."""
-    low, high = images.amin(dim=(1, 2), keepdim=True), images.amax(dim=(1, 2), keepdim=True)
-    flat = high - low <= FLAT
-    return ((images - low) / (high - low).masked_fill(flat, 1)).masked_fill(flat, 0.5)
+    contrast = _contrast(images)
+    flat = contrast <= FLAT
+    low = images.amin(dim=(1, 2), keepdim=True)
+    return ((images - low) / contrast.masked_fill(flat, 1)).masked_fill(flat, 0.5)
 
 
 class ResidualUNet(nn.Module):
@@ -68,7 +69,7 @@ class ResidualUNet(nn.Module):
 
     These are all but the true image already, and with them alone there is nothing to learn. So they are withheld from
     a share of the clips in training, as if they had stood still: of those the image is to be constructed from the
-    representation alone.
+    representation alone, by weights of the last convolution that are their own.
     """
 
     def __init__(self, channels: int, widths: tuple[int, ...], withheld: float) -> None:
@@ -79,7 +80,7 @@ class ResidualUNet(nn.Module):
         self.encoder = nn.ModuleList(conv_bn_relu(a, b) for a, b in pairwise(inputs))
         self.bottom = conv_bn_relu(inputs[-1] + channels, smallest)
         self.decoder = nn.ModuleList(conv_bn_relu(below + own, own) for own, below in pairwise(widths))
-        self.last = nn.Conv2d(widths[0], SQUARE**2, 3, padding=1)
+        self.last = nn.Conv2d(widths[0], 2 * SQUARE**2, 3, padding=1)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
 
@@ -96,5 +97,10 @@ class ResidualUNet(nn.Module):
         x = self.bottom(torch.cat([x, representation], dim=1))  # (B, smallest, h, w)
         for decode in reversed(self.decoder):
             x = decode(torch.cat([F.interpolate(x, scale_factor=2.0, mode="nearest"), above.pop()], dim=1))
-        added = F.pixel_shuffle(self.last(x), SQUARE)
-        return (start + added)[:, 0].clamp(0, 1)
+        beside, alone = F.pixel_shuffle(self.last(x), SQUARE).unbind(dim=1)  # (B, H, W) each
+        return (start[:, 0] + torch.where(_contrast(pooled) > FLAT, beside, alone)).clamp(0, 1)
+
+
+def _contrast(images: Tensor) -> Tensor:
+    """Largest less smallest pixel of images (B, h, w): (B, 1, 1)."""
+    return images.amax(dim=(1, 2), keepdim=True) - images.amin(dim=(1, 2), keepdim=True)

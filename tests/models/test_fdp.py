@@ -199,6 +199,20 @@ def test_pooled_frames_are_withheld_from_whole_clips_in_training_alone() -> None
     torch.testing.assert_close(net.eval()(frames, representation), scaled_to_unit(frames))
 
 
+def test_what_is_learned_without_pooled_frames_is_added_to_no_others() -> None:
+    torch.manual_seed(0)
+    net = ResidualUNet(8, (4, 6), withheld=0.0)
+    frames, representation = torch.randn(2, 16, 16), torch.randn(2, 8, 4, 4)
+    nothing = torch.zeros_like(frames)
+    net(nothing, representation).square().sum().backward()
+    weight = net.last.weight
+    assert weight.grad is not None
+    with torch.no_grad():
+        weight -= weight.grad
+    torch.testing.assert_close(net(frames, representation), scaled_to_unit(frames))
+    assert (net(nothing, representation) - 0.5).abs().max() > 0.01
+
+
 def test_a_clip_that_stands_still_has_a_finite_image() -> None:
     assert (scaled_to_unit(torch.full((1, 4, 4), 3.0)) == 0.5).all()
     model = create_model("fdp", 3, shapes=SHAPES)
