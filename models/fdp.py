@@ -39,7 +39,7 @@ from torch import Tensor, nn
 from fdpbench.models.common.blocks import Classifier, ModelOutput, input_shape
 from fdpbench.models.common.drawing import Drawer, ResidualUNet
 from fdpbench.models.common.local_global import Preset, Stage, Transformer
-from fdpbench.models.common.registry import Count, ModelOptionError, Recipe, Weight, register_model
+from fdpbench.models.common.registry import Augment, Count, ModelOptionError, Recipe, Weight, register_model
 from fdpbench.prep.dynamic.rank_pooling import coefficients
 
 __all__ = ["FDP", "PRESETS", "RankScorer", "Without", "changes"]
@@ -155,7 +155,17 @@ def changes(frames: Tensor) -> Tensor:
     inputs=("frames",),
     targets=("dynamic_image",),
     paper="Shao et al., ACM TOMM 2025, arXiv 2509.06015",
-    recipe=Recipe(epochs=12, batch_size=16, lr=1e-3, weight_decay=1e-3, options={"preset": "tiny"}),
+    recipe=Recipe(
+        epochs=40,
+        batch_size=32,
+        lr=2e-3,
+        weight_decay=1e-2,
+        optimiser="adamw",
+        schedule="one_cycle",
+        augment=Augment(mirror=True, shift=4),
+        mirrored_prediction=True,
+        options={"preset": "tiny"},
+    ),
     scales_itself=True,
 )
 class FDP(Classifier):

@@ -162,7 +162,7 @@ def test_outs_are_not_pushed_unless_they_are_small_results() -> None:
 
 def test_data_deps_are_outs_of_other_stages_or_links() -> None:
     outs = {path for _, stage in stages() for out in stage["outs"] for path in out}
-    each = [stage["do"]["outs"] for stage in DVC["stages"].values() if "do" in stage]  # also of sections without entries
+    each = [stage["do"]["outs"] for stage in DVC["stages"].values() if "do" in stage]  # those of empty sections too
     outs |= {path.partition("$")[0] for folders in each for out in folders for path in out}
     for name, stage in stages():
         for dep in stage.get("deps", ()):

@@ -11,7 +11,14 @@ from tests.support.project import Project, executed
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(900)]
 
-FINAL = ("artifacts/pretrained", "artifacts/predictions", "artifacts/checkpoints", "artifacts/curves", "artifacts/provenance", "results")
+FINAL = (
+    "artifacts/pretrained",
+    "artifacts/predictions",
+    "artifacts/checkpoints",
+    "artifacts/curves",
+    "artifacts/provenance",
+    "results",
+)
 STARTED = {"task": "broad", "model": "off_apexnet", "init": "rendered"}  # a network that no other run has
 TINY = {
     "options": {"fdp": {"epochs": 2, "batch_size": 4, "weight_decay": 0.0}},

@@ -252,7 +252,14 @@ class FittedModule:
         values: NDArray[np.float64] = torch.cat(found).numpy()
         return values
 
-    def save(self, path: Path, units: Sequence[str] = ()) -> None:
+    @torch.no_grad()
+    def round_to(self, stored: str) -> None:
+        """Round the weights to the numbers of a file of this type, so that what is measured is what is kept."""
+        for value in self.model.state_dict().values():
+            if value.is_floating_point():
+                value.copy_(value.to(getattr(torch, stored)))
+
+    def save(self, path: Path, units: Sequence[str] = (), stored: str = "float32") -> None:
         """Weights and the statistics of the inputs; how the model was built is in the metadata.
 
         Parameters
@@ -261,6 +268,8 @@ class FittedModule:
             File to write.
         units
             Names of the outputs after those of the classes.
+        stored
+            ``float32`` or ``float16``.
         """
         about = {
             "epoch": self.epoch,
@@ -270,7 +279,7 @@ class FittedModule:
             "settings": self.run.settings.model_dump(),
             "task": self.run.task,
         }
-        write_weights(path, self.model, self.standardiser, about)
+        write_weights(path, self.model, self.standardiser, about, getattr(torch, stored))
 
 
 def _mean(plain: ModelOutput, mirror: ModelOutput) -> ModelOutput:

@@ -146,7 +146,8 @@ def _train(training: _Training, context: Context) -> None:
     classes = len(run.task_params.classes)
     heads = Heads(classes, entry.targets != "units", entry.unit_weight if training.units else 0.0)
     fitted = fit_module(run, seen, classes, training.seed, training.device, context.report, heads=heads)
-    fitted.save(context.folder / "model.safetensors", training.units)
+    fitted.round_to(entry.stored)
+    fitted.save(context.folder / "model.safetensors", training.units, entry.stored)
     measured: dict[str, Any] = {"epochs": len(fitted.curve), "loss": round(fitted.curve[-1]["loss"], 6)}
     if held_out:
         measured["held_out"] = _measured(fitted, clips.of(held_out), training)

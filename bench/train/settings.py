@@ -144,6 +144,9 @@ class PretrainEntry(Section):
     repetitions: Count = Field(
         default=1, description="how often it is trained, each time with another seed; repetitions of runs take turns"
     )
+    stored: Literal["float32", "float16"] = Field(
+        default="float32", description="numbers of the files; float16: half the size, and the card's figures are of it"
+    )
     set: dict[str, Any] = Field(default_factory=dict, description="settings of this training, as in a run")
 
 
