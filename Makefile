@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install check repro study full baselines test test-long test-portable golden verify test-pipeline smoke lint types format build clean
+.PHONY: help install check repro study full baselines weights test test-long test-portable golden verify test-pipeline smoke lint types format build clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -55,6 +55,16 @@ baselines: install ## every model with three seeds, in build/baselines (hours; g
 	$(call study,baselines)
 	cd build/baselines && fdpbench costs
 	$(call keep,baselines)
+
+weights: install ## pretrain on rendered faces the weights that come with the package: models/weights (minutes)
+	fdpbench new build/weights --profile params.weights.yaml --again
+	cd build/weights && fdpbench check && fdpbench repair && dvc repro pretrain
+	@rm -rf models/weights && mkdir models/weights
+	@cd build/weights/artifacts/pretrained && for name in *; do \
+		cp $$name/0.safetensors $(CURDIR)/models/weights/rendered_$$name.safetensors; \
+		cp $$name/card.json $(CURDIR)/models/weights/rendered_$$name.json; \
+		cp $$name/card.md $(CURDIR)/models/weights/rendered_$$name.md; done
+	@ls -l models/weights
 
 # A study in build/NAME, whose params.yaml has the sections of params.NAME.yaml.
 define study
