@@ -409,7 +409,7 @@ def test_zero_shot_predicts_what_the_pretrained_network_says(pretrained: Path) -
     clips = load_clips(Path("task"), ("flow",), keep=lambda subject: subject == TEST)
     columns = [CLASSES.index(name) for name in TASK_CLASSES]
     parts = [torch.softmax(logits_of(pretrained, each)[:, columns], 1) for each in (clips, flipped(clips))]
-    np.testing.assert_allclose(scores(Path("out-task")), (sum(parts) / 2).numpy(), atol=1e-6)
+    np.testing.assert_allclose(scores(Path("out-task")), ((parts[0] + parts[1]) / 2).numpy(), atol=1e-6)
     assert {row["epoch"] for row in read_predictions(Path("out-task/predictions.parquet"))} == {None}
     kept, made = (read_weights(file, CPU) for file in (Path("out-task/model.safetensors"), pretrained))
     assert kept.outputs == made.outputs and all(
