@@ -34,7 +34,13 @@ def shipped(name: str) -> dict[str, Any]:
     return read_params(params) if name == params.name else check_params(yaml.safe_load(overlay(ROOT / name, params)))
 
 
-SHIPPED = ["params.yaml", "params.baselines.yaml", "params.full.yaml", "params.smoke.yaml", "params.weights.yaml"]  # a user's are others
+SHIPPED = [
+    "params.yaml",
+    "params.baselines.yaml",
+    "params.full.yaml",
+    "params.smoke.yaml",
+    "params.weights.yaml",
+]  # a user's are others
 
 
 @pytest.mark.parametrize("name", SHIPPED)
