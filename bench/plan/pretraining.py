@@ -17,6 +17,7 @@ from fdpbench.prep.settings.task import FlowInput, TaskParams
 
 __all__ = [
     "FINE_TUNING",
+    "PREDICTING",
     "PRETRAINING",
     "Pretraining",
     "check_init",
