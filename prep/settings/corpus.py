@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from fdpbench.prep.settings.align import AlignParams
 from fdpbench.prep.settings.section import Section
@@ -66,7 +73,10 @@ class CropParams(Section):
 
     size: int = Field(default=96, ge=32, description="side of a crop, pixels")
     eye_distance: float = Field(
-        default=0.40, gt=0, lt=1, description="distance of the eye centres, share of the side; where the mesh finds them"
+        default=0.40,
+        gt=0,
+        lt=1,
+        description="distance of the eye centres, share of the side",
     )
     eye_height: float = Field(default=0.32, gt=0, lt=1, description="height of the eye line from the top, share")
     interpolation: Literal["linear", "cubic", "lanczos"] = Field(
@@ -228,4 +238,6 @@ class CorpusParams(Section):
 
     def as_align(self) -> AlignParams:
         """Section `align` that crops as this corpus of frames does."""
-        return AlignParams(mode="first_frame", landmarks="mesh", geometry="eyes", colour=False, **self.crop.model_dump())
+        return AlignParams(
+            mode="first_frame", landmarks="mesh", geometry="eyes", colour=False, **self.crop.model_dump()
+        )

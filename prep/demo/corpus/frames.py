@@ -1,9 +1,9 @@
 """Frames of planned clips, rendered in the window of their crop alone, and what a task would make of them.
 
 Of a clip the frames that its task would sample are rendered, and its apex; of each frame the part that the crop shows.
-What is rendered there is the same to the last bit as in the whole frame. From there on a clip goes the way of a release:
-the sensor's noise, grey, the crop of the clip's first frame for all of them, dynamic image, flow, PNG. The face
-mesh alone is not run: eyes are where they truly are, and the crop errs as the mesh does (`Placing`).
+What is rendered there is the same as in the whole frame. From there on a clip goes the way of a release: the
+sensor's noise, grey, the crop of the clip's first frame for all of them, dynamic image, flow, PNG. The face mesh
+alone is not run: eyes are where they truly are, and the crop errs as the mesh does (`Placing`).
 """
 
 from __future__ import annotations

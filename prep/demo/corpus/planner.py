@@ -17,7 +17,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fdpbench.prep.demo.corpus.expressions import CLASS_OF, CLASSES, EMOTIONS, LEANING, UNIT_SETS, UNITS, UnitSet, sides_of
+from fdpbench.prep.demo.corpus.expressions import (
+    CLASS_OF,
+    CLASSES,
+    EMOTIONS,
+    LEANING,
+    UNIT_SETS,
+    UNITS,
+    UnitSet,
+    sides_of,
+)
 from fdpbench.prep.demo.synth.camera import Pose
 from fdpbench.prep.demo.synth.motion import BLINK, BLINK_OPEN
 from fdpbench.prep.demo.synth.plan import BLINK_CLOSE, ClipPlan

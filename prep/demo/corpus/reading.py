@@ -1,8 +1,8 @@
 """The form of a corpus on disk, and reading it: one row for each clip, one row group for each person, in order of name.
 
-Corpora of flow images hold them as those of the field are exchanged, in 8 bits; divided by 255 they are what a task with
-`flow: {size: 28, scaling: per_image}` gives to models. Those of frames hold every input in the very form of a task's
-table (`prep.task.table`), to be decoded as that (`prep.task.inputs`).
+Corpora of the generator flow hold flow images as those of the field are exchanged, in 8 bits; divided by 255 they are
+what a task with `flow: {size: 28, scaling: per_image}` gives to models. Those of the generator frames hold every input
+in the very form of a task's table (`prep.task.table`), to be decoded as that (`prep.task.inputs`).
 """
 
 from __future__ import annotations

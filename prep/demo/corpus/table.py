@@ -23,12 +23,13 @@ FAINTEST, PLAIN = 0.02, 0.3  # shares of a clip's strongest action unit
 
 def generate(name: str, person: Person, params: CorpusParams) -> list[dict[str, Any]]:
     """Rows of a person's clips in the corpus `name`: generated as its settings say."""
+    made: Sequence[FlowClip | FrameClip]
     made = flow_clips(person) if params.generator == "flow" else frame_clips(person, params)
     return rows_of(name, person, made, params)
 
 
 def rows_of(
-    name: str, person: Person, clips: Sequence[FlowClip] | Sequence[FrameClip], params: CorpusParams
+    name: str, person: Person, clips: Sequence[FlowClip | FrameClip], params: CorpusParams
 ) -> list[dict[str, Any]]:
     """Rows of a person's clips in the corpus `name`; `clips` are in the order of those planned."""
     rows = []

@@ -201,7 +201,7 @@ def test_a_bare_face_is_that_of_the_rendered_person() -> None:
         ({"blink": 2}, r"corpora\.flow\.blink: "),
         ({"seed": 2**32}, r"corpora\.flow\.seed: "),
         ({"identities": 0}, r"corpora\.flow\.identities: "),
-        ({"generator": "frames"}, r"corpora\.flow\.generator: "),
+        ({"generator": "frame"}, r"corpora\.flow\.generator: "),
         ({"classes": {"negativ": 1}}, r"corpora\.flow\.classes\.negativ: unknown key \(did you mean 'negative'\?\)"),
         ({"eye_distanc": [0.4, 0.5]}, r"corpora\.flow\.eye_distanc: unknown key \(did you mean 'eye_distance'\?\)"),
     ],

@@ -45,7 +45,7 @@ from pathlib import Path
 from fdpbench.prep.demo.corpus import stage
 from fdpbench.prep.settings.corpus import CorpusParams
 if __name__ == "__main__":
-    stage.SHARD = 2
+    stage.SHARD = dict.fromkeys(stage.SHARD, 2)
     params = CorpusParams.model_validate_json(sys.argv[1])
     stage.make_corpus("flow", params, Path(sys.argv[2]), int(sys.argv[3]))
     print(*(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
@@ -71,7 +71,7 @@ def start(corpus: CorpusParams, out: Path, jobs: int = 1) -> subprocess.Popen[st
 
 @pytest.fixture
 def small_shards(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(stage, "SHARD", 2)
+    monkeypatch.setattr(stage, "SHARD", dict.fromkeys(stage.SHARD, 2))
     return project
 
 
@@ -150,7 +150,10 @@ def test_a_corpus_is_read_in_the_form_of_a_tasks_flow(made: Path) -> None:
     whole = read_corpus(made)
     people = list(read_shards(made))
     assert len(people) == 5 and len({name for one in people for name in one.subject}) == 5
-    assert whole.flow.shape == (20, *INPUTS["flow"].shape({"h": 28, "w": 28})) and whole.flow.dtype == np.uint8
+    flow = whole.inputs["flow"]
+    assert flow.shape == (20, *INPUTS["flow"].shape({"h": 28, "w": 28})) and flow.dtype == np.float32
+    assert (flow.min(axis=(2, 3)) == 0).all() and (flow.max(axis=(2, 3)) == 1).all()
+    assert [CLASSES[label] for label in whole.label] == [CLASS_OF[str(emotion)] for emotion in whole.emotion]
     assert whole.label.shape == (20,) and whole.units.shape == (20, len(UNITS))
     assert set(np.unique(whole.units)) <= {0.0, 0.5, 1.0} and (whole.units.max(axis=1) == 1).all()
     with pytest.raises(shards.ShardError, match=r"no clips-0000\.parquet; run `fdpbench corpus nowhere`"):
