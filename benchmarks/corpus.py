@@ -72,9 +72,8 @@ def main() -> None:
     larger = params.model_copy(update={"identities": 2 * SHARD["flow"]})
     wall = {jobs: _stage(larger, jobs) for jobs in (1, 2)}
     for jobs, seconds in wall.items():
-        print(
-            f"stage, {2 * SHARD['flow'] * options.clips} clips of flow, {jobs} workers: {seconds:.1f} s, with their start"
-        )
+        clips = larger.identities * options.clips
+        print(f"stage, {clips} clips of flow, workers: {jobs}: {seconds:.1f} s, their start among it")
     ratios = {
         "generated_over_limit": median["generated"] / LIMIT,
         "rendered_over_generated": median["rendered"] / median["generated"],
