@@ -245,7 +245,7 @@ def test_the_weight_of_action_units_counts(corpus: list[dict[str, Any]]) -> None
 # --- of frames ---------------------------------------------------------------------------------------
 
 FRAMES_ENTRY: dict[str, Any] = {
-    "generator": "frames", "identities": 3, "clips_per_identity": 4, "seed": 1, "emotions": {}, "crop": {"size": 32},
+    "generator": "frames", "identities": 3, "clips_per_identity": 4, "seed": 1, "emotions": {}, "crop": {"size": 48},
     "sampling": {"rule": "uniform", "frames": 3},
 }  # fmt: skip
 

@@ -273,4 +273,4 @@ def test_the_example_of_params_yaml_is_one() -> None:
     start = text.index("#   corpora:")
     lines = [line.removeprefix("#   ") for line in text[start:].split("\ncorpora:")[0].splitlines()]
     corpora = yaml.safe_load("\n".join(lines))["corpora"]
-    assert [CorpusParams.model_validate(entry).identities for entry in corpora.values()] == [400]
+    assert [CorpusParams.model_validate(entry).identities for entry in corpora.values()] == [400, 100]
