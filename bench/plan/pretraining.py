@@ -125,13 +125,19 @@ def errors_of_pretraining(name: str, params: Mapping[str, Any]) -> Iterator[Valu
         if lacking:
             yield ParamsError(
                 f"params.yaml: {where}: model {entry.model!r} reads {', '.join(lacking)}, and a corpus of the "
-                f"generator {corpus.generator} gives {', '.join(given)}"
-                + ("; take one of the generator frames" if corpus.generator == "flow" else "")
+                f"generator {corpus.generator} gives {', '.join(given)}" + _how_to_give(corpus, lacking)
             )
     if model.kind == "estimator":
         yield ParamsError(f"params.yaml: {where}: {entry.model} is fitted at once and has no weights to start from")
         return
     yield from errors_of_settings(where, entry.model, _layers(name, entry))
+
+
+def _how_to_give(corpus: CorpusParams, lacking: list[str]) -> str:
+    """What gives a model the inputs that a corpus lacks."""
+    if corpus.generator == "flow":
+        return "; take one of the generator frames" + (" with landmarks: true" if "landmarks" in lacking else "")
+    return "; set landmarks: true" if lacking == ["landmarks"] else ""
 
 
 def _layers(name: str, entry: PretrainEntry) -> dict[str, Any]:
@@ -249,6 +255,8 @@ def _check_crops(where: str, entry: RunEntry, model: ModelInfo, task: TaskParams
     ]
     if read != {"apex"}:
         keys.append(("sampling", corpus.sampling, f"tasks.{entry.task}.sampling", task.sampling))
+    if "landmarks" in read:
+        keys.append(("landmarks", "mesh", "align.landmarks", align["landmarks"]))
     if "dynamic_image" in read:
         keys.append(("rank_pooling", corpus.rank_pooling, f"tasks.{entry.task}.rank_pooling", task.rank_pooling))
     differing = [f"{theirs} is {mine}, and {key} {value}" for key, value, theirs, mine in keys if value != mine]

@@ -90,7 +90,7 @@ OWN_KEYS = {
         *("eye_distance", "aspect", "eye_height"),
         *("noise", "spots", "smoothing", "dominance", "shrinkage", "bleed", "true_flow"),
     ),
-    "frames": ("crop", "sampling", "rank_pooling"),
+    "frames": ("crop", "sampling", "rank_pooling", "landmarks"),
 }
 INSTEAD = {"eye_distance": "crop: {eye_distance: 0.40}", "eye_height": "crop: {eye_height: 0.32}"}  # for frames
 
@@ -181,6 +181,12 @@ class CorpusParams(Section):
         default="harmonic", description="generator frames: rule of the dynamic images, as in a task"
     )
 
+    landmarks: bool = Field(
+        default=False,
+        description="generator frames: keep the 468 landmarks of each sampled frame, as the mesh would find them, for "
+        "models that read landmarks",
+    )
+
     @model_validator(mode="after")
     def _consistent(self) -> CorpusParams:
         other = "frames" if self.generator == "flow" else "flow"
@@ -234,10 +240,16 @@ class CorpusParams(Section):
             rank_pooling=self.rank_pooling,
             flow=flow,
             apex=True,
+            landmarks=self.landmarks,
         )
 
     def as_align(self) -> AlignParams:
         """Section `align` that crops as this corpus of frames does."""
         return AlignParams(
-            mode="first_frame", landmarks="mesh", geometry="eyes", colour=False, **self.crop.model_dump()
+            mode="first_frame",
+            landmarks="mesh",
+            geometry="eyes",
+            colour=False,
+            track=self.landmarks,
+            **self.crop.model_dump(),
         )

@@ -3,7 +3,7 @@
 Of a clip the frames that its task would sample are rendered, and its apex; of each frame the part that the crop shows.
 What is rendered there is the same as in the whole frame. From there on a clip goes the way of a release: the
 sensor's noise, grey, the crop of the clip's first frame for all of them, dynamic image, flow, PNG. The face mesh
-alone is not run: eyes are where they truly are, and the crop errs as the mesh does (`Placing`).
+alone is not run: eyes are where they truly are, and the crop errs as the mesh does (`Placing`), as do landmarks.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from fdpbench.prep.align import geometry
 from fdpbench.prep.demo.corpus.expressions import SIDED_UNITS, sides_of
+from fdpbench.prep.demo.corpus.mesh import MESH_VERTICES, in_crop, mesh_error, person_error
 from fdpbench.prep.demo.corpus.planner import Person, Placing, PlannedClip
 from fdpbench.prep.demo.synth.camera import SUPERSAMPLING, Camera, expose
 from fdpbench.prep.demo.synth.motion import BLINK, Motion, plan_motion
@@ -24,7 +25,6 @@ from fdpbench.prep.demo.synth.raster import Window
 from fdpbench.prep.demo.synth.render import Renderer
 from fdpbench.prep.demo.synth.subject import build_subject
 from fdpbench.prep.demo.synth.truth import face_landmarks
-from fdpbench.prep.dynamic.rank_pooling import Rule
 from fdpbench.prep.dynamic.sampling import RULES
 from fdpbench.prep.dynamic.stage import draw_dynamic_image
 from fdpbench.prep.flow.methods import flow_field, resize_flow, scale_per_image
@@ -51,20 +51,24 @@ class FrameClip:
     intensity
         Shape (len(SIDED_UNITS),), float32: how far each action unit, and side, moves from onset to apex; 1 is the full,
         posed movement. Of a blink it is below 0 where the eyes open. Tremor is not counted.
+    landmarks
+        Shape (T, 468, 2), float32, px of the crop, of the sampled frames (`prep.demo.corpus.mesh`).
     """
 
     frames: NDArray[np.uint8]
     apex: NDArray[np.uint8]
     intensity: NDArray[np.float32]
+    landmarks: NDArray[np.float32]
 
 
 def frame_clips(person: Person, params: CorpusParams) -> list[FrameClip]:
     """All clips of a person, in order."""
     renderer = Renderer(build_subject(person.seed, CAMERA.pixels_per_dm * SUPERSAMPLING), CAMERA)
-    return [frame_clip(renderer, planned, params) for planned in person.clips]
+    error = person_error(np.random.default_rng(person.mesh_seed))
+    return [frame_clip(renderer, planned, params, error) for planned in person.clips]
 
 
-def frame_clip(renderer: Renderer, planned: PlannedClip, params: CorpusParams) -> FrameClip:
+def frame_clip(renderer: Renderer, planned: PlannedClip, params: CorpusParams, error: NDArray[np.float64]) -> FrameClip:
     """Render one clip.
 
     Parameters
@@ -75,6 +79,8 @@ def frame_clip(renderer: Renderer, planned: PlannedClip, params: CorpusParams) -
         The clip.
     params
         Of the corpus: sampling and crop.
+    error
+        The face mesh's on this person, of `prep.demo.corpus.mesh.person_error`.
     """
     clip, sampling = planned.clip, params.sampling
     assert sampling.frames is not None
@@ -98,7 +104,16 @@ def frame_clip(renderer: Renderer, planned: PlannedClip, params: CorpusParams) -
             grey = geometry.to_grey(expose(light, noise))
             crops[entry] = geometry.warp(grey, in_window, params.crop.size, params.crop.interpolation)
     *frames, apex = (crops[int(entry)] for entry in entries)
-    return FrameClip(np.stack(frames), apex, _intensity(motion, clip.onset, clip.apex))
+    vertices = list(MESH_VERTICES)
+    true = np.stack(
+        [
+            CAMERA.project(renderer.deform(moved)[vertices], motion.poses[int(entry)])[0] - np.float32(0.5)
+            for moved, entry in zip(offsets[:-1], entries[:-1], strict=True)
+        ]
+    )
+    found = true + error + mesh_error(len(true), np.random.default_rng(planned.mesh_seed))
+    intensity = _intensity(motion, clip.onset, clip.apex)
+    return FrameClip(np.stack(frames), apex, intensity, in_crop(found, params.crop))
 
 
 def crop_transform(eyes: NDArray[np.float64], crop: CropParams, placing: Placing) -> NDArray[np.float64]:
@@ -140,22 +155,23 @@ def crop_window(transform: NDArray[np.float64], size: int, frame: int) -> Window
     return Window(left, top, right, bottom)
 
 
-def inputs_of(clip: FrameClip, rule: Rule) -> dict[str, Any]:
+def inputs_of(clip: FrameClip, params: CorpusParams) -> dict[str, Any]:
     """Inputs of models by name, in the form of a task's table (`prep.task.inputs`).
 
     Parameters
     ----------
     clip
         The clip.
-    rule
-        Of its dynamic image.
+    params
+        Of the corpus: rule of dynamic images, and whether landmarks are kept.
     """
     field = resize_flow(flow_field(clip.frames[0], clip.apex), FLOW_SIDE)
     return {
         "frames": [encode_png(frame) for frame in clip.frames],
-        "dynamic_image": encode_png(draw_dynamic_image(clip.frames, rule)),
+        "dynamic_image": encode_png(draw_dynamic_image(clip.frames, params.rank_pooling)),
         "flow": scale_per_image(field).ravel().tolist(),
         "apex": encode_png(clip.apex),
+        "landmarks": [frame.ravel().tolist() for frame in clip.landmarks] if params.landmarks else None,
     }
 
 

@@ -55,7 +55,7 @@ CROP_SHIFT = 0.015  # standard deviation of the middle of the eyes from the midd
 MESH_ERROR = ((-0.36, -0.90, 0.965, -0.25), (0.27, 0.53, 0.028, 0.22), (0.31, 0.30, 0.007, 0.30))
 
 # Streams of random numbers of a person, so that one never shifts another.
-STYLE, SITTING, CLIP, ESTIMATOR, NOISE, PLACING = range(6)
+STYLE, SITTING, CLIP, ESTIMATOR, NOISE, PLACING, MESH = range(7)
 
 
 @dataclass(frozen=True)
@@ -151,6 +151,11 @@ class PlannedClip:
         """Seed of what a generator draws by itself, such as the estimator's noise."""
         return np.random.SeedSequence(self.clip.seed, spawn_key=(NOISE,))
 
+    @property
+    def mesh_seed(self) -> np.random.SeedSequence:
+        """Seed of the face mesh's errors in the frames of the clip."""
+        return np.random.SeedSequence(self.clip.seed, spawn_key=(MESH,))
+
 
 @dataclass(frozen=True)
 class Person:
@@ -169,6 +174,11 @@ class Person:
     subject: str
     seed: int
     clips: tuple[PlannedClip, ...]
+
+    @property
+    def mesh_seed(self) -> np.random.SeedSequence:
+        """Seed of what of the face mesh's errors is this person's own."""
+        return np.random.SeedSequence(self.seed, spawn_key=(MESH,))
 
 
 def identity_seed(seed: int, number: int) -> int:

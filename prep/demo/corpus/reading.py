@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from fdpbench.prep.settings.corpus import FLOW_SIDE
+from fdpbench.prep.settings.corpus import FLOW_SIDE, CorpusParams
 from fdpbench.prep.store import shards
 from fdpbench.prep.store.documents import DocumentError, read_object
 from fdpbench.prep.task.inputs import INPUTS
@@ -68,7 +68,7 @@ CORPUS = pa.schema(
 
 # Of the generator frames. What a task calls frames are those sampled; `frames`, of a corpus, is how many a clip has.
 COLUMN = {"frames": "sampled_frames", "apex": "apex_image"}  # input of models -> its column, where names differ
-FRAMES_INPUTS = ("frames", "dynamic_image", "flow", "apex")
+FRAMES_INPUTS = ("frames", "dynamic_image", "flow", "apex", "landmarks")  # the last null where not asked for
 FRAMES_CORPUS = pa.schema([*SHARED, *((COLUMN.get(name, name), TASK.field(name).type) for name in FRAMES_INPUTS)])
 
 SCHEMAS = {"flow": CORPUS, "frames": FRAMES_CORPUS}  # by generator
@@ -125,8 +125,10 @@ def read_description(folder: Path) -> dict[str, Any]:
     for key, kind in {"classes": dict, "units": list, "settings": dict}.items():
         if not isinstance(content.get(key), kind):
             raise DocumentError(f"{path}: {key} is missing or of another kind; {cure}")
-    if content["settings"].get("generator") not in SCHEMAS:
-        raise DocumentError(f"{path}: settings.generator: expected one of {', '.join(SCHEMAS)}; {cure}")
+    try:
+        CorpusParams.model_validate(content["settings"])
+    except ValueError as error:
+        raise DocumentError(f"{path}: settings are not those of a corpus ({error}); {cure}") from None
     return content
 
 
@@ -150,8 +152,9 @@ def read_shards(folder: Path, inputs: Sequence[str] = ("flow",)) -> Iterator[Cor
         If the folder has no clips, or a file is damaged.
     """
     files = _files(folder)
-    generator = read_description(folder)["settings"]["generator"]
-    given = ("flow",) if generator == "flow" else FRAMES_INPUTS
+    description = read_description(folder)
+    settings = CorpusParams.model_validate(description["settings"])
+    generator, given = settings.generator, settings.as_task(folder.name, description["classes"]).inputs
     lacking = [name for name in inputs if name not in given]
     if lacking:
         raise CorpusError(

@@ -39,7 +39,7 @@ def rows_of(
             true_flow = made.true_flow.astype("<f2").tobytes() if params.true_flow else None
             rows.append(row | {"flow": made.image.tobytes(), "true_flow": true_flow})
         else:
-            inputs = inputs_of(made, params.rank_pooling)
+            inputs = inputs_of(made, params)
             rows.append(row | {COLUMN.get(name, name): value for name, value in inputs.items()})
     return rows
 

@@ -24,7 +24,7 @@ from fdpbench.bench.train import artifacts
 from fdpbench.bench.train.settings import run_of
 from fdpbench.bench.train.step import Standardiser
 from fdpbench.bench.train.weights import write_weights
-from fdpbench.models.common.registry import create_model, model_info
+from fdpbench.models.common.registry import Augment, create_model, model_info
 from fdpbench.prep.settings.params import read_params
 from fdpbench.prep.settings.planned import PLAN, place_of, read_planned
 from fdpbench.prep.settings.problems import ParamsError
@@ -227,10 +227,17 @@ def test_weights_of_other_images_are_refused(
         assert "params.yaml: runs.it.init: 'w' were trained on other images" in found and said in found
 
 
-def test_landmarks_are_in_no_corpus(project: Path) -> None:
-    found = problems(of_frames("stgcn"))
+def test_landmarks_are_given_where_the_corpus_is_asked(project: Path) -> None:
     said = "model 'stgcn' reads landmarks, and a corpus of the generator frames gives frames, dynamic_image, flow, apex"
-    assert any(said in line for line in found), found
+    found = problems(of_frames("stgcn"))
+    assert any(said + "; set landmarks: true" in line for line in found), found
+    made = of_frames("stgcn")
+    made["corpora"]["c"]["landmarks"] = made["tasks"]["tiny"]["landmarks"] = made["align"]["track"] = True
+    write_params(made)
+    assert [run for run in check_project() if run.name == "it"]
+    assert load_pretraining("w", made).settings.augment == Augment(), "points cannot be mirrored"
+    made["corpora"]["c"] = CORPUS
+    assert any("take one of the generator frames with landmarks: true" in line for line in problems(made))
 
 
 def test_fine_tuning_takes_classes_that_the_weights_do_not_tell(project: Path) -> None:

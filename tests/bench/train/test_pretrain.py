@@ -245,8 +245,8 @@ def test_the_weight_of_action_units_counts(corpus: list[dict[str, Any]]) -> None
 # --- of frames ---------------------------------------------------------------------------------------
 
 FRAMES_ENTRY: dict[str, Any] = {
-    "generator": "frames", "identities": 3, "clips_per_identity": 4, "seed": 1, "emotions": {}, "crop": {"size": 48},
-    "sampling": {"rule": "uniform", "frames": 3},
+    "generator": "frames", "identities": 3, "clips_per_identity": 4, "seed": 1, "emotions": {}, "landmarks": True,
+    "crop": {"size": 48}, "sampling": {"rule": "uniform", "frames": 3},
 }  # fmt: skip
 
 
@@ -260,7 +260,7 @@ def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "c"
 
 
-@pytest.mark.parametrize("model", ["fdp", "cnn3d", "resnet_dynamic", "elrcn", "capsulenet", "ststnet"])
+@pytest.mark.parametrize("model", ["fdp", "cnn3d", "resnet_dynamic", "elrcn", "capsulenet", "ststnet", "stgcn"])
 def test_networks_of_frames_are_pretrained_and_predict(model: str, frames: Path, project: Path) -> None:
     """What they read, and emotions in order of name, whatever the order of the task."""
     shutil.copytree(frames, paths.corpus("c"))
