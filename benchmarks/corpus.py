@@ -1,12 +1,13 @@
-"""Milliseconds for each flow image of a corpus, on one core, beside rendering the same clip and estimating its flow.
+"""Milliseconds for each clip of a corpus, on one core: both generators, beside rendering frames whole.
 
     python benchmarks/corpus.py [--people 6] [--clips 20] [--rendered 3]
 
 In turns in one run, on the same planned clips:
 
 - `generated`: `flow_clips`, a person's face and sittings among it, and the row of the table;
-- `rendered`: both frames of a clip rendered and seen by the sensor, the crop, DIS, strain, scaling. The
-  person's textures, about a second each, are not counted.
+- `rendered`: both frames of a clip rendered whole and seen by the sensor, the crop, DIS, strain, scaling. The
+  person's textures, about a third of a second each, are not counted;
+- `frames`: `frame_clips` of 8 clips of the person, textures among it, and their rows: dynamic image, flow, PNGs.
 
 Then the stage is run with one worker and with two. The last line is one JSON object of ratios.
 """
@@ -29,10 +30,10 @@ from tabulate import tabulate
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from fdpbench.prep.align.geometry import to_grey  # noqa: E402
-from fdpbench.prep.demo.corpus.flow import CAMERA, EYE_PIXELS, flow_clips  # noqa: E402
+from fdpbench.prep.demo.corpus.flow import CAMERA, EYE_PIXELS  # noqa: E402
 from fdpbench.prep.demo.corpus.planner import Person, PlannedClip, plan_people  # noqa: E402
 from fdpbench.prep.demo.corpus.stage import SHARD, make_corpus  # noqa: E402
-from fdpbench.prep.demo.corpus.table import rows_of  # noqa: E402
+from fdpbench.prep.demo.corpus.table import generate  # noqa: E402
 from fdpbench.prep.demo.synth.camera import Pose, expose  # noqa: E402
 from fdpbench.prep.demo.synth.head import SKIN, load_head  # noqa: E402
 from fdpbench.prep.demo.synth.release import renderer_for  # noqa: E402
@@ -40,13 +41,14 @@ from fdpbench.prep.demo.synth.render import Light  # noqa: E402
 from fdpbench.prep.flow.methods import flow_field, resize_flow, scale_per_image  # noqa: E402
 from fdpbench.prep.settings.corpus import CorpusParams  # noqa: E402
 
-LIMIT = 8.0  # milliseconds for each clip, on one core
+LIMIT, FRAMES_LIMIT = 8.0, 250.0  # milliseconds for each clip, on one core
+FRAMES_CLIPS = 8  # of each person
 CROP = 96  # side of the crop in which flow is estimated, pixels
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description="Milliseconds for each flow image of a corpus, on one core.")
+    parser = argparse.ArgumentParser(description="Milliseconds for each clip of a corpus, on one core.")
     parser.add_argument("--people", type=int, default=6, help="people to generate; more gives a steadier median")
     parser.add_argument("--clips", type=int, default=20, help="clips of each of them")
     parser.add_argument("--rendered", type=int, default=3, help="clips of each of them to render too")
@@ -55,28 +57,37 @@ def main() -> None:
     params = CorpusParams(
         generator="flow", identities=options.people + 1, clips_per_identity=options.clips, seed=1, true_flow=True
     )
-    milliseconds: dict[str, list[float]] = {"generated": [], "rendered": []}
-    for number, person in enumerate(plan_people(params)):
-        start = time.process_time()
-        rows_of("benchmark", person, flow_clips(person), true_flow=True)
-        taken = 1000 * (time.process_time() - start) / len(person.clips)
+    framed = CorpusParams(generator="frames", identities=options.people + 1, clips_per_identity=FRAMES_CLIPS, seed=1)
+    milliseconds: dict[str, list[float]] = {"generated": [], "rendered": [], "frames": []}
+    for number, (person, other) in enumerate(zip(plan_people(params), plan_people(framed), strict=True)):
+        taken = [_generate(person, params), _generate(other, framed)]
         if number:  # the first reads the head
-            milliseconds["generated"].append(taken)
+            milliseconds["generated"].append(taken[0])
             milliseconds["rendered"] += [_render(person, planned) for planned in person.clips[: options.rendered]]
+            milliseconds["frames"].append(taken[1])
     median = {name: statistics.median(values) for name, values in milliseconds.items()}
     rows = [(name, f"{value:.2f}", f"{min(milliseconds[name]):.2f}") for name, value in median.items()]
     print(tabulate(rows, headers=["per clip", "median, ms", "best, ms"]))
 
-    larger = params.model_copy(update={"identities": 2 * SHARD})
+    larger = params.model_copy(update={"identities": 2 * SHARD["flow"]})
     wall = {jobs: _stage(larger, jobs) for jobs in (1, 2)}
     for jobs, seconds in wall.items():
-        print(f"stage, {2 * SHARD * options.clips} clips, workers: {jobs}: {seconds:.1f} s, their start among it")
+        clips = larger.identities * options.clips
+        print(f"stage, {clips} clips of flow, workers: {jobs}: {seconds:.1f} s, their start among it")
     ratios = {
         "generated_over_limit": median["generated"] / LIMIT,
         "rendered_over_generated": median["rendered"] / median["generated"],
+        "frames_over_limit": median["frames"] / FRAMES_LIMIT,
         "two_workers_speedup": wall[1] / wall[2],
     }
     print(json.dumps({name: round(value, 3) for name, value in ratios.items()}))
+
+
+def _generate(person: Person, params: CorpusParams) -> float:
+    """Milliseconds for each clip of a person, rows of the table among them."""
+    start = time.process_time()
+    generate("benchmark", person, params)
+    return 1000 * (time.process_time() - start) / len(person.clips)
 
 
 def _render(person: Person, planned: PlannedClip) -> float:

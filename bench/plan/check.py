@@ -225,10 +225,13 @@ def _check_options(params: dict[str, Any], problems: Problems) -> None:
 def _check_models(runs: list[Run], params: dict[str, Any], problems: Problems) -> None:
     """Build each model once, without memory for its weights, for inputs of the size that its task or corpus gives."""
     align = section(AlignParams, params["align"], "align")
-    trainings = [(f"pretrain.{name}", load_pretraining(name, params).as_run(name)) for name in params["pretrain"]]
+    trainings = [(name, load_pretraining(name, params)) for name in params["pretrain"]]
     built: dict[str, str] = {}
-    for where, run in [*trainings, *((f"runs.{run.name}", run) for run in runs)]:
-        lengths = lengths_of(run.task_params, align)
+    for where, run, crops in [
+        *((f"pretrain.{name}", training.as_run(name), training.corpus.as_align()) for name, training in trainings),
+        *((f"runs.{run.name}", run, align) for run in runs),
+    ]:
+        lengths = lengths_of(run.task_params, crops)
         shapes = {name: INPUTS[name].shape(lengths) for name in run.model.inputs}
         key = f"{run.entry.model} {shapes} {len(run.task_params.classes)} {run.settings.model} {run.settings.augment}"
         if key not in built:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import field_validator
 
-from fdpbench.bench.plan.pretraining import FINE_TUNING, check_init, options_of, start_of
+from fdpbench.bench.plan.pretraining import check_init, fine_tuning_of, options_of, start_of
 from fdpbench.bench.plan.recipes import caught, errors_of_settings, known_model, merged_settings
 from fdpbench.bench.train.settings import Run, RunEntry, TrainParams
 from fdpbench.models.common.registry import ModelInfo, UnknownModelError, model_info
@@ -200,7 +200,10 @@ def _check_protocol(where: str, entry: RunEntry, model: ModelInfo) -> None:
 
 def _layers(name: str, entry: RunEntry, params: dict[str, Any]) -> dict[str, Any]:
     """What stands in place of the recipe of a run's model, by its place in params.yaml; the last word counts."""
-    started = {f"runs.{name}.init": FINE_TUNING | {"model": options_of(entry, params)}} if entry.init else {}
+    started: dict[str, Any] = {}
+    if entry.init:
+        layer = fine_tuning_of(model_info(entry.model)) | {"model": options_of(entry, params)}
+        started = {f"runs.{name}.init": layer}
     return started | {f"options.{entry.model}": params["options"].get(entry.model, {}), f"runs.{name}.set": entry.set}
 
 

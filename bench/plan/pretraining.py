@@ -10,44 +10,67 @@ from fdpbench.bench.plan.recipes import errors_of_settings, known_model, merged_
 from fdpbench.bench.train.artifacts import located, shipped_weights, weights_files
 from fdpbench.bench.train.settings import PRETRAINED, ModelSettings, PretrainEntry, Run, RunEntry, TrainParams
 from fdpbench.models.common.registry import ModelInfo, UnknownModelError, model_info
+from fdpbench.prep.settings.align import AlignParams
 from fdpbench.prep.settings.corpus import CorpusParams
 from fdpbench.prep.settings.problems import ParamsError, Problems, near
 from fdpbench.prep.settings.section import section
-from fdpbench.prep.settings.task import FlowInput, TaskParams
+from fdpbench.prep.settings.task import TaskParams
+from fdpbench.prep.task.inputs import INPUTS
 
 __all__ = [
     "FINE_TUNING",
+    "FINE_TUNING_CROPS",
     "PREDICTING",
     "PRETRAINING",
+    "PRETRAINING_CROPS",
     "Pretraining",
     "check_init",
     "check_tables",
     "errors_of_pretraining",
+    "fine_tuning_of",
     "load_pretraining",
     "options_of",
     "start_of",
 ]
 
-# Inputs that the clips of a corpus have, by its generator.
-GIVEN = {"flow": ("flow",)}
-
 SCALING: Literal["per_image"] = "per_image"  # of the flow of a corpus, as tasks name it
-SIDE = 28
 PREDICTING = ("batch_size", "mirrored_prediction", "model")  # settings that a run reads which is not trained
 
-# What stands in place of a model's recipe where params.yaml says nothing else: when it is pretrained on a corpus,
-PRETRAINING: dict[str, Any] = {
-    "epochs": 6,
-    "batch_size": 128,
-    "lr": 1e-3,
-    "weight_decay": 1e-4,
-    "optimiser": "adamw",
-    "schedule": "one_cycle",
+# What stands in place of a model's recipe where params.yaml says nothing else, of networks that read flow images alone
+# and of those that read crops: when they are pretrained on a corpus,
+MIRRORED: dict[str, Any] = {"weight_decay": 1e-4, "optimiser": "adamw", "schedule": "one_cycle"} | {
     "augment": {"mirror": True, "shift": 1},
     "mirrored_prediction": True,
 }
+PRETRAINING: dict[str, Any] = MIRRORED | {"epochs": 6, "batch_size": 128, "lr": 1e-3}
+PRETRAINING_CROPS: dict[str, Any] = PRETRAINING | {
+    "epochs": 10,
+    "batch_size": 32,
+    "lr": 2e-3,
+    "augment": {"mirror": True, "shift": 4},
+}
 # and when a run starts from weights.
 FINE_TUNING: dict[str, Any] = PRETRAINING | {"epochs": 10, "batch_size": 64, "lr": 3e-4, "class_weight": 0.5}
+FINE_TUNING_CROPS: dict[str, Any] = FINE_TUNING | {"augment": {"mirror": True, "shift": 4}}
+
+
+def pretraining_of(model: ModelInfo) -> dict[str, Any]:
+    """What stands in place of a model's recipe when it is pretrained."""
+    return _as_the_inputs_bear(model, PRETRAINING, PRETRAINING_CROPS)
+
+
+def fine_tuning_of(model: ModelInfo) -> dict[str, Any]:
+    """What stands in place of a model's recipe when a run starts from weights."""
+    return _as_the_inputs_bear(model, FINE_TUNING, FINE_TUNING_CROPS)
+
+
+def _as_the_inputs_bear(model: ModelInfo, flow: dict[str, Any], crops: dict[str, Any]) -> dict[str, Any]:
+    """By what a model reads; nothing is mirrored or shifted where that cannot be done to an input."""
+    read = (*model.inputs, *model.targets)
+    layer = flow if read == ("flow",) else crops
+    if any(INPUTS[name].mirrored is None for name in read):
+        return {key: value for key, value in layer.items() if key not in ("augment", "mirrored_prediction")}
+    return layer
 
 
 @dataclass(frozen=True)
@@ -61,10 +84,7 @@ class Pretraining:
 
     def as_run(self, name: str) -> Run:
         """The training as a run on the corpus, for what checks runs: of its name, its network and its inputs."""
-        from fdpbench.prep.demo.corpus.expressions import CLASSES
-
-        classes = {each: [each] for each in CLASSES}
-        task = TaskParams(releases=[self.entry.corpus], classes=classes, flow=FlowInput(size=SIDE, scaling=SCALING))
+        task = self.corpus.as_task(self.entry.corpus, {each: [each] for each in classes_of(self.entry)})
         entry = RunEntry(task=self.entry.corpus, model=self.entry.model)
         return Run(name, self.entry.corpus, task, entry, model_info(self.entry.model), self.settings, self.train)
 
@@ -101,11 +121,12 @@ def errors_of_pretraining(name: str, params: Mapping[str, Any]) -> Iterator[Valu
     except ParamsError as error:
         yield error
     else:
-        lacking = [needed for needed in (*model.inputs, *model.targets) if needed not in GIVEN[corpus.generator]]
+        given = corpus.as_task(entry.corpus, {each: [each] for each in classes_of(entry)}).inputs
+        lacking = [needed for needed in dict.fromkeys((*model.inputs, *model.targets)) if needed not in given]
         if lacking:
             yield ParamsError(
                 f"params.yaml: {where}: model {entry.model!r} reads {', '.join(lacking)}, and a corpus of the "
-                f"generator {corpus.generator} gives {', '.join(GIVEN[corpus.generator])}"
+                f"generator {corpus.generator} gives {', '.join(given)}" + _how_to_give(corpus, lacking)
             )
     if model.kind == "estimator":
         yield ParamsError(f"params.yaml: {where}: {entry.model} is fitted at once and has no weights to start from")
@@ -113,8 +134,22 @@ def errors_of_pretraining(name: str, params: Mapping[str, Any]) -> Iterator[Valu
     yield from errors_of_settings(where, entry.model, _layers(name, entry))
 
 
+def _how_to_give(corpus: CorpusParams, lacking: list[str]) -> str:
+    """What gives a model the inputs that a corpus lacks."""
+    if corpus.generator == "flow":
+        return "; take one of the generator frames" + (" with landmarks: true" if "landmarks" in lacking else "")
+    return "; set landmarks: true" if lacking == ["landmarks"] else ""
+
+
 def _layers(name: str, entry: PretrainEntry) -> dict[str, Any]:
-    return {f"pretrain.{name}": PRETRAINING, f"pretrain.{name}.set": entry.set}
+    return {f"pretrain.{name}": pretraining_of(model_info(entry.model)), f"pretrain.{name}.set": entry.set}
+
+
+def classes_of(entry: PretrainEntry) -> tuple[str, ...]:
+    """Names of the classes that an entry of section `pretrain` learns, in order."""
+    from fdpbench.prep.demo.corpus.expressions import CLASSES, EMOTIONS
+
+    return CLASSES if entry.classes == "composite" else EMOTIONS
 
 
 def corpus_of(name: str, entry: PretrainEntry, params: Mapping[str, Any]) -> CorpusParams:
@@ -186,6 +221,8 @@ def check_init(
             f"{where}.init: {entry.init!r} were trained on flow that is scaled {SCALING}, and task {entry.task!r} has "
             f"scaling {task.flow.scaling}; take a task of scaling {SCALING}"
         )
+    if task and entry.init in params["pretrain"]:
+        _check_crops(where, entry, model, task, params)
     if entry.protocol == "zero_shot":
         unread = [key for key in entry.set if key not in PREDICTING]
         if entry.faults.frozen_batch_norm:
@@ -197,6 +234,37 @@ def check_init(
         raise ParamsError(
             f"{where}: protocol zero_shot: {entry.init!r} tells {', '.join(outputs) or 'no classes'}, and not "
             f"{', '.join(unknown)}; fine-tune it (protocol honest), or choose a task of its classes"
+        )
+
+
+def _check_crops(where: str, entry: RunEntry, model: ModelInfo, task: TaskParams, params: Mapping[str, Any]) -> None:
+    """Hold crops and sampling of a task against those of the corpus that a run's weights were trained on.
+
+    Raises
+    ------
+    ParamsError
+        Naming what differs of that which the model reads.
+    """
+    made = section(PretrainEntry, params["pretrain"][entry.init], f"pretrain.{entry.init}")
+    corpus = corpus_of(str(entry.init), made, params)
+    read = {*model.inputs, *model.targets} - {"flow"}
+    if corpus.generator != "frames" or not read:
+        return
+    align = section(AlignParams, params["align"], "align").model_dump()
+    keys: list[tuple[str, Any, str, Any]] = [
+        (f"crop.{key}", value, f"align.{key}", align[key]) for key, value in corpus.crop.model_dump().items()
+    ]
+    if read != {"apex"}:
+        keys.append(("sampling", corpus.sampling, f"tasks.{entry.task}.sampling", task.sampling))
+    if "landmarks" in read:
+        keys.append(("landmarks", "mesh", "align.landmarks", align["landmarks"]))
+    if "dynamic_image" in read:
+        keys.append(("rank_pooling", corpus.rank_pooling, f"tasks.{entry.task}.rank_pooling", task.rank_pooling))
+    differing = [f"{theirs} is {mine}, and {key} {value}" for key, value, theirs, mine in keys if value != mine]
+    if differing:
+        raise ParamsError(
+            f"{where}.init: {entry.init!r} were trained on other images: {'; '.join(differing)} in "
+            f"corpora.{made.corpus}; make the corpus as the task"
         )
 
 
@@ -222,10 +290,8 @@ def check_tables(entries: Mapping[str, RunEntry]) -> Iterator[ParamsError]:
 def _known_of(init: str, start: tuple[str, ...], params: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
     """Model of weights, and the classes that they tell."""
     if init in params["pretrain"]:
-        from fdpbench.prep.demo.corpus.expressions import CLASSES
-
         entry = section(PretrainEntry, params["pretrain"][init], f"pretrain.{init}")
-        return entry.model, () if entry.targets == "units" else CLASSES
+        return entry.model, () if entry.targets == "units" else classes_of(entry)
     about = _about_shipped(start[0])
     return about["model"], tuple(about["outputs"])
 

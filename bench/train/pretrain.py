@@ -7,6 +7,7 @@ card.json and card.md: what the weights were made of, and what they do on people
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,9 @@ from fdpbench.prep.runtime.durable import write_durably
 from fdpbench.prep.runtime.scratch import hash_file, key_of, open_scratch
 from fdpbench.prep.runtime.training import TrainingProgress
 from fdpbench.prep.runtime.workers import Context, Unit, run_units
+from fdpbench.prep.settings.corpus import CorpusParams
 from fdpbench.prep.settings.planned import Planned
 from fdpbench.prep.settings.section import section
-from fdpbench.prep.settings.task import FlowInput, TaskParams
 from fdpbench.prep.store import contents, paths
 
 __all__ = ["corpus_clips", "held_out_people", "run"]
@@ -56,7 +57,8 @@ def run(planned: Planned, jobs: int) -> None:
     entry = section(PretrainEntry, planned.settings["entry"], f"pretrain.{name}")
     corpus = paths.corpus(entry.corpus)
     description = read_description(corpus)
-    whole = _as_run(name, entry, planned, description["classes"])
+    classes = _classes(entry, description["classes"])
+    whole = _as_run(name, entry, planned, classes)
     units = tuple(description["units"]) if entry.targets != "classes" else ()
     device = resolve_device(whole.train.device)
     seeds = {
@@ -91,7 +93,7 @@ def run(planned: Planned, jobs: int) -> None:
             card = {
                 "name": name,
                 "rendered": True,
-                "outputs": [*description["classes"], *units],
+                "outputs": [*classes, *units],
                 "weights": weights,
                 **made_of,
             }
@@ -101,15 +103,22 @@ def run(planned: Planned, jobs: int) -> None:
         scratch.publish({PRETRAINED / name: publish})
 
 
+def _classes(entry: PretrainEntry, composite: dict[str, list[str]]) -> dict[str, list[str]]:
+    """The classes that are learnt, with their emotions, of those that corpus.json lists."""
+    if entry.classes == "composite":
+        return composite
+    return {emotion: [emotion] for emotion in sorted(emotion for group in composite.values() for emotion in group)}
+
+
 def _as_run(name: str, entry: PretrainEntry, planned: Planned, classes: dict[str, list[str]]) -> Run:
     """The training as a run on the corpus, as far as the training loop looks at it."""
-    task = TaskParams(releases=[entry.corpus], classes=classes, flow=FlowInput(size=28, scaling="per_image"))
+    corpus = section(CorpusParams, planned.settings["corpus"], f"corpora.{entry.corpus}")
     settings = section(ModelSettings, planned.settings["settings"], f"pretrain.{name}.set")
     train = TrainParams(**planned.settings["train"], repetitions=entry.repetitions)
     return Run(
         name,
         entry.corpus,
-        task,
+        corpus.as_task(entry.corpus, classes),
         RunEntry(task=entry.corpus, model=entry.model),
         model_info(entry.model),
         settings,
@@ -117,12 +126,29 @@ def _as_run(name: str, entry: PretrainEntry, planned: Planned, classes: dict[str
     )
 
 
-def corpus_clips(folder: Path) -> ClipSet:
-    """A corpus in memory, as clips of the form that a task with flow of 28 x 28 pixels, scaled by image, gives."""
-    clips = read_corpus(folder)
+def corpus_clips(folder: Path, inputs: Sequence[str], classes: Mapping[str, Sequence[str]]) -> ClipSet:
+    """A corpus in memory, as clips of the form that a task gives.
+
+    Parameters
+    ----------
+    folder
+        Of the corpus.
+    inputs
+        Names of what to read of each clip, targets among them.
+    classes
+        In order of class index, with the emotions that each gathers.
+
+    Raises
+    ------
+    prep.demo.corpus.reading.CorpusError
+        If the corpus does not have an input.
+    """
+    clips = read_corpus(folder, inputs)
+    labels = {emotion: k for k, group in enumerate(classes.values()) for emotion in group}
     names = tuple(map(str, clips.subject))
     ids = tuple(f"{name}/{k}" for k, name in enumerate(names))
-    return ClipSet(ids, names, clips.label, {"flow": clips.flow.astype(np.float32) / np.float32(255)}, clips.units)
+    label = np.array([labels[str(emotion)] for emotion in clips.emotion], np.int64)
+    return ClipSet(ids, names, label, clips.inputs, clips.units)
 
 
 def held_out_people(subjects: tuple[str, ...], share: float) -> frozenset[str]:
@@ -138,7 +164,8 @@ def _train(training: _Training, context: Context) -> None:
     from fdpbench.bench.train.step import Heads
 
     run, entry = training.run, training.entry
-    clips = corpus_clips(training.corpus)
+    read = dict.fromkeys((*run.model.inputs, *run.model.targets))
+    clips = corpus_clips(training.corpus, tuple(read), run.task_params.classes)
     held_out = held_out_people(clips.subjects, entry.held_out)
     seen = clips.of(frozenset(clips.subjects) - held_out)
     if not training.units:

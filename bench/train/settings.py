@@ -132,8 +132,13 @@ class PretrainEntry(Section):
 
     corpus: str = Field(description="a name under `corpora`")
     model: str
+    classes: Literal["composite", "emotions"] = Field(
+        default="composite",
+        description="composite: negative, positive, surprise, as the MEGC2019 composite; emotions: the four of the "
+        "embedded release, in order of name",
+    )
     targets: Literal["both", "classes", "units"] = Field(
-        default="both", description="what it learns to tell: emotion classes, action units, or both at once"
+        default="both", description="what it learns to tell: the classes, action units, or both at once"
     )
     unit_weight: Positive = Field(
         default=3.0, description="weight of the action units' binary cross-entropy beside the classes' cross-entropy"

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
+from fdpbench.prep.settings.align import AlignParams
 from fdpbench.prep.settings.section import Section
+from fdpbench.prep.settings.task import FlowInput, Sampling, TaskParams
 
-__all__ = ["LARGEST_SEED", "ClassShares", "CorpusParams", "Range"]
+__all__ = ["FLOW_SIDE", "LARGEST_SEED", "ClassShares", "CorpusParams", "CropParams", "EmotionShares", "Range"]
 
 LARGEST_SEED = 2**32 - 1  # a corpus has this many identities at most too: see `prep.demo.corpus.planner`
+FLOW_SIDE = 28  # of a flow image, pixels: as those of the MEGC2019 composite
 
 
 def _as_pair(value: Any) -> Any:
@@ -48,11 +59,48 @@ class ClassShares(Section):
     surprise: Positive = 1.0
 
 
+class EmotionShares(Section):
+    """How often each emotion of the embedded release occurs, relative to the others."""
+
+    disgust: Positive = 1.0
+    happiness: Positive = 1.0
+    repression: Positive = 1.0
+    surprise: Positive = 1.0
+
+
+class CropParams(Section):
+    """How frames are cropped: keys and meaning as in section `align`, whose crops they are to look like."""
+
+    size: int = Field(default=96, ge=32, description="side of a crop, pixels")
+    eye_distance: float = Field(
+        default=0.40,
+        gt=0,
+        lt=1,
+        description="distance of the eye centres, share of the side",
+    )
+    eye_height: float = Field(default=0.32, gt=0, lt=1, description="height of the eye line from the top, share")
+    interpolation: Literal["linear", "cubic", "lanczos"] = Field(
+        default="linear", description="how values between pixels are taken"
+    )
+
+
+# Keys that one generator alone reads.
+OWN_KEYS = {
+    "flow": (
+        *("eye_distance", "aspect", "eye_height"),
+        *("noise", "spots", "smoothing", "dominance", "shrinkage", "bleed", "true_flow"),
+    ),
+    "frames": ("crop", "sampling", "rank_pooling", "landmarks"),
+}
+INSTEAD = {"eye_distance": "crop: {eye_distance: 0.40}", "eye_height": "crop: {eye_height: 0.32}"}  # for frames
+
+
 class CorpusParams(Section):
     """A corpus (`prep.demo.corpus`). Motion is in px of a face whose eyes are 51 px apart, as the release's."""
 
-    generator: Literal["flow"] = Field(
-        description="flow: onset-to-apex flow images from the head mesh and a simulated estimator, no frame rendered"
+    generator: Literal["flow", "frames"] = Field(
+        description="flow: onset-to-apex flow images from the head mesh and a simulated estimator, no frame rendered; "
+        "frames: the sampled frames of a clip and its apex rendered and cropped, and all that a task makes of them"
     )
     identities: int = Field(ge=1, le=LARGEST_SEED, description="number of people, none of whom is in any release")
     clips_per_identity: int = Field(ge=1, le=10_000, description="clips of each of them")
@@ -61,6 +109,12 @@ class CorpusParams(Section):
     )
 
     classes: ClassShares = Field(default=ClassShares(), description="relative frequency of the three classes")
+    emotions: EmotionShares | None = Field(
+        default=None,
+        exclude_if=lambda value: value is None,
+        description="in place of classes: relative frequency of the embedded release's four emotions; absent: disgust "
+        "and repression share the negative class, 70 to 30",
+    )
     foreign: Share = Field(default=0.3, description="share of clips that mix in an action unit of no such expression")
     one_sided: Share = Field(default=0.15, description="share of clips whose expression leans to one side of the face")
     style: NotNegative = Field(
@@ -117,3 +171,85 @@ class CorpusParams(Section):
         description="share of sittings in which the face's motion bleeds into the background; else that is still",
     )
     true_flow: bool = Field(default=False, description="keep the true motion of the skin beside the flow image")
+
+    crop: CropParams = Field(default=CropParams(), description="generator frames: size and place of the face")
+    sampling: Sampling = Field(
+        default=Sampling(rule="uniform", frames=8),
+        description="generator frames: which frames of onset..offset are rendered, as in a task",
+    )
+    rank_pooling: Literal["harmonic", "linear"] = Field(
+        default="harmonic", description="generator frames: rule of the dynamic images, as in a task"
+    )
+
+    landmarks: bool = Field(
+        default=False,
+        description="generator frames: keep the 468 landmarks of each sampled frame, as the mesh would find them, for "
+        "models that read landmarks",
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> CorpusParams:
+        other = "frames" if self.generator == "flow" else "flow"
+        strange = [key for key in OWN_KEYS[other] if key in self.model_fields_set]
+        if strange:
+            hints = [f"{key} as {INSTEAD[key]}" for key in strange if self.generator == "frames" and key in INSTEAD]
+            cure = f"leave out, or write {', '.join(hints)}" if hints else "leave out"
+            raise ValueError(f"{', '.join(strange)}: for generator {other} alone, not {self.generator}; {cure}")
+        if self.emotions is not None and "classes" in self.model_fields_set:
+            raise ValueError("give classes or emotions, not both: relative frequencies of the one decide the other's")
+        if self.sampling.rule not in ("uniform", "truncated") or self.sampling.frames is None:
+            raise ValueError(
+                f"sampling.rule {self.sampling.rule} needs every frame of a clip, and only the sampled ones are "
+                "rendered; write uniform or truncated"
+            )
+        shortest = self.duration[0] + 1  # frames, onset and offset among them
+        if self.generator == "frames" and self.sampling.frames > shortest:
+            raise ValueError(
+                f"sampling.frames {self.sampling.frames}: the shortest clip has {shortest} frames; raise duration, or "
+                "sample fewer"
+            )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _read(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The keys that this generator reads."""
+        unread = OWN_KEYS["frames" if self.generator == "flow" else "flow"]
+        if self.emotions is not None:
+            unread += ("classes",)
+        content: dict[str, Any] = handler(self)
+        return {key: value for key, value in content.items() if key not in unread}
+
+    def as_task(self, name: str, classes: Mapping[str, Sequence[str]]) -> TaskParams:
+        """The task whose table has the form of this corpus.
+
+        Parameters
+        ----------
+        name
+            Of the corpus, in the place of a release.
+        classes
+            Class -> emotions that it gathers.
+        """
+        listed = {key: list(emotions) for key, emotions in classes.items()}
+        flow = FlowInput(size=FLOW_SIDE, scaling="per_image")
+        if self.generator == "flow":
+            return TaskParams(releases=[name], classes=listed, flow=flow)
+        return TaskParams(
+            releases=[name],
+            classes=listed,
+            sampling=self.sampling,
+            rank_pooling=self.rank_pooling,
+            flow=flow,
+            apex=True,
+            landmarks=self.landmarks,
+        )
+
+    def as_align(self) -> AlignParams:
+        """Section `align` that crops as this corpus of frames does."""
+        return AlignParams(
+            mode="first_frame",
+            landmarks="mesh",
+            geometry="eyes",
+            colour=False,
+            track=self.landmarks,
+            **self.crop.model_dump(),
+        )

@@ -91,12 +91,15 @@ def run_steps() -> dict[str, str]:
     from fdpbench.prep.align import geometry
     from fdpbench.prep.align.faces import FaceMesh
     from fdpbench.prep.align.placing import place
+    from fdpbench.prep.demo.corpus.planner import plan_people
+    from fdpbench.prep.demo.corpus.table import generate
     from fdpbench.prep.demo.synth import plan_release, write_clip
     from fdpbench.prep.dynamic import tim
     from fdpbench.prep.dynamic.rank_pooling import dynamic_image
     from fdpbench.prep.dynamic.rank_pooling_exact import fernando, rank_svm
     from fdpbench.prep.flow.methods import METHODS, flow_field
     from fdpbench.prep.settings.align import AlignParams
+    from fdpbench.prep.settings.corpus import CorpusParams
     from fdpbench.prep.settings.params import read_params
     from fdpbench.prep.settings.section import section
     from fdpbench.prep.settings.synth import SynthParams
@@ -145,6 +148,10 @@ def run_steps() -> dict[str, str]:
     for name in list_models():
         if model_info(name).hand_crafted:
             note(f"features {name}", build(name, seed=5).features(arrays(name, classes)))
+    for generator in ("flow", "frames"):
+        corpus = CorpusParams(generator=generator, identities=1, clips_per_identity=2, seed=1)
+        rows = [row for person in plan_people(corpus) for row in generate("corpus", person, corpus)]
+        note(f"corpus {generator}", np.frombuffer(repr(rows).encode(), np.uint8))
     return found | train_networks(SOME_NETWORKS)
 
 

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 
 from fdpbench.prep.demo.synth.head import ACTION_UNITS, load_head
 
-__all__ = ["CLASSES", "CLASS_OF", "LEANING", "SIDED_UNITS", "UNIT_SETS", "UNITS", "UnitSet", "sides_of"]
+__all__ = ["CLASSES", "CLASS_OF", "EMOTIONS", "LEANING", "SIDED_UNITS", "UNIT_SETS", "UNITS", "UnitSet", "sides_of"]
 
 CLASSES = ("negative", "positive", "surprise")  # in order of class index
 CLASS_OF = {"disgust": "negative", "repression": "negative", "happiness": "positive", "surprise": "surprise"}
+EMOTIONS = tuple(sorted(CLASS_OF))
 
 UNITS = tuple(ACTION_UNITS)
 

@@ -17,13 +17,32 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fdpbench.prep.demo.corpus.expressions import CLASS_OF, CLASSES, LEANING, UNIT_SETS, UNITS, sides_of
+from fdpbench.prep.demo.corpus.expressions import (
+    CLASS_OF,
+    CLASSES,
+    EMOTIONS,
+    LEANING,
+    UNIT_SETS,
+    UNITS,
+    UnitSet,
+    sides_of,
+)
 from fdpbench.prep.demo.synth.camera import Pose
 from fdpbench.prep.demo.synth.motion import BLINK, BLINK_OPEN
 from fdpbench.prep.demo.synth.plan import BLINK_CLOSE, ClipPlan
 from fdpbench.prep.settings.corpus import CorpusParams, Range
 
-__all__ = ["SITTING_CLIPS", "Crop", "Estimator", "Person", "PlannedClip", "Sitting", "identity_seed", "plan_people"]
+__all__ = [
+    "SITTING_CLIPS",
+    "Crop",
+    "Estimator",
+    "Person",
+    "Placing",
+    "PlannedClip",
+    "Sitting",
+    "identity_seed",
+    "plan_people",
+]
 
 SITTING_CLIPS = 3  # clips that follow each other with one pose of the head and one crop
 FAINT = 0.3  # relative weight below which a coder does not note a movement
@@ -31,8 +50,12 @@ LEAD_IN, LEAD_OUT = (3, 7), (2, 5)  # frames before onset and after offset, as i
 RISE = (0.35, 0.55)  # place of the apex between onset and offset
 CROP_SHIFT = 0.015  # standard deviation of the middle of the eyes from the middle of the crop, share of its width
 
+# Where the face mesh finds the eyes on rendered faces, beside their true centres (`Placing`): its mean error, what
+# differs from person to person and from clip to clip (standard deviations). Measured on clips of the embedded release.
+MESH_ERROR = ((-0.36, -0.90, 0.965, -0.25), (0.27, 0.53, 0.028, 0.22), (0.31, 0.30, 0.007, 0.30))
+
 # Streams of random numbers of a person, so that one never shifts another.
-STYLE, SITTING, CLIP, ESTIMATOR, NOISE = range(5)
+STYLE, SITTING, CLIP, ESTIMATOR, NOISE, PLACING, MESH = range(7)
 
 
 @dataclass(frozen=True)
@@ -78,6 +101,26 @@ class Estimator:
 
 
 @dataclass(frozen=True)
+class Placing:
+    """How a clip's crop differs from one by the true centres of the eyes, since the face mesh errs.
+
+    Attributes
+    ----------
+    x, y
+        Shift of the face to the right and down, pixels of a crop in which the eyes are 38.4 px apart.
+    scale
+        Factor on the face's size.
+    angle
+        Turn, degrees, clockwise.
+    """
+
+    x: float
+    y: float
+    scale: float
+    angle: float
+
+
+@dataclass(frozen=True)
 class PlannedClip:
     """A clip, as the generators need it.
 
@@ -92,6 +135,8 @@ class PlannedClip:
         See there.
     drift
         Of the head; 1 is a calm subject.
+    placing
+        Of the crop, where frames are rendered.
     """
 
     clip: ClipPlan
@@ -99,11 +144,17 @@ class PlannedClip:
     sitting: Sitting
     estimator: Estimator
     drift: float
+    placing: Placing
 
     @property
     def noise_seed(self) -> np.random.SeedSequence:
         """Seed of what a generator draws by itself, such as the estimator's noise."""
         return np.random.SeedSequence(self.clip.seed, spawn_key=(NOISE,))
+
+    @property
+    def mesh_seed(self) -> np.random.SeedSequence:
+        """Seed of the face mesh's errors in the frames of the clip."""
+        return np.random.SeedSequence(self.clip.seed, spawn_key=(MESH,))
 
 
 @dataclass(frozen=True)
@@ -123,6 +174,11 @@ class Person:
     subject: str
     seed: int
     clips: tuple[PlannedClip, ...]
+
+    @property
+    def mesh_seed(self) -> np.random.SeedSequence:
+        """Seed of what of the face mesh's errors is this person's own."""
+        return np.random.SeedSequence(self.seed, spawn_key=(MESH,))
 
 
 def identity_seed(seed: int, number: int) -> int:
@@ -153,12 +209,15 @@ def _plan_person(params: CorpusParams, number: int) -> Person:
     sittings = [
         _sitting(params, _stream(seed, SITTING, k)) for k in range(math.ceil(params.clips_per_identity / SITTING_CLIPS))
     ]
+    mean, of_person, of_clip = map(np.array, MESH_ERROR)
+    error = mean + of_person * _stream(seed, PLACING).standard_normal(4)
     clips = []
     for k in range(params.clips_per_identity):
         clip, label = _clip(params, subject, seed, k, style, lean)
         rng = _stream(seed, ESTIMATOR, k)
         estimator, drift = _estimator(params, rng), _within(rng, params.drift)
-        clips.append(PlannedClip(clip, label, sittings[k // SITTING_CLIPS], estimator, drift))
+        placing = Placing(*map(float, error + of_clip * _stream(seed, PLACING, k).standard_normal(4)))
+        clips.append(PlannedClip(clip, label, sittings[k // SITTING_CLIPS], estimator, drift, placing))
     return Person(subject, seed, tuple(clips))
 
 
@@ -202,9 +261,7 @@ def _clip(
 ) -> tuple[ClipPlan, int]:
     """Plan a clip; with its class index."""
     rng = _stream(seed, CLIP, number)
-    shares = np.array([getattr(params.classes, name) for name in CLASSES])
-    label = int(rng.choice(len(CLASSES), p=shares / shares.sum()))
-    sets = UNIT_SETS[CLASSES[label]]
+    label, sets = _expressions(params, rng)
     weights = np.array([one.weight for one in sets])
     chosen = sets[int(rng.choice(len(sets), p=weights / weights.sum()))]
     strength = {unit: rng.uniform(0.6, 1.0) * style[unit] for unit in chosen.units}
@@ -236,6 +293,18 @@ def _clip(
     )
     assert CLASS_OF[plan.emotion] == CLASSES[label]
     return plan, label
+
+
+def _expressions(params: CorpusParams, rng: np.random.Generator) -> tuple[int, tuple[UnitSet, ...]]:
+    """Draw a class, or an emotion: the class index and the sets of action units to choose from."""
+    given, names = (params.classes, CLASSES) if params.emotions is None else (params.emotions, EMOTIONS)
+    shares = np.array([getattr(given, name) for name in names])
+    drawn = int(rng.choice(len(names), p=shares / shares.sum()))
+    if params.emotions is None:
+        return drawn, UNIT_SETS[CLASSES[drawn]]
+    emotion = EMOTIONS[drawn]
+    sets = UNIT_SETS[CLASS_OF[emotion]]
+    return CLASSES.index(CLASS_OF[emotion]), tuple(one for one in sets if one.emotion == emotion)
 
 
 def _with_sides(

@@ -1,4 +1,4 @@
-"""Stage `corpus`: plan and generate a corpus over worker processes, `SHARD` people a shard.
+"""Stage `corpus`: plan and generate a corpus over worker processes, some people a shard (`SHARD`).
 
 In: an entry of section `corpora`. Out: data/corpus/NAME with clips-0000.parquet and on (`prep.demo.corpus.table`),
 corpus.json, and their checksums.
@@ -15,10 +15,9 @@ import cv2
 import pyarrow as pa
 
 from fdpbench.prep.demo.corpus.expressions import CLASS_OF, CLASSES, SIDED_UNITS, UNITS
-from fdpbench.prep.demo.corpus.flow import flow_clips
 from fdpbench.prep.demo.corpus.planner import plan_people
-from fdpbench.prep.demo.corpus.reading import CORPUS, shard_name
-from fdpbench.prep.demo.corpus.table import rows_of
+from fdpbench.prep.demo.corpus.reading import SCHEMAS, shard_name
+from fdpbench.prep.demo.corpus.table import generate
 from fdpbench.prep.runtime.progress import console, track
 from fdpbench.prep.runtime.scratch import key_of, link_tree, open_scratch
 from fdpbench.prep.runtime.workers import Context, Unit, run_units
@@ -29,7 +28,7 @@ from fdpbench.prep.store import contents, paths, shards
 
 __all__ = ["SHARD", "make_corpus", "run"]
 
-SHARD = 20  # people a shard: some seconds of work, which is what a killed run loses
+SHARD = {"flow": 20, "frames": 4}  # people a shard: some seconds of work, which is what a killed run loses
 
 
 def run(planned: Planned, jobs: int) -> None:
@@ -57,8 +56,9 @@ def make_corpus(
     made_by
         Code and versions; kept work of others is not used.
     """
-    starts = range(0, params.identities, SHARD)
-    people = {shard_name(k): (start, min(start + SHARD, params.identities)) for k, start in enumerate(starts)}
+    size = SHARD[params.generator]
+    starts = range(0, params.identities, size)
+    people = {shard_name(k): (start, min(start + size, params.identities)) for k, start in enumerate(starts)}
     key = key_of(name=name, params=params.model_dump(), made_by=made_by)
     with open_scratch(f"corpus-{name}", key) as scratch:
         missing = scratch.missing(people)
@@ -97,8 +97,9 @@ def describe_corpus(name: str, params: CorpusParams) -> dict[str, Any]:
 def _make_shard(payload: tuple[str, CorpusParams, str, int, int], context: Context) -> None:
     cv2.setNumThreads(1)
     name, params, shard, first, last = payload
+    schema = SCHEMAS[params.generator]
     tables = (
-        pa.Table.from_pylist(rows_of(name, person, flow_clips(person), params.true_flow), schema=CORPUS)
+        pa.Table.from_pylist(generate(name, person, params), schema=schema)
         for person in plan_people(params, first, last)
     )
-    shards.write_subjects(context.folder / shard, shards.marked(CORPUS), tables)
+    shards.write_subjects(context.folder / shard, shards.marked(schema), tables)

@@ -2,27 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fdpbench.prep.demo.corpus.expressions import CLASSES, SIDED_UNITS, UNITS, sides_of
-from fdpbench.prep.demo.corpus.flow import FlowClip
+from fdpbench.prep.demo.corpus.flow import FlowClip, flow_clips
+from fdpbench.prep.demo.corpus.frames import FrameClip, frame_clips, inputs_of
 from fdpbench.prep.demo.corpus.planner import Person, PlannedClip
+from fdpbench.prep.demo.corpus.reading import COLUMN
 from fdpbench.prep.demo.synth.motion import FPS
+from fdpbench.prep.settings.corpus import CorpusParams
 
-__all__ = ["rows_of", "unit_targets"]
+__all__ = ["generate", "rows_of", "unit_targets"]
 
 FAINTEST, PLAIN = 0.02, 0.3  # shares of a clip's strongest action unit
 
 
-def rows_of(name: str, person: Person, clips: list[FlowClip], true_flow: bool) -> list[dict[str, Any]]:
+def generate(name: str, person: Person, params: CorpusParams) -> list[dict[str, Any]]:
+    """Rows of a person's clips in the corpus `name`: generated as its settings say."""
+    made: Sequence[FlowClip | FrameClip]
+    made = flow_clips(person) if params.generator == "flow" else frame_clips(person, params)
+    return rows_of(name, person, made, params)
+
+
+def rows_of(
+    name: str, person: Person, clips: Sequence[FlowClip | FrameClip], params: CorpusParams
+) -> list[dict[str, Any]]:
     """Rows of a person's clips in the corpus `name`; `clips` are in the order of those planned."""
-    return [_row(f"corpus-{name}", planned, made, true_flow) for planned, made in zip(person.clips, clips, strict=True)]
+    rows = []
+    for planned, made in zip(person.clips, clips, strict=True):
+        row = _labels(f"corpus-{name}", planned, made.intensity)
+        if isinstance(made, FlowClip):
+            true_flow = made.true_flow.astype("<f2").tobytes() if params.true_flow else None
+            rows.append(row | {"flow": made.image.tobytes(), "true_flow": true_flow})
+        else:
+            inputs = inputs_of(made, params)
+            rows.append(row | {COLUMN.get(name, name): value for name, value in inputs.items()})
+    return rows
 
 
-def _row(dataset: str, planned: PlannedClip, made: FlowClip, true_flow: bool) -> dict[str, Any]:
+def _labels(dataset: str, planned: PlannedClip, intensity: NDArray[np.float32]) -> dict[str, Any]:
     clip = planned.clip
     subject = f"{dataset}/{clip.subject}"
     return {
@@ -33,8 +55,8 @@ def _row(dataset: str, planned: PlannedClip, made: FlowClip, true_flow: bool) ->
         "class": CLASSES[planned.label],
         "emotion": clip.emotion,
         "action_units": clip.sheet_codes,
-        "units": unit_targets(made.intensity[None])[0].tolist(),
-        "intensity": made.intensity.tolist(),
+        "units": unit_targets(intensity[None])[0].tolist(),
+        "intensity": intensity.tolist(),
         "fps": float(FPS),
         "frames": clip.frames,
         "onset": clip.onset,
@@ -43,8 +65,6 @@ def _row(dataset: str, planned: PlannedClip, made: FlowClip, true_flow: bool) ->
         "peak": clip.peak,
         "blink": clip.blink,
         "gaze_shift": clip.gaze_shift,
-        "flow": made.image.tobytes(),
-        "true_flow": made.true_flow.astype("<f2").tobytes() if true_flow else None,
     }
 
 

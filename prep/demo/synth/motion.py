@@ -46,16 +46,19 @@ class Motion:
         One for each frame.
     gaze
         Shape (frames, 2), degrees to the subject's left and up.
+    expression
+        Weight of each action unit of the expression alone, at apex.
     """
 
     weights: dict[str, NDArray[np.float64]]
     poses: list[Pose]
     lights: list[Light]
     gaze: NDArray[np.float64]
+    expression: dict[str, float]
 
-    def offsets(self, head: Head) -> NDArray[np.float32]:
-        """Give the displacement of the vertices in every frame: shape (frames, V, 3), dm."""
-        weights = np.stack(list(self.weights.values()), axis=1).astype(np.float32)  # (frames, U)
+    def offsets(self, head: Head, entries: slice | NDArray[np.int64] = slice(None)) -> NDArray[np.float32]:
+        """Give the displacement of the vertices in every frame, or some: shape (frames, V, 3), dm."""
+        weights = np.stack([each[entries] for each in self.weights.values()], axis=1).astype(np.float32)  # (frames, U)
         units = np.stack([head.unit(name) for name in self.weights])  # (U, V, 3)
         return (weights @ units.reshape(len(units), -1)).reshape(len(weights), -1, 3)
 
@@ -67,7 +70,7 @@ def envelope(numbers: NDArray[np.integer], onset: int, apex: int, offset: int) -
     return rise * (1 - (1 - RESIDUE) * fall)
 
 
-def plan_motion(plan: ClipPlan, renderer: Renderer, drift: float) -> Motion:
+def plan_motion(plan: ClipPlan, renderer: Renderer, drift: float, seat: Pose | None = None) -> Motion:
     """Draw the movement of one clip.
 
     Parameters
@@ -78,17 +81,22 @@ def plan_motion(plan: ClipPlan, renderer: Renderer, drift: float) -> Motion:
         Its subject and camera, by which the expression is scaled to the planned peak.
     drift
         Drift of the head and tremor of the face; 1 is a calm subject, 0 a bust.
+    seat
+        How the subject sits; by default drawn for the clip.
     """
     rng = np.random.default_rng([plan.seed, 1])
     numbers = np.arange(1, plan.frames + 1)
     side = renderer.camera.size
     spread = np.array([*DRIFT_TURN, DRIFT_SHIFT * side, DRIFT_SHIFT * side])
-    seat = rng.normal(0, [*POSE_TURN, POSE_SHIFT * side, POSE_SHIFT * side])
+    place = rng.normal(0, [*POSE_TURN, POSE_SHIFT * side, POSE_SHIFT * side])
+    if seat is not None:
+        place = np.array([seat.yaw, seat.pitch, seat.roll, seat.shift_x, seat.shift_y])
     wander = np.stack([_wander(rng, plan.frames, DRIFT_FRAMES) for _ in spread], axis=1)  # (frames, 5)
-    poses = [Pose(*map(float, row)) for row in seat + drift * spread * wander]
+    poses = [Pose(*map(float, row)) for row in place + drift * spread * wander]
 
     weights = {name: drift * size * _wander(rng, plan.frames, TREMOR_FRAMES) for name, size in TREMOR.items()}
     gain = _gain(plan, renderer, poses[plan.onset - 1])
+    expression = {name: gain * share for name, share in plan.activation}
     strength = gain * envelope(numbers, plan.onset, plan.apex, plan.offset)
     for name, share in plan.activation:
         weights[name] = weights.get(name, 0.0) + share * strength
@@ -105,7 +113,7 @@ def plan_motion(plan: ClipPlan, renderer: Renderer, drift: float) -> Motion:
     key = 1 + LIGHT_WANDER * _wander(rng, plan.frames, LIGHT_FRAMES) + LIGHT_FLICKER * flicker
     x, y, z = np.array(Light().direction) + rng.normal(0, 0.12, 3)
     lights = [Light((float(x), float(y), float(z)), float(value)) for value in key]
-    return Motion(weights, poses, lights, gaze)
+    return Motion(weights, poses, lights, gaze, expression)
 
 
 def _gain(plan: ClipPlan, renderer: Renderer, pose: Pose) -> float:

@@ -10,14 +10,28 @@ not at all.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Samples", "gather_corners", "rasterize"]
+__all__ = ["Samples", "Window", "gather_corners", "rasterize"]
 
 # Twice the area, in square samples, below which a triangle is seen edge-on and can cover nothing.
 MIN_AREA = 1e-9
+
+
+class Window(NamedTuple):
+    """A part of a grid: columns from ``left`` to before ``right``, rows from ``top`` to before ``bottom``."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    def scaled(self, factor: int) -> Window:
+        """The same part of a grid that is `factor` times as fine."""
+        return Window(*(factor * edge for edge in self))
 
 
 @dataclass(frozen=True)
@@ -27,7 +41,7 @@ class Samples:
     Attributes
     ----------
     pixel
-        Shape (N,), flat index ``row * width + column``, strictly increasing.
+        Shape (N,), flat index ``row * width + column`` into the grid, or its window; strictly increasing.
     triangle
         Shape (N,), index of the nearest triangle there.
     weights
@@ -75,6 +89,7 @@ def rasterize(
     triangles: NDArray[np.integer],
     width: int,
     height: int,
+    window: Window | None = None,
 ) -> Samples:
     """Find the nearest front-facing triangle at each sample of the grid.
 
@@ -89,44 +104,52 @@ def rasterize(
         from behind are not drawn.
     width, height
         Size of the grid, samples.
+    window
+        The part of the grid to look at; by default the whole. What is found there is the same to the last bit.
 
     Returns
     -------
     The covered samples. Where two triangles lie at the same depth, the later one in `triangles` wins.
     """
+    window = window or Window(0, 0, width, height)
     corners = points.astype(np.float64)[triangles]  # (F, 3, 2)
     edge1, edge2 = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     area = edge1[:, 0] * edge2[:, 1] - edge1[:, 1] * edge2[:, 0]
     low, high = corners.min(axis=1), corners.max(axis=1)
     # y points down, so a front-facing triangle has negative area
-    seen = (area < -MIN_AREA) & (high > 0).all(axis=1) & (low[:, 0] < width) & (low[:, 1] < height)
+    seen = (area < -MIN_AREA) & (high > window[:2]).all(axis=1) & (low < window[2:]).all(axis=1)
     index = np.flatnonzero(seen)
     corners, area, edge1, edge2 = corners[index], area[index], edge1[index], edge2[index]
 
-    owner, row, first, last = _spans(corners, width, height)
+    # A span is measured from where it enters the grid, in whatever window: `start`.
+    owner, row, start, last = _spans(corners, width, window)
+    first, last = np.maximum(start, window.left), np.minimum(last, window.right)
+    kept = np.flatnonzero(last > first)
+    owner, row, start, first, last = (each[kept] for each in (owner, row, start, first, last))
     count = last - first
     # Barycentric u, v (weights of corners 1 and 2) and depth are affine along a span: start and step.
     origin = corners[:, 0]
     inverse = 1.0 / area
     u_x, u_y = edge2[:, 1] * inverse, -edge2[:, 0] * inverse
     v_x, v_y = -edge1[:, 1] * inverse, edge1[:, 0] * inverse
-    x0, y0 = (first + 0.5) - origin[owner, 0], (row + 0.5) - origin[owner, 1]
+    x0, y0 = (start + 0.5) - origin[owner, 0], (row + 0.5) - origin[owner, 1]
     u_start, v_start = x0 * u_x[owner] + y0 * u_y[owner], x0 * v_x[owner] + y0 * v_y[owner]
     z = depth.astype(np.float64)[triangles[index]]  # (F', 3)
     z_u, z_v = z[:, 1] - z[:, 0], z[:, 2] - z[:, 0]
     z_start = z[owner, 0] + u_start * z_u[owner] + v_start * z_v[owner]
     z_step = (u_x * z_u + v_x * z_v)[owner]
 
-    # From spans to samples. `step` counts along each span: 0, 1, ... count - 1.
+    # From spans to samples. `step` counts along each span from its start: 0, 1, ...
     begin = np.cumsum(count) - count
-    step = np.arange(int(count.sum())) - np.repeat(begin, count)
-    pixel = np.repeat(row * width + first, count) + step
+    step = np.arange(int(count.sum())) - np.repeat(begin - (first - start), count)
+    columns, rows = window.right - window.left, window.bottom - window.top
+    pixel = np.repeat((row - window.top) * columns + start - window.left, count) + step
     depth_here = np.repeat(z_start, count) + np.repeat(z_step, count) * step
 
-    nearest = np.full(width * height, -np.inf)
+    nearest = np.full(columns * rows, -np.inf)
     np.maximum.at(nearest, pixel, depth_here)
     wins = np.flatnonzero(depth_here == nearest.take(pixel))
-    winner = np.full(width * height, -1, dtype=np.int64)
+    winner = np.full(columns * rows, -1, dtype=np.int64)
     winner[pixel[wins]] = wins
     covered = np.flatnonzero(winner >= 0)
     chosen = winner.take(covered)
@@ -141,16 +164,19 @@ def rasterize(
 
 
 def _spans(
-    corners: NDArray[np.float64], width: int, height: int
+    corners: NDArray[np.float64], width: int, window: Window
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Cut triangles (F, 3, 2) into spans: triangle, row, first column, column after the last."""
+    """Cut triangles (F, 3, 2) into spans in the rows of a window: triangle, row, first column, column after the last.
+
+    Columns are those of the whole grid.
+    """
     order = np.argsort(corners[:, :, 1], axis=1, kind="stable")
     in_order = np.take_along_axis(corners, order[:, :, None], axis=1)
     top, middle, bottom = in_order[:, 0], in_order[:, 1], in_order[:, 2]
     # A row belongs to a triangle if its centre lies in [top, bottom): neighbours above and below
     # never both claim it.
-    row_first = np.clip(np.ceil(top[:, 1] - 0.5), 0, height).astype(np.int64)
-    row_last = np.clip(np.ceil(bottom[:, 1] - 0.5), 0, height).astype(np.int64)
+    row_first = np.clip(np.ceil(top[:, 1] - 0.5), window.top, window.bottom).astype(np.int64)
+    row_last = np.clip(np.ceil(bottom[:, 1] - 0.5), window.top, window.bottom).astype(np.int64)
     rows = np.maximum(row_last - row_first, 0)
     owner = np.repeat(np.arange(len(corners)), rows)
     row = np.arange(len(owner)) - (np.cumsum(rows) - rows)[owner] + row_first[owner]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fdpbench.prep.demo.synth.camera import SUPERSAMPLING, Camera, Pose
 from fdpbench.prep.demo.synth.head import LEFT_EYE, RIGHT_EYE, SKIN, vertex_normals
-from fdpbench.prep.demo.synth.raster import Samples, gather_corners, rasterize
+from fdpbench.prep.demo.synth.raster import Samples, Window, gather_corners, rasterize
 from fdpbench.prep.demo.synth.skin import LEFT, TOP
 from fdpbench.prep.demo.synth.subject import Subject
 
@@ -61,9 +61,14 @@ class Renderer:
         self._plain_skin = subject.skin_texture[chin][:, None]  # (3, 1)
 
     def frame(
-        self, offsets: NDArray[np.float32], pose: Pose, gaze: tuple[float, float], light: Light
+        self,
+        offsets: NDArray[np.float32],
+        pose: Pose,
+        gaze: tuple[float, float],
+        light: Light,
+        window: Window | None = None,
     ) -> NDArray[np.float32]:
-        """Render one frame.
+        """Render one frame, or a part of it.
 
         Parameters
         ----------
@@ -75,15 +80,19 @@ class Renderer:
             Degrees to the subject's left and up, relative to the head.
         light
             The key light.
+        window
+            The part of the frame to render, pixels; by default the whole.
 
         Returns
         -------
-        Shape (3, size, size), float32, linear light: red, green, blue.
+        Shape (3, size, size), or that of the window, float32, linear light: red, green, blue.
         """
         head, side = self.subject.head, self.camera.size * SUPERSAMPLING
+        left, top, right, bottom = window or (0, 0, self.camera.size, self.camera.size)
+        seen = Window(left, top, right, bottom).scaled(SUPERSAMPLING)
         vertices = self.deform(offsets)
         position, depth = self.camera.project(vertices, pose)
-        samples = rasterize(position * SUPERSAMPLING, depth, head.triangles, side, side)
+        samples = rasterize(position * SUPERSAMPLING, depth, head.triangles, side, side, seen)
         normals = vertex_normals(vertices, head.triangles) @ pose.rotation().T
         diffuse, gloss = _vertex_light(normals, head.occlusion, light)
         lit = gather_corners(np.concatenate([diffuse, gloss[:, None]], axis=1), head.triangles)
@@ -97,15 +106,17 @@ class Renderer:
         part = head.triangle_part[samples.triangle]
         for eye in (LEFT_EYE, RIGHT_EYE):
             here = np.flatnonzero(part == eye)
+            if not len(here):  # closed, turned away or outside the window
+                continue
             eyeball = samples.subset(here)
             surface = _eye_colour(rest[:, here] - head.eye_centres[eye - 1][:, None], gaze, self.subject.iris)
             shine = EYE_GLOSS * _highlight(eyeball.interpolate(facing), light)
             colour[:, here] = EYE_SHADE * surface * diffuse[:, here]
             colour[:, here] += shine * eyeball.interpolate(self._occlusion)
 
-        image = self._background.copy()
-        size = (self.camera.size, self.camera.size)
-        small = np.empty((3, *size), dtype=np.float32)
+        image = self._background[:, seen.top : seen.bottom, seen.left : seen.right].copy()
+        size = (right - left, bottom - top)
+        small = np.empty((3, *size[::-1]), dtype=np.float32)
         for channel in range(3):
             image[channel].reshape(-1)[samples.pixel] = colour[channel]
             cv2.resize(image[channel], size, dst=small[channel], interpolation=cv2.INTER_AREA)

@@ -13,12 +13,18 @@ import torch
 from fdpbench.bench.plan import check, resolve, stage
 from fdpbench.bench.plan.check import check_project, load_runs
 from fdpbench.bench.plan.params import load_run
-from fdpbench.bench.plan.pretraining import FINE_TUNING, PRETRAINING, load_pretraining
+from fdpbench.bench.plan.pretraining import (
+    FINE_TUNING,
+    FINE_TUNING_CROPS,
+    PRETRAINING,
+    PRETRAINING_CROPS,
+    load_pretraining,
+)
 from fdpbench.bench.train import artifacts
 from fdpbench.bench.train.settings import run_of
 from fdpbench.bench.train.step import Standardiser
 from fdpbench.bench.train.weights import write_weights
-from fdpbench.models.common.registry import create_model, model_info
+from fdpbench.models.common.registry import Augment, create_model, model_info
 from fdpbench.prep.settings.params import read_params
 from fdpbench.prep.settings.planned import PLAN, place_of, read_planned
 from fdpbench.prep.settings.problems import ParamsError
@@ -73,7 +79,10 @@ def test_all_is_well(project: Path) -> None:
         ({"corpus": "cc"}, "pretrain.w.corpus: no corpus 'cc' (did you mean 'c'?); corpora: c"),
         ({"model": "ststnat"}, "pretrain.w.model: unknown model 'ststnat'"),
         ({"model": "ststnat"}, "did you mean 'ststnet'?"),
-        ({"model": "cnn3d"}, "pretrain.w: model 'cnn3d' reads frames, and a corpus of the generator flow gives flow"),
+        (
+            {"model": "cnn3d"},
+            "pretrain.w: model 'cnn3d' reads frames, and a corpus of the generator flow gives flow; tak",
+        ),
         ({"model": "flow_histogram"}, "pretrain.w: flow_histogram is fitted at once and has no weights to start from"),
         ({"targets": "unit"}, "pretrain.w.targets"),
         ({"held_out": 1}, "pretrain.w.held_out"),
@@ -143,6 +152,92 @@ def test_what_the_corpus_cannot_be_trained_with_is_found_by_building(project: Pa
 def test_a_run_that_cannot_start(run: dict[str, Any], entry: dict[str, Any], said: str, project: Path) -> None:
     found = problems(content(run, **entry))
     assert any(f"params.yaml: {said}" in line or said in line for line in found), found
+
+
+# --- of frames ---------------------------------------------------------------------------------------
+
+FRAMES = {"generator": "frames", "identities": 4, "clips_per_identity": 3, "seed": 1}
+EMOTIONS = {name: [name] for name in ("surprise", "disgust", "happiness", "repression")}
+
+
+def of_frames(model: str, run: dict[str, Any] | None = None, **entry: Any) -> dict[str, Any]:
+    """A network pretrained on frames, and a run from it on a task of crops as its corpus has them."""
+    made = content({"model": model} | (run or {}), model=model, **entry)
+    made["corpora"]["c"] = copy.deepcopy(FRAMES)
+    made["options"].pop(model, None)
+    made["align"] |= {"size": 96, "eye_distance": 0.40, "eye_height": 0.32}
+    made["tasks"]["tiny"] |= {
+        "sampling": {"rule": "uniform", "frames": 8},
+        "rank_pooling": "harmonic",
+        "apex": True,
+        "classes": EMOTIONS,
+    }
+    return made
+
+
+@pytest.mark.parametrize("model", ["fdp", "cnn3d", "resnet_dynamic", "capsulenet", "ststnet"])
+def test_models_of_every_input_are_pretrained_on_frames(model: str, project: Path) -> None:
+    write_params(of_frames(model, {"protocol": "zero_shot"}, classes="emotions"))
+    (run,) = [run for run in check_project() if run.name == "it"]
+    assert run.start == ("artifacts/pretrained/w/0.safetensors",)
+    shift = 1 if model == "ststnet" else 4
+    assert (
+        load_pretraining("w", of_frames(model)).settings.augment.shift
+        == shift
+        == (load_run("it", of_frames(model)).settings.augment.shift)
+    )
+
+
+def test_recipes_of_crops(project: Path) -> None:
+    pretraining = load_pretraining("w", of_frames("cnn3d")).settings.model_dump()
+    tuning = load_run("it", of_frames("cnn3d")).settings.model_dump()
+    assert {key: pretraining[key] for key in PRETRAINING_CROPS} == PRETRAINING_CROPS
+    assert {key: tuning[key] for key in FINE_TUNING_CROPS} == FINE_TUNING_CROPS
+
+
+def test_classes_of_a_pretraining(project: Path) -> None:
+    assert load_run("it", of_frames("cnn3d", {"protocol": "zero_shot"}, classes="emotions"))
+    said = "zero_shot: 'w' tells negative, positive, surprise, and not disgust, happiness, repression; fine-tune it"
+    found = problems(of_frames("cnn3d", {"protocol": "zero_shot"}))
+    assert any(said in line for line in found), found
+    found = problems(of_frames("cnn3d", classes="emotion"))
+    assert any("pretrain.w.classes" in line and "did you mean 'emotions'?" in line for line in found), found
+
+
+@pytest.mark.parametrize(
+    ("model", "change", "said"),
+    [
+        ("cnn3d", {"crop": {"size": 64}}, "align.size is 96, and crop.size 64 in corpora.c"),
+        ("capsulenet", {"crop": {"eye_height": 0.3}}, "align.eye_height is 0.32, and crop.eye_height 0.3"),
+        ("cnn3d", {"sampling": {"rule": "truncated", "frames": 8}}, "tasks.tiny.sampling is rule='uniform'"),
+        ("resnet_dynamic", {"rank_pooling": "linear"}, "tasks.tiny.rank_pooling is harmonic, and rank_pooling linear"),
+        ("capsulenet", {"rank_pooling": "linear", "sampling": {"rule": "uniform", "frames": 5}}, None),
+        ("ststnet", {"crop": {"size": 64}}, None),
+    ],
+)
+def test_weights_of_other_images_are_refused(
+    model: str, change: dict[str, Any], said: str | None, project: Path
+) -> None:
+    made = of_frames(model, classes="emotions")
+    made["corpora"]["c"] |= change
+    if said is None:
+        assert load_run("it", made).start
+    else:
+        (found,) = problems(made)
+        assert "params.yaml: runs.it.init: 'w' were trained on other images" in found and said in found
+
+
+def test_landmarks_are_given_where_the_corpus_is_asked(project: Path) -> None:
+    said = "model 'stgcn' reads landmarks, and a corpus of the generator frames gives frames, dynamic_image, flow, apex"
+    found = problems(of_frames("stgcn"))
+    assert any(said + "; set landmarks: true" in line for line in found), found
+    made = of_frames("stgcn")
+    made["corpora"]["c"]["landmarks"] = made["tasks"]["tiny"]["landmarks"] = made["align"]["track"] = True
+    write_params(made)
+    assert [run for run in check_project() if run.name == "it"]
+    assert load_pretraining("w", made).settings.augment == Augment(), "points cannot be mirrored"
+    made["corpora"]["c"] = CORPUS
+    assert any("take one of the generator frames with landmarks: true" in line for line in problems(made))
 
 
 def test_fine_tuning_takes_classes_that_the_weights_do_not_tell(project: Path) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from numpy.typing import NDArray
 from sklearn.metrics import f1_score, roc_auc_score
 
 from fdpbench.bench.evaluate.predictions import read_predictions
-from fdpbench.bench.plan.params import load_run
+from fdpbench.bench.plan.params import load_run, load_train
+from fdpbench.bench.plan.pretraining import load_pretraining
 from fdpbench.bench.plan.resolve import resolve
 from fdpbench.bench.train import init, pretrain
 from fdpbench.bench.train.artifacts import PRETRAINED, Artifacts
@@ -27,17 +29,19 @@ from fdpbench.bench.train.data import ClipSet, load_clips
 from fdpbench.bench.train.fit import fit
 from fdpbench.bench.train.fit_module import FittedModule
 from fdpbench.bench.train.pretrain import corpus_clips, held_out_people
-from fdpbench.bench.train.settings import Run
+from fdpbench.bench.train.settings import ModelSettings, Run, RunEntry
 from fdpbench.bench.train.stage import train_run
 from fdpbench.bench.train.weights import read_about, read_weights
 from fdpbench.models.common.checkpoints import CheckpointError
-from fdpbench.models.common.registry import create_model
+from fdpbench.models.common.registry import create_model, model_info
 from fdpbench.prep.demo.corpus import stage
-from fdpbench.prep.demo.corpus.expressions import CLASSES, SIDED_UNITS, UNITS, sides_of
+from fdpbench.prep.demo.corpus.expressions import CLASSES, EMOTIONS, SIDED_UNITS, UNITS, sides_of
+from fdpbench.prep.demo.corpus.reading import read_corpus
 from fdpbench.prep.demo.corpus.table import unit_targets
 from fdpbench.prep.runtime.workers import Context, run_units
 from fdpbench.prep.settings.corpus import CorpusParams
 from fdpbench.prep.settings.planned import Planned
+from fdpbench.prep.settings.section import section
 from fdpbench.prep.store import contents, paths, shards
 from tests.support.builders import checked_params, task_rows, torch_as_it_was, train_fold, write_params, write_task
 
@@ -49,6 +53,8 @@ ENTRY: dict[str, Any] = {"corpus": "c", "model": "ststnet", "held_out": 0.34, "s
 TASK_CLASSES = ("surprise", "negative", "positive")  # in another order than the corpus's
 CPU = torch.device("cpu")
 FILE = PRETRAINED / "w/0.safetensors"
+COMPOSITE = {"negative": ["disgust", "repression"], "positive": ["happiness"], "surprise": ["surprise"]}
+SHOWN = ("disgust", "happiness", "surprise")  # emotions of which each is of another class
 HELD_OUT = ("corpus-c/p0004", "corpus-c/p0005")
 
 
@@ -85,7 +91,7 @@ def rows_of(made: Path, seed: int = 0) -> list[dict[str, Any]]:
         label = number % 3
         flow = rng.integers(100, 150, (3, 28, 28), dtype=np.uint8)
         flow[:, 8 * label : 8 * label + 8] += 60
-        row |= {"label": label, "class": CLASSES[label], "flow": flow.tobytes()}
+        row |= {"emotion": SHOWN[label], "flow": flow.tobytes()}
         move(row, {label: 1.0, 4 + int(rng.integers(0, 8)): 0.1})
     return rows
 
@@ -159,13 +165,13 @@ def trained(**entry: Any) -> tuple[bytes, dict[str, Any]]:
 
 
 def test_a_corpus_has_the_form_of_a_tasks_clips(corpus: list[dict[str, Any]]) -> None:
-    clips = corpus_clips(paths.corpus("c"))
+    clips = corpus_clips(paths.corpus("c"), ("flow",), COMPOSITE)
     assert len(clips) == PEOPLE * CLIPS == len(set(clips.clip_ids)) and clips.units is not None
     assert clips.subjects == tuple(row["subject"] for row in corpus)
     assert clips.inputs["flow"].dtype == np.float32 and clips.units.shape == (len(clips), len(UNITS))
     first = np.frombuffer(corpus[1]["flow"], np.uint8).reshape(3, 28, 28) / np.float32(255)
     np.testing.assert_array_equal(clips.inputs["flow"][1], first)
-    assert clips.labels.tolist() == [row["label"] for row in corpus]
+    assert clips.labels.tolist() == [SHOWN.index(row["emotion"]) for row in corpus]
 
 
 @pytest.mark.parametrize(
@@ -185,8 +191,9 @@ def test_held_out_people_change_no_weight(corpus: list[dict[str, Any]], made: Pa
         for row in strange:
             if row["subject"] in subjects:
                 row["flow"] = bytes(reversed(row["flow"]))
-                row["label"] = (row["label"] + 1) % 3
-                move(row, {(row["label"] + 1) % 3: 1.0, 10: 1.0})
+                label = (SHOWN.index(row["emotion"]) + 1) % 3
+                row["emotion"] = SHOWN[label]
+                move(row, {(label + 1) % 3: 1.0, 10: 1.0})
         write_corpus(made, strange)
         other, others = trained(targets=targets)
         assert (other == one) is same
@@ -233,6 +240,59 @@ def test_group_dro_with_action_units_alone(corpus: list[dict[str, Any]]) -> None
 
 def test_the_weight_of_action_units_counts(corpus: list[dict[str, Any]]) -> None:
     assert trained(unit_weight=1.0)[0] != trained(unit_weight=4.0)[0]
+
+
+# --- of frames ---------------------------------------------------------------------------------------
+
+FRAMES_ENTRY: dict[str, Any] = {
+    "generator": "frames", "identities": 3, "clips_per_identity": 4, "seed": 1, "emotions": {}, "landmarks": True,
+    "crop": {"size": 48}, "sampling": {"rule": "uniform", "frames": 3},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("frames")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(stage, "run_units", in_process)
+        stage.make_corpus("c", section(CorpusParams, FRAMES_ENTRY, "corpora.c"), Path("c"), 1)
+    return folder / "c"
+
+
+@pytest.mark.parametrize("model", ["fdp", "cnn3d", "resnet_dynamic", "elrcn", "capsulenet", "ststnet", "stgcn"])
+def test_networks_of_frames_are_pretrained_and_predict(model: str, frames: Path, project: Path) -> None:
+    """What they read, and emotions in order of name, whatever the order of the task."""
+    shutil.copytree(frames, paths.corpus("c"))
+    content = content_of(model=model, classes="emotions", set={"epochs": 1, "batch_size": 4})
+    content["corpora"]["c"] = FRAMES_ENTRY
+    whole = resolve("pretrain", "w", content)
+    pretrain.run(Planned(whole.settings, stage="pretrain", item="w"), 1)
+    info = model_info(model)
+    weights = read_weights(FILE, CPU)
+    assert weights.outputs == (*EMOTIONS, *UNITS) and set(weights.standardiser.mean) == set(info.inputs)
+    card = json.loads((PRETRAINED / "w/card.json").read_text())
+    assert card["outputs"] == [*EMOTIONS, *UNITS] and card["settings"]["schedule"] == "one_cycle"
+    clips = corpus_clips(paths.corpus("c"), (*info.inputs, *info.targets), {name: [name] for name in EMOTIONS})
+    assert set(clips.inputs) == {*info.inputs, *info.targets}
+    emotions = read_corpus(paths.corpus("c"), ()).emotion
+    assert [EMOTIONS[label] for label in clips.labels] == emotions.tolist()
+
+    order = ("surprise", "repression", "disgust", "happiness")
+    task = section(CorpusParams, FRAMES_ENTRY, "c").as_task("tiny", {name: [name] for name in order})
+    entry = RunEntry(task="tiny", model=model, protocol="zero_shot", init="w")
+    settings = pretraining_settings(content)
+    run = Run("it", "tiny", task, entry, info, settings, load_train(content), (FILE.as_posix(),))
+    fitted = fit(run, clips, 4, 1, "cpu", lambda message: None, start=FILE)
+    scores = fitted.predict(clips).scores
+    mine = replace(run, task_params=task.model_copy(update={"classes": {name: [name] for name in EMOTIONS}}))
+    same = fit(mine, clips, 4, 1, "cpu", lambda message: None, start=FILE).predict(clips).scores
+    np.testing.assert_allclose(scores[:, [order.index(name) for name in EMOTIONS]], same, atol=1e-12)
+    assert np.ptp(scores, axis=1).min() > 0
+
+
+def pretraining_settings(content: dict[str, Any]) -> ModelSettings:
+    return load_pretraining("w", content).settings
 
 
 # --- the same bytes ----------------------------------------------------------------------------------
@@ -298,7 +358,7 @@ def test_a_card_says_what_the_weights_are_and_do(corpus: list[dict[str, Any]]) -
     assert "set" not in card["pretraining"] and card["settings"]["epochs"] == 2
 
     held = one["held_out"]
-    clips = corpus_clips(paths.corpus("c")).of(HELD_OUT)
+    clips = corpus_clips(paths.corpus("c"), ("flow",), COMPOSITE).of(HELD_OUT)
     assert (held["people"], held["clips"]) == (2, len(clips))
     said = logits_of(file, clips)
     mirror = logits_of(file, flipped(clips))
@@ -352,7 +412,7 @@ def test_held_out_people_of_whom_nothing_can_be_told(corpus: list[dict[str, Any]
     """One class, the same unit in all clips: no figure is defined, and none is made up."""
     for row in corpus:
         if row["subject"] in HELD_OUT:
-            row["label"] = 0
+            row["emotion"] = SHOWN[0]
             move(row, {0: 1.0})
     write_corpus(made, corpus)
     pretrain.run(planned(), 1)

@@ -37,7 +37,7 @@ def planned(activation: dict[str, float], peak: float = 1.0, estimator: Estimato
     (person,) = plan_people(corpus)
     one = person.clips[0]
     clip = replace(one.clip, activation=tuple(activation.items()), peak=peak, blink=None, gaze_shift=None)
-    return PlannedClip(clip, one.label, FRONT, estimator, drift=0.0)
+    return replace(one, clip=clip, sitting=FRONT, estimator=estimator, drift=0.0)
 
 
 def mirrored(image: NDArray[np.uint8]) -> NDArray[np.float64]:

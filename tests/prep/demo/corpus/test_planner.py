@@ -201,7 +201,24 @@ def test_a_bare_face_is_that_of_the_rendered_person() -> None:
         ({"blink": 2}, r"corpora\.flow\.blink: "),
         ({"seed": 2**32}, r"corpora\.flow\.seed: "),
         ({"identities": 0}, r"corpora\.flow\.identities: "),
-        ({"generator": "frames"}, r"corpora\.flow\.generator: "),
+        (
+            {"generator": "frames", "noise": [0.1, 0.2], "eye_height": [0.2, 0.3]},
+            r"corpora\.flow: .*eye_height, noise: for generator flow alone, not frames; leave out, or write "
+            r"eye_height as crop: \{eye_height: 0\.32\}",
+        ),
+        ({"crop": {"size": 64}}, r"corpora\.flow: .*crop: for generator frames alone, not flow; leave out"),
+        ({"emotions": {}, "classes": {}}, r"corpora\.flow: .*give classes or emotions, not both"),
+        ({"emotions": {"joy": 1}}, r"corpora\.flow\.emotions\.joy: unknown key"),
+        (
+            {"generator": "frames", "sampling": {"rule": "tim", "frames": 8}},
+            r"sampling\.rule tim needs every frame of a clip, .*write uniform or truncated",
+        ),
+        (
+            {"generator": "frames", "sampling": {"rule": "uniform", "frames": 30}},
+            r"sampling\.frames 30: the shortest clip has 25 frames; raise duration, or sample fewer",
+        ),
+        ({"generator": "frames", "crop": {"eye_distance": 1.0}}, r"corpora\.flow\.crop\.eye_distance"),
+        ({"generator": "frame"}, r"corpora\.flow\.generator: "),
         ({"classes": {"negativ": 1}}, r"corpora\.flow\.classes\.negativ: unknown key \(did you mean 'negative'\?\)"),
         ({"eye_distanc": [0.4, 0.5]}, r"corpora\.flow\.eye_distanc: unknown key \(did you mean 'eye_distance'\?\)"),
     ],

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,16 @@ from fdpbench.commands import app
 from fdpbench.prep.demo.corpus import stage
 from fdpbench.prep.demo.corpus.expressions import CLASS_OF, CLASSES, SIDED_UNITS, UNITS
 from fdpbench.prep.demo.corpus.flow import flow_clips
+from fdpbench.prep.demo.corpus.frames import frame_clips
 from fdpbench.prep.demo.corpus.planner import plan_people
-from fdpbench.prep.demo.corpus.reading import CORPUS, read_corpus, read_shards
+from fdpbench.prep.demo.corpus.reading import CORPUS, FRAMES_CORPUS, CorpusError, read_corpus, read_shards
+from fdpbench.prep.runtime.workers import run_units
 from fdpbench.prep.settings.corpus import CorpusParams
 from fdpbench.prep.settings.params import read_params
 from fdpbench.prep.settings.problems import ParamsError
 from fdpbench.prep.store import paths, shards
-from fdpbench.prep.task.inputs import INPUTS
+from fdpbench.prep.store.documents import DocumentError
+from fdpbench.prep.task.inputs import INPUTS, lengths_of
 from tests.support.builders import PARAMS, write_params
 from tests.support.project import ROOT
 
@@ -45,7 +49,7 @@ from pathlib import Path
 from fdpbench.prep.demo.corpus import stage
 from fdpbench.prep.settings.corpus import CorpusParams
 if __name__ == "__main__":
-    stage.SHARD = 2
+    stage.SHARD = dict.fromkeys(stage.SHARD, 2)
     params = CorpusParams.model_validate_json(sys.argv[1])
     stage.make_corpus("flow", params, Path(sys.argv[2]), int(sys.argv[3]))
     print(*(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
@@ -71,7 +75,7 @@ def start(corpus: CorpusParams, out: Path, jobs: int = 1) -> subprocess.Popen[st
 
 @pytest.fixture
 def small_shards(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(stage, "SHARD", 2)
+    monkeypatch.setattr(stage, "SHARD", dict.fromkeys(stage.SHARD, 2))
     return project
 
 
@@ -150,11 +154,81 @@ def test_a_corpus_is_read_in_the_form_of_a_tasks_flow(made: Path) -> None:
     whole = read_corpus(made)
     people = list(read_shards(made))
     assert len(people) == 5 and len({name for one in people for name in one.subject}) == 5
-    assert whole.flow.shape == (20, *INPUTS["flow"].shape({"h": 28, "w": 28})) and whole.flow.dtype == np.uint8
+    flow = whole.inputs["flow"]
+    assert flow.shape == (20, *INPUTS["flow"].shape({"h": 28, "w": 28})) and flow.dtype == np.float32
+    assert (flow.min(axis=(2, 3)) == 0).all() and (flow.max(axis=(2, 3)) == 1).all()
+    assert [CLASSES[label] for label in whole.label] == [CLASS_OF[str(emotion)] for emotion in whole.emotion]
     assert whole.label.shape == (20,) and whole.units.shape == (20, len(UNITS))
     assert set(np.unique(whole.units)) <= {0.0, 0.5, 1.0} and (whole.units.max(axis=1) == 1).all()
     with pytest.raises(shards.ShardError, match=r"no clips-0000\.parquet; run `fdpbench corpus nowhere`"):
         read_corpus(Path("data/corpus/nowhere"))
+
+
+# --- of frames --------------------------------------------------------------------------------------
+
+FRAMES: dict[str, Any] = ENTRY | {"generator": "frames", "identities": 3, "clips_per_identity": 1}
+ALL = ("frames", "dynamic_image", "flow", "apex")
+
+
+@pytest.fixture
+def made_of_frames(small_shards: Path) -> Path:
+    stage.make_corpus("frames", CorpusParams(**FRAMES), Path("data/frames"), 2)
+    return Path("data/frames")
+
+
+def test_a_corpus_of_frames_is_a_tasks_table(made_of_frames: Path) -> None:
+    corpus = CorpusParams(**FRAMES)
+    whole = read_corpus(made_of_frames, ALL)
+    lengths = lengths_of(corpus.as_task("frames", {"a": ["x"], "b": ["y"]}), corpus.as_align())
+    assert {name: array.shape for name, array in whole.inputs.items()} == {
+        name: (3, *INPUTS[name].shape(lengths)) for name in ALL
+    }
+    rows = [row for file in sorted(made_of_frames.glob("*.parquet")) for row in shards.read_rows(file, FRAMES_CORPUS)]
+    for k, (row, person) in enumerate(zip(rows, plan_people(corpus), strict=True)):
+        (clip,) = frame_clips(person, corpus)
+        assert (whole.inputs["frames"][k, :, 0] == clip.frames).all()
+        assert (whole.inputs["apex"][k, 0] == clip.apex).all()
+        assert row["clip_id"] == f"corpus-frames/{person.subject}/c000" and row["intensity"] == clip.intensity.tolist()
+        assert row["emotion"] == str(whole.emotion[k]) == person.clips[0].clip.emotion
+        assert row["frames"] == person.clips[0].clip.frames
+    parts = list(read_shards(made_of_frames, ("apex",)))
+    assert len(parts) == 3 and all(list(one.inputs) == ["apex"] for one in parts)
+    assert (np.concatenate([one.inputs["apex"] for one in parts]) == whole.inputs["apex"]).all()
+    description = json.loads((made_of_frames / "corpus.json").read_bytes())
+    assert CorpusParams(**description["settings"]) == corpus and "noise" not in description["settings"]
+
+
+def test_one_worker_that_is_killed_between_gives_the_bytes_of_two(
+    made_of_frames: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(".scratch")
+
+    def killed(*arguments: Any) -> Iterator[str]:
+        yield next(run_units(*arguments))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(stage, "run_units", killed)
+        stage.make_corpus("frames", CorpusParams(**FRAMES), Path("data/again"), 1)
+    (kept,) = Path(".scratch").glob("corpus-frames/*/units/clips-0000*/clips-0000.parquet")
+    before = kept.stat().st_mtime_ns
+    stage.make_corpus("frames", CorpusParams(**FRAMES), Path("data/again"), 1)
+    assert digest(Path("data/again")) == digest(made_of_frames)
+    assert (Path("data/again/clips-0000.parquet")).stat().st_mtime_ns == before
+
+
+def test_what_a_corpus_does_not_give_is_named(made: Path, made_of_frames: Path) -> None:
+    with pytest.raises(CorpusError, match="data/one: no frames, apex: a corpus of the generator flow gives flow$"):
+        read_corpus(made, ("flow", "frames", "apex"))
+    with pytest.raises(CorpusError, match="no landmarks: a corpus of the generator frames gives frames, dynamic_image"):
+        next(read_shards(made_of_frames, ("landmarks",)))
+
+
+def test_a_description_of_an_unknown_generator(made_of_frames: Path) -> None:
+    path = made_of_frames / "corpus.json"
+    path.write_text(path.read_text().replace('"generator": "frames"', '"generator": "film"'))
+    with pytest.raises(DocumentError, match=r"(?s)corpus\.json: settings .*generator.*; run `fdpbench corpus"):
+        read_corpus(made_of_frames, ("frames",))
 
 
 def test_without_true_flow_none_is_kept(small_shards: Path) -> None:
@@ -199,4 +273,4 @@ def test_the_example_of_params_yaml_is_one() -> None:
     start = text.index("#   corpora:")
     lines = [line.removeprefix("#   ") for line in text[start:].split("\ncorpora:")[0].splitlines()]
     corpora = yaml.safe_load("\n".join(lines))["corpora"]
-    assert [CorpusParams.model_validate(entry).identities for entry in corpora.values()] == [400]
+    assert [CorpusParams.model_validate(entry).identities for entry in corpora.values()] == [400, 100]
