@@ -50,7 +50,7 @@ def content(run: dict[str, Any] | None = None, **entry: Any) -> dict[str, Any]:
 def problems(made: dict[str, Any]) -> list[str]:
     with pytest.raises(ParamsError) as raised:
         load_runs(made)
-    return raised.value.problems
+    return list(raised.value.problems)
 
 
 def shipped(monkeypatch: pytest.MonkeyPatch, folder: Path, name: str = "ready", **about: Any) -> Path:
