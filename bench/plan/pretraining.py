@@ -18,11 +18,11 @@ from fdpbench.prep.settings.task import TaskParams
 from fdpbench.prep.task.inputs import INPUTS
 
 __all__ = [
+    "CROPS_SHIFT",
     "FINE_TUNING",
-    "FINE_TUNING_CROPS",
     "PREDICTING",
     "PRETRAINING",
-    "PRETRAINING_CROPS",
+    "PRETRAINING_FRAMES",
     "Pretraining",
     "check_init",
     "check_tables",
@@ -36,41 +36,39 @@ __all__ = [
 SCALING: Literal["per_image"] = "per_image"  # of the flow of a corpus, as tasks name it
 PREDICTING = ("batch_size", "mirrored_prediction", "model")  # settings that a run reads which is not trained
 
-# What stands in place of a model's recipe where params.yaml says nothing else, of networks that read flow images alone
-# and of those that read crops: when they are pretrained on a corpus,
-MIRRORED: dict[str, Any] = {"weight_decay": 1e-4, "optimiser": "adamw", "schedule": "one_cycle"} | {
+# What stands in place of a model's recipe where params.yaml says nothing else: when it is pretrained on a corpus of
+# flow images, or of frames, of which there are fewer clips; and when a run starts from weights.
+PRETRAINING: dict[str, Any] = {
+    "epochs": 6,
+    "batch_size": 128,
+    "lr": 1e-3,
+    "weight_decay": 1e-4,
+    "optimiser": "adamw",
+    "schedule": "one_cycle",
     "augment": {"mirror": True, "shift": 1},
     "mirrored_prediction": True,
 }
-PRETRAINING: dict[str, Any] = MIRRORED | {"epochs": 6, "batch_size": 128, "lr": 1e-3}
-PRETRAINING_CROPS: dict[str, Any] = PRETRAINING | {
-    "epochs": 10,
-    "batch_size": 32,
-    "lr": 2e-3,
-    "augment": {"mirror": True, "shift": 4},
-}
-# and when a run starts from weights.
+PRETRAINING_FRAMES: dict[str, Any] = PRETRAINING | {"epochs": 10, "batch_size": 32, "lr": 2e-3}
 FINE_TUNING: dict[str, Any] = PRETRAINING | {"epochs": 10, "batch_size": 64, "lr": 3e-4, "class_weight": 0.5}
-FINE_TUNING_CROPS: dict[str, Any] = FINE_TUNING | {"augment": {"mirror": True, "shift": 4}}
+CROPS_SHIFT = 4  # pixels of crops, which are larger than flow images
 
 
-def pretraining_of(model: ModelInfo) -> dict[str, Any]:
-    """What stands in place of a model's recipe when it is pretrained."""
-    return _as_the_inputs_bear(model, PRETRAINING, PRETRAINING_CROPS)
+def pretraining_of(model: ModelInfo, generator: str) -> dict[str, Any]:
+    """What stands in place of a model's recipe when it is pretrained on a corpus of a generator."""
+    return _for_its_inputs(model, PRETRAINING_FRAMES if generator == "frames" else PRETRAINING)
 
 
 def fine_tuning_of(model: ModelInfo) -> dict[str, Any]:
     """What stands in place of a model's recipe when a run starts from weights."""
-    return _as_the_inputs_bear(model, FINE_TUNING, FINE_TUNING_CROPS)
+    return _for_its_inputs(model, FINE_TUNING)
 
 
-def _as_the_inputs_bear(model: ModelInfo, flow: dict[str, Any], crops: dict[str, Any]) -> dict[str, Any]:
-    """By what a model reads; nothing is mirrored or shifted where that cannot be done to an input."""
-    read = (*model.inputs, *model.targets)
-    layer = flow if read == ("flow",) else crops
+def _for_its_inputs(model: ModelInfo, layer: dict[str, Any]) -> dict[str, Any]:
+    """Shifts by what a model reads; nothing is mirrored or shifted where that cannot be done to an input."""
+    read = {*model.inputs, *model.targets}
     if any(INPUTS[name].mirrored is None for name in read):
         return {key: value for key, value in layer.items() if key not in ("augment", "mirrored_prediction")}
-    return layer
+    return layer if read == {"flow"} else layer | {"augment": layer["augment"] | {"shift": CROPS_SHIFT}}
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,7 @@ def load_pretraining(name: str, params: Mapping[str, Any]) -> Pretraining:
     problems.add(*errors_of_pretraining(name, params))
     problems.refuse()
     entry = section(PretrainEntry, params["pretrain"][name], f"pretrain.{name}")
-    settings = merged_settings(entry.model, _layers(name, entry))
+    settings = merged_settings(entry.model, _layers(name, entry, params))
     return Pretraining(entry, corpus_of(name, entry, params), settings, section(TrainParams, params["train"], "train"))
 
 
@@ -131,7 +129,7 @@ def errors_of_pretraining(name: str, params: Mapping[str, Any]) -> Iterator[Valu
     if model.kind == "estimator":
         yield ParamsError(f"params.yaml: {where}: {entry.model} is fitted at once and has no weights to start from")
         return
-    yield from errors_of_settings(where, entry.model, _layers(name, entry))
+    yield from errors_of_settings(where, entry.model, _layers(name, entry, params))
 
 
 def _how_to_give(corpus: CorpusParams, lacking: list[str]) -> str:
@@ -141,8 +139,12 @@ def _how_to_give(corpus: CorpusParams, lacking: list[str]) -> str:
     return "; set landmarks: true" if lacking == ["landmarks"] else ""
 
 
-def _layers(name: str, entry: PretrainEntry) -> dict[str, Any]:
-    return {f"pretrain.{name}": pretraining_of(model_info(entry.model)), f"pretrain.{name}.set": entry.set}
+def _layers(name: str, entry: PretrainEntry, params: Mapping[str, Any]) -> dict[str, Any]:
+    generator = params["corpora"].get(entry.corpus, {}).get("generator", "flow")
+    return {
+        f"pretrain.{name}": pretraining_of(model_info(entry.model), generator),
+        f"pretrain.{name}.set": entry.set,
+    }
 
 
 def classes_of(entry: PretrainEntry) -> tuple[str, ...]:

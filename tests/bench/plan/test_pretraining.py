@@ -15,9 +15,8 @@ from fdpbench.bench.plan.check import check_project, load_runs
 from fdpbench.bench.plan.params import load_run
 from fdpbench.bench.plan.pretraining import (
     FINE_TUNING,
-    FINE_TUNING_CROPS,
     PRETRAINING,
-    PRETRAINING_CROPS,
+    PRETRAINING_FRAMES,
     load_pretraining,
 )
 from fdpbench.bench.train import artifacts
@@ -191,8 +190,11 @@ def test_models_of_every_input_are_pretrained_on_frames(model: str, project: Pat
 def test_recipes_of_crops(project: Path) -> None:
     pretraining = load_pretraining("w", of_frames("cnn3d")).settings.model_dump()
     tuning = load_run("it", of_frames("cnn3d")).settings.model_dump()
-    assert {key: pretraining[key] for key in PRETRAINING_CROPS} == PRETRAINING_CROPS
-    assert {key: tuning[key] for key in FINE_TUNING_CROPS} == FINE_TUNING_CROPS
+    crops = {"augment": {"mirror": True, "shift": 4}}
+    assert {key: pretraining[key] for key in PRETRAINING_FRAMES} == PRETRAINING_FRAMES | crops
+    assert {key: tuning[key] for key in FINE_TUNING} == FINE_TUNING | crops
+    flow = load_pretraining("w", of_frames("ststnet")).settings.model_dump()
+    assert {key: flow[key] for key in PRETRAINING_FRAMES} == PRETRAINING_FRAMES
 
 
 def test_classes_of_a_pretraining(project: Path) -> None:
