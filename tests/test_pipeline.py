@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -20,7 +21,7 @@ FINAL = (
     "results",
 )
 STARTED = {"task": "broad", "model": "off_apexnet", "init": "rendered"}  # a network that no other run has
-TINY = {
+TINY: dict[str, dict[str, Any]] = {
     "options": {"fdp": {"epochs": 2, "batch_size": 4, "weight_decay": 0.0}},
     "corpora": {"rendered": {"generator": "flow", "identities": 4, "clips_per_identity": 6, "seed": 1}},
     "pretrain": {"rendered": {"corpus": "rendered", "model": "off_apexnet", "set": {"epochs": 1, "batch_size": 8}}},

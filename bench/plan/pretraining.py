@@ -20,6 +20,7 @@ from fdpbench.prep.task.inputs import INPUTS
 __all__ = [
     "CROPS_SHIFT",
     "FINE_TUNING",
+    "PREDICTING",
     "PRETRAINING",
     "PRETRAINING_FRAMES",
     "Pretraining",
@@ -35,8 +36,8 @@ __all__ = [
 SCALING: Literal["per_image"] = "per_image"  # of the flow of a corpus, as tasks name it
 PREDICTING = ("batch_size", "mirrored_prediction", "model")  # settings that a run reads which is not trained
 
-# What stands in place of a model's recipe where params.yaml says nothing else: when it is pretrained on a corpus of the
-# generator flow, or of frames, which has fewer clips; and when a run starts from weights.
+# What stands in place of a model's recipe where params.yaml says nothing else: when it is pretrained on a corpus of
+# flow images, or of frames, of which there are fewer clips; and when a run starts from weights.
 PRETRAINING: dict[str, Any] = {
     "epochs": 6,
     "batch_size": 128,

@@ -98,7 +98,9 @@ class Weights:
                     value.copy_(self.tensors[name])
                     continue
                 axis = heads[name]
-                for mine, its in known if axis is not None else ():
+                if axis is None:
+                    continue
+                for mine, its in known:
                     value.select(axis, mine).copy_(self.tensors[name].select(axis, its))
 
     def _check_tensors(self, build: Callable[[int], Classifier]) -> None:

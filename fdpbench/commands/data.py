@@ -136,6 +136,21 @@ def corpus(name: CorpusName, jobs: Jobs = None) -> None:
 
 
 @app.command(rich_help_panel="Prepare data")
+def gap(name: CorpusName, task: TaskName) -> None:
+    """Say in numbers how far the flow images of a corpus are from those of a task, data set by data set.
+
+    Labels are not looked at, and no image is kept or drawn. Both must have been made: `dvc repro`. Example:
+
+        fdpbench gap flow megc2019
+    """
+    from fdpbench.prep.demo.corpus.gap import compare, gap_tables
+
+    with command("gap"):
+        for table in gap_tables(*compare(paths.corpus(name), paths.task(task))):
+            output.out(table + "\n", highlight=False)
+
+
+@app.command(rich_help_panel="Prepare data")
 def index(release: ReleaseName) -> None:
     """Read a release's annotation sheet and folders into data/manifest/RELEASE.
 

@@ -82,15 +82,18 @@ def check() -> None:
     """
     from fdpbench.bench.plan.check import check_project
     from fdpbench.bench.plan.ensembles import evaluated
+    from fdpbench.bench.plan.pretraining import PREDICTING
     from fdpbench.bench.train.protocols import protocol_text
     from fdpbench.bench.train.settings import in_words
 
     with command("check"), every_problem("check"):
         for run in check_project():
             sampling = run.task_params.sampling
-            protocol = protocol_text(run.entry.protocol, run.entry.faults, sampling.rule if sampling else None)
+            rule = sampling.rule if sampling else None
+            protocol = protocol_text(run.entry.protocol, run.entry.faults, rule, run.entry.init)
             inputs = ", ".join(run.model.inputs) or "none"
-            settled = run.settings.model_dump(exclude={"model"}, exclude_defaults=True) | run.settings.model
+            read = set(PREDICTING) if run.entry.protocol == "zero_shot" else set(type(run.settings).model_fields)
+            settled = run.settings.model_dump(include=read - {"model"}, exclude_defaults=True) | run.settings.model
             words = "".join(f", {word}" for word in in_words(settled))
             output.print(f"{run.name}: {run.model.name} on {run.task}, inputs {inputs}; protocol {protocol}{words}")
         for name, entry in evaluated().items():

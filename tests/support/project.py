@@ -72,7 +72,7 @@ class Project:
     def attempt(self, *arguments: str, jobs: int = 2) -> tuple[int, str]:
         """Run a command to its end; return its exit code and what it printed."""
         before = self.log()
-        code = self.start(*arguments, jobs=jobs).wait(timeout=280)
+        code = self.start(*arguments, jobs=jobs).wait(timeout=900)
         return code, self.log()[len(before) :]
 
     def log(self) -> str:

@@ -369,7 +369,7 @@ def test_init_names_the_files_of_each_run(tmp_path: Path, project: Path, monkeyp
     made["runs"]["ready"] = RUN | {"init": "ready"}
     planned = plan(made)
     files = [f"artifacts/pretrained/w/{k}.safetensors" for k in range(2)]
-    others = dict.fromkeys(("tiny-majority", "tiny-ststnet", "tiny-histogram", "ready"), [])
+    others: dict[str, list[str]] = dict.fromkeys(("tiny-majority", "tiny-ststnet", "tiny-histogram", "ready"), [])
     assert planned["init.json"]["settings"] == {"runs": {"it": files, **others}}
     assert planned["train/it.json"]["settings"]["start"] == files and planned["train/it.json"]["files"] == {}
     assert list(planned["train/ready.json"]["files"]) == ["models/weights/ready.safetensors"]

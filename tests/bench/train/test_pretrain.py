@@ -388,7 +388,7 @@ def flipped(clips: ClipSet) -> ClipSet:
 def logits_of(file: Path, clips: ClipSet) -> torch.Tensor:
     """What a file of weights says of clips, read by hand."""
     weights = read_weights(file, CPU)
-    model = create_model("ststnet", len(weights.outputs), shapes=clips.shapes)
+    model = create_model(read_about(file)["model"], len(weights.outputs), shapes=clips.shapes)
     left = model.load_state_dict(weights.tensors, strict=False)
     assert not left.unexpected_keys and all(key.endswith("num_batches_tracked") for key in left.missing_keys)
     inputs = {"flow": torch.from_numpy(clips.inputs["flow"])}
@@ -429,9 +429,9 @@ def pretrained(corpus: list[dict[str, Any]]) -> Path:
     return FILE
 
 
-def started(protocol: str = "honest", **settings: Any) -> Run:
-    entry = {"task": "tiny", "model": "ststnet", "protocol": protocol, "init": "w", "set": settings}
-    return load_run("it", content_of({"it": entry}))
+def started(protocol: str = "honest", model: str = "ststnet", **settings: Any) -> Run:
+    entry = {"task": "tiny", "model": model, "protocol": protocol, "init": "w", "set": settings}
+    return load_run("it", content_of({"it": entry}, model=model))
 
 
 def written_task(folder: Path, change: Callable[[dict[str, Any]], None] = lambda row: None) -> list[dict[str, Any]]:
@@ -459,17 +459,23 @@ def scores(folder: Path) -> NDArray[np.float64]:
     return np.array([row["scores"] for row in read_predictions(folder / "predictions.parquet")])
 
 
-def test_zero_shot_predicts_what_the_pretrained_network_says(pretrained: Path) -> None:
-    """In the task's order of classes, standardised by the corpus, whatever the training clips are."""
+@pytest.mark.parametrize("model", ["ststnet", "featref"])
+def test_zero_shot_predicts_what_the_pretrained_network_says(corpus: list[dict[str, Any]], model: str) -> None:
+    """In the task's order of classes, standardised by the corpus, whatever the training clips are.
+
+    Each output of featref reads the parts of all others, which are kept for that.
+    """
+    trained(model=model)
+    pretrained = FILE
     written_task(Path("task"))
     written_task(Path("strange"), poisoned(lambda subject: subject == TEST))
-    run = started("zero_shot")
+    run = started("zero_shot", model)
     one, other = (train_fold(run, Path(task), Path(f"out-{task}"), TEST) for task in ("task", "strange"))
     assert one == other and json.loads(one["curve.json"]) == []
     clips = load_clips(Path("task"), ("flow",), keep=lambda subject: subject == TEST)
     columns = [CLASSES.index(name) for name in TASK_CLASSES]
     parts = [torch.softmax(logits_of(pretrained, each)[:, columns], 1) for each in (clips, flipped(clips))]
-    np.testing.assert_allclose(scores(Path("out-task")), (sum(parts) / 2).numpy(), atol=1e-6)
+    np.testing.assert_allclose(scores(Path("out-task")), ((parts[0] + parts[1]) / 2).numpy(), atol=1e-6)
     assert {row["epoch"] for row in read_predictions(Path("out-task/predictions.parquet"))} == {None}
     kept, made = (read_weights(file, CPU) for file in (Path("out-task/model.safetensors"), pretrained))
     assert kept.outputs == made.outputs and all(

@@ -34,7 +34,13 @@ def shipped(name: str) -> dict[str, Any]:
     return read_params(params) if name == params.name else check_params(yaml.safe_load(overlay(ROOT / name, params)))
 
 
-SHIPPED = ["params.yaml", "params.baselines.yaml", "params.full.yaml", "params.smoke.yaml", "params.weights.yaml"]  # a user's are others
+SHIPPED = [
+    "params.yaml",
+    "params.baselines.yaml",
+    "params.full.yaml",
+    "params.smoke.yaml",
+    "params.weights.yaml",
+]  # a user's are others
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -439,7 +445,7 @@ def test_the_recipe_then_options_then_the_run() -> None:
     }
     content = params(runs=runs, options={"fdp": {"epochs": 7, "batch_size": 3, "model": {"preset": "small"}}})
     changed, plain = load_run("it", content).settings, load_run("plain", content).settings
-    assert (changed.epochs, changed.batch_size, changed.lr) == (9, 3, 1e-3)
+    assert (changed.epochs, changed.batch_size, changed.lr) == (9, 3, 2e-3)
     assert changed.model == {"preset": "small", "without": "ranking"}
     assert (plain.epochs, plain.batch_size, plain.model) == (7, 3, {"preset": "small"})
 
