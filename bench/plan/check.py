@@ -228,7 +228,7 @@ def _check_models(runs: list[Run], params: dict[str, Any], problems: Problems) -
     trainings = [(name, load_pretraining(name, params)) for name in params["pretrain"]]
     built: dict[str, str] = {}
     for where, run, crops in [
-        *((f"pretrain.{name}", training.as_run(name), training.corpus.as_align()) for name, training in trainings),
+        *((f"pretrain.{name}", training.as_run(name), training.crops) for name, training in trainings),
         *((f"runs.{run.name}", run, align) for run in runs),
     ]:
         lengths = lengths_of(run.task_params, crops)

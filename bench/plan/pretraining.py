@@ -80,6 +80,14 @@ class Pretraining:
     settings: ModelSettings
     train: TrainParams
 
+    @property
+    def crops(self) -> AlignParams:
+        """Section `align` that crops as the corpus does; of a corpus of flow images nothing that is read."""
+        crop = self.corpus.crop.model_dump()
+        return AlignParams(
+            mode="first_frame", landmarks="mesh", geometry="eyes", colour=False, track=self.corpus.landmarks, **crop
+        )
+
     def as_run(self, name: str) -> Run:
         """The training as a run on the corpus, for what checks runs: of its name, its network and its inputs."""
         task = self.corpus.as_task(self.entry.corpus, {each: [each] for each in classes_of(self.entry)})

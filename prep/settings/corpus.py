@@ -14,7 +14,6 @@ from pydantic import (
     model_validator,
 )
 
-from fdpbench.prep.settings.align import AlignParams
 from fdpbench.prep.settings.section import Section
 from fdpbench.prep.settings.task import FlowInput, Sampling, TaskParams
 
@@ -241,15 +240,4 @@ class CorpusParams(Section):
             flow=flow,
             apex=True,
             landmarks=self.landmarks,
-        )
-
-    def as_align(self) -> AlignParams:
-        """Section `align` that crops as this corpus of frames does."""
-        return AlignParams(
-            mode="first_frame",
-            landmarks="mesh",
-            geometry="eyes",
-            colour=False,
-            track=self.landmarks,
-            **self.crop.model_dump(),
         )

@@ -54,8 +54,8 @@ def codes() -> dict[str, dict[str, str]]:
 EDITS = [
     ("prep/index/manifest.py", "def load_manifest", {"align", "flow", "task"}),
     ("prep/settings/align.py", "def tracks", {"align"}),
-    ("prep/settings/task.py", "def inputs", {"dynamic", "task"} | TRAINED | EVALUATION),
-    ("prep/task/inputs.py", "def shape", {"dynamic", "task"} | TRAINED | EVALUATION),
+    ("prep/settings/task.py", "def inputs", {"corpus", "dynamic", "task"} | TRAINED | EVALUATION),
+    ("prep/task/inputs.py", "def shape", {"corpus", "dynamic", "task"} | TRAINED | EVALUATION),
     ("prep/flow/methods.py", "def scale_fixed", {"corpus", "flow", "task"}),
     ("fdpbench/arithmetic.py", "ONE_THREAD = {", ALL),
     (
@@ -67,7 +67,7 @@ EDITS = [
     ("prep/sheets/corrections.csv", "", {"index"}),
     ("prep/demo/synth/raster.py", "def ", {"synthesize", "corpus"}),
     ("prep/demo/corpus/expressions.py", "def ", {"corpus"}),
-    ("prep/settings/corpus.py", "def ", {"corpus"}),
+    ("prep/settings/corpus.py", "def ", {"corpus", "pretrain"}),
     ("prep/demo/corpus/estimator.py", "def ", {"corpus"}),
     ("bench/train/pretrain.py", "def ", {"pretrain"}),
     ("bench/train/init.py", "def started", {"init", "train", "other model"}),
