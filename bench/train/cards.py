@@ -39,9 +39,9 @@ def card_text(card: Mapping[str, Any]) -> str:
     outputs = ", ".join(card["outputs"])
     settings = ", ".join(in_words({key: value for key, value in card["settings"].items() if key != "model" and value}))
     options = ", ".join(f"{key} {value}" for key, value in card["settings"]["model"].items()) or "the model's defaults"
-    ranges = {
-        key: value for key, value in corpus.items() if key not in ("generator", "identities", "clips_per_identity")
-    }
+    looked = f"- Looked at when the corpus's ranges were chosen: {corpus['note']}\n" if corpus.get("note") else ""
+    said = ("generator", "identities", "clips_per_identity", "note")
+    ranges = {key: value for key, value in corpus.items() if key not in said}
     return f"""# Weights {card["name"]}: {made["model"]}, pretrained on rendered faces
 
 No clip of a real person was used: the network was trained on {clips:,} clips of {corpus["identities"]:,} rendered
@@ -51,7 +51,7 @@ people (corpus `{made["corpus"]}`, generator `{corpus["generator"]}`), who are i
 - Learnt: {made["targets"]}; training: {settings}
 - Options of the network: {options}
 - Inputs are standardised by the corpus's statistics, which are in the file.
-
+{looked}
 Measured on rendered people that it was not trained on:
 
 {tabulate(rows, headers="keys", tablefmt="github")}

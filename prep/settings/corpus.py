@@ -107,6 +107,10 @@ class CorpusParams(Section):
         ge=0, le=LARGEST_SEED, description="seed of every face, motion and noise; another has other people"
     )
 
+    note: str = Field(
+        default="", description="for cards: what was looked at when the ranges were chosen, real clips above all"
+    )
+
     classes: ClassShares = Field(default=ClassShares(), description="relative frequency of the three classes")
     emotions: EmotionShares | None = Field(
         default=None,

@@ -19,7 +19,9 @@ def rendered() -> tuple[NDArray[np.float32], NDArray[np.str_]]:
     """Eighty images of twenty people."""
     params = CorpusParams(generator="flow", identities=20, clips_per_identity=4, seed=5)
     clips = [(person.subject, clip.image) for person in plan_people(params) for clip in flow_clips(person)]
-    return np.stack([image for _, image in clips]).astype(np.float32) / np.float32(255), np.array([name for name, _ in clips])
+    return np.stack([image for _, image in clips]).astype(np.float32) / np.float32(255), np.array(
+        [name for name, _ in clips]
+    )
 
 
 def test_no_gap_between_halves_of_one_corpus(rendered: tuple[NDArray[np.float32], NDArray[np.str_]]) -> None:
