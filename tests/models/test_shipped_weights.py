@@ -11,6 +11,7 @@ import yaml
 
 from fdpbench.bench.train.artifacts import located, shipped_weights
 from fdpbench.bench.train.weights import read_about, read_weights
+from fdpbench.models.common.blocks import Classifier
 from fdpbench.models.common.registry import create_model, model_info
 from fdpbench.prep.runtime.scratch import hash_file
 
@@ -58,8 +59,9 @@ def test_a_network_takes_them_and_tells_left_from_right_no_difference(name: str)
     path = located(shipped_weights()[name])
     weights, about = read_weights(path, torch.device("cpu")), read_about(path)
 
-    def build(count: int) -> torch.nn.Module:
-        return create_model(about["model"], count, shapes=SHAPES, **about["settings"]["model"])
+    def build(count: int) -> Classifier:
+        network: Classifier = create_model(about["model"], count, shapes=SHAPES, **about["settings"]["model"])
+        return network
 
     model = build(len(weights.outputs)).eval()
     weights.put_into(model, weights.outputs, build)
