@@ -162,6 +162,7 @@ def test_an_edit_of_another_reader_indexes_its_release_anew(distribution: Distri
         _modules.cache_clear()
 
 
+@pytest.mark.pipeline
 def test_a_run_of_a_file_is_trained_in_workers(file: str) -> None:
     write_task(Path("data/task/tiny"))
     run = run_of(file, epochs=1)

@@ -46,6 +46,7 @@ def test_a_profile_stands_in_place_of_its_sections(here: Path, profile: str) -> 
     assert read_params(Path("mine/params.yaml")) == check_params(expected)
 
 
+@pytest.mark.pipeline
 def test_from_within_a_study_all_is_shared(here: Path, tmp_path: Path) -> None:
     lay_out(Path("first"))
     os.chdir("first")
@@ -111,6 +112,7 @@ def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True)
 
 
+@pytest.mark.pipeline
 def test_make_study_checks_before_dvc_is_started(here: Path) -> None:
     (here / "params.mine.yaml").write_text("align: {size: ninety}\nflow: {method: raft}\n", encoding="utf-8")
     result = make(here, "study", "NAME=mine")

@@ -290,6 +290,7 @@ def test_the_same_fold_gives_the_same_bytes_and_its_checkpoint_names_the_recipe(
     assert b'augment\\": {\\"mirror\\": false, \\"shift\\": 0}' in plain["model.safetensors"]
 
 
+@pytest.mark.pipeline
 def test_a_run_by_the_recipe_is_the_same_with_two_workers_and_after_an_interruption(project: Path) -> None:
     """One worker; then two, which go on with the folds that are left."""
     write_task(project / "data/task/tiny")

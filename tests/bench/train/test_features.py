@@ -85,6 +85,7 @@ def test_a_fold_is_fitted_and_scored_as_by_the_model_itself(task: Path, here: li
     assert [row["scores"] for row in rows] == estimator.scores({"features": features[test]}).tolist()
 
 
+@pytest.mark.pipeline
 def test_workers_change_no_byte(task: Path) -> None:
     """Real workers; and a whole run, which reads what they left."""
     run, written = run_of("flow_histogram"), []

@@ -305,6 +305,7 @@ def test_scores_are_joined_to_their_clips(tmp_path: Path, model: str) -> None:
     }
 
 
+@pytest.mark.pipeline
 def test_a_whole_run(project: Path) -> None:
     """Real workers: one row for each clip, a checkpoint for each fold, the same bytes with one worker or two."""
     rows = write_task(project / "data/task/tiny")

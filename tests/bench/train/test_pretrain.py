@@ -298,6 +298,7 @@ def pretraining_settings(content: dict[str, Any]) -> ModelSettings:
 # --- the same bytes ----------------------------------------------------------------------------------
 
 
+@pytest.mark.pipeline
 def test_two_workers_and_a_kill_between_give_the_bytes_of_one(
     corpus: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -458,6 +458,7 @@ def test_own_set_normalisation_is_of_the_whole_set_whatever_the_batch(clips: Cli
 UNTESTED = SUBJECTS[2]
 
 
+@pytest.mark.pipeline
 def test_untested_subjects_in_a_whole_run(project: Path) -> None:
     """Real workers: no fold tests the subject, and every fold trains on it as one that may not be left out."""
     folder, subjects = project / "data/task/tiny", SUBJECTS[:4]
@@ -508,6 +509,7 @@ def test_untested_subjects_that_cannot_be(project: Path, untested: list[str], ex
     assert not Path("artifacts").exists()
 
 
+@pytest.mark.pipeline
 def test_a_whole_run_of_protocol_inner(project: Path) -> None:
     """A worker gives the bytes that this process gives; the curves say which training a row is of."""
     folder, subjects = project / "data/task/tiny", SUBJECTS[:3]

@@ -94,6 +94,7 @@ def test_two_workers_give_the_bytes_of_one(made: Path) -> None:
     assert digest(Path("data/two")) == digest(made)
 
 
+@pytest.mark.pipeline
 def test_a_killed_run_goes_on_and_gives_the_same_bytes(small_shards: Path) -> None:
     corpus = params(identities=8, clips_per_identity=30)
     process = start(corpus, Path("data/killed"))
@@ -116,6 +117,7 @@ def test_a_killed_run_goes_on_and_gives_the_same_bytes(small_shards: Path) -> No
     assert digest(Path("data/killed")) == digest(Path("data/whole"))
 
 
+@pytest.mark.pipeline
 def test_memory_does_not_grow_with_the_corpus(small_shards: Path) -> None:
     peaks = []
     for identities in (4, 60):
