@@ -23,9 +23,10 @@ __all__ = ["audit_effects", "fold_means", "mean_fold_means"]
 def audit_effects(scores: Sequence[Score], predictions: Mapping[str, PredictionSet]) -> list[Effect]:
     """Compare every run that departs from the honest protocol with the honest run of its model.
 
-    The honest run is the first by name of the same model, the same settings and the same data sets and classes whose
-    protocol is plainly ``honest``: of the same task, or, as truncated sampling makes another task, else of another
-    one. A run without one is left out, and so is one that starts from weights: that is no fault.
+    The honest run is the first by name of the same model, the same settings and number of training subjects, and the
+    same data sets and classes whose protocol is plainly ``honest``: of the same task, or, as truncated sampling makes
+    another task, else of another one. A run without one is left out, and so is one that starts from weights: that is
+    no fault.
 
     Parameters
     ----------
@@ -37,7 +38,7 @@ def audit_effects(scores: Sequence[Score], predictions: Mapping[str, PredictionS
     effects = []
     for score in scores:
         candidates = [other for other in scores if _same(score, other)]
-        if score.protocol == "honest" or score.entry.init or not candidates:
+        if score.conduct == "honest" or score.entry.init or not candidates:
             continue
         honest = next((other for other in candidates if other.entry.task == score.entry.task), candidates[0])
         mine, reference = predictions[score.run], predictions[honest.run]
@@ -79,7 +80,9 @@ def mean_fold_means(predictions: PredictionSet) -> FoldMeans:
 
 def _same(score: Score, other: Score) -> bool:
     return (
-        other.protocol == "honest"
+        other.conduct == "honest"
+        and not other.entry.init
+        and other.entry.training_subjects == score.entry.training_subjects
         and other.model == score.model
         and not (score.entry.members or other.entry.members)
         and other.entry.set == score.entry.set

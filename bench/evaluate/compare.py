@@ -18,13 +18,14 @@ def members_of(group: Sequence[Score]) -> dict[str, list[Score]]:
     """Runs of each table of one task: its own, named ``""``, and those that runs name; see `ranked`.
 
     A table that runs name also holds the runs of the same models in the task's own, to be compared with; but not where
-    its runs are pretrained, which are not ranked with others.
+    its runs are pretrained, which are not ranked with others. Nor does a table that no run names but what sets its runs
+    apart.
     """
     own = [score for score in ranked(group) if score.entry.printed_in is None]
     tables = {"": own} if own else {}
     for name in sorted({score.entry.printed_in for score in group if score.entry.printed_in}):
         named = [score for score in ranked(group) if score.entry.printed_in == name]
-        models = {score.model for score in named if not score.entry.init}
+        models = {score.model for score in named if score.entry.table and not score.entry.init}
         tables[name] = [score for score in ranked(group) if score in named or (score in own and score.model in models)]
     return tables
 

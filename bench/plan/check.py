@@ -95,6 +95,7 @@ def check_project(path: Path = PARAMS_FILE) -> list[Run]:
     if isinstance(content.get("align"), dict) and content["align"].get("landmarks") == "dlib":
         with problems.gather():
             faces_dlib.require_dlib()
+    _check_training_subjects(runs, params, problems)
     if not problems.found:
         _check_models(runs, params, problems)
     problems.refuse()
@@ -200,6 +201,34 @@ def _check_emotions(name: str, task: TaskParams, problems: Problems) -> None:
                     f"{near(emotion, known)}; it has {', '.join(known)}. If your sheet does have it: fdpbench "
                     f"index {task.releases[0]}"
                 )
+
+
+def _check_training_subjects(runs: list[Run], params: dict[str, Any], problems: Problems) -> None:
+    """A run trains on no more subjects than there are beside the one that is tested, as far as that is known."""
+    for run in runs:
+        wanted, known = run.entry.training_subjects, _subjects(run.task_params, params)
+        if wanted is not None and known is not None and wanted > known - 1:
+            problems.add(
+                f"params.yaml: runs.{run.name}.training_subjects: {wanted} is more than task {run.task!r} has beside "
+                f"the one that is tested; it has {known} subjects: set it to {known - 1} or less"
+            )
+
+
+def _subjects(task: TaskParams, params: dict[str, Any]) -> int | None:
+    """How many subjects a task has, if none is lost on the way to it; None if that is not known yet."""
+    wanted = {emotion for group in task.classes.values() for emotion in group}
+    count = 0
+    for release in task.releases:
+        if release == EMBEDDED:
+            count += section(SynthParams, params["synth"], "synth").subjects
+            continue
+        try:
+            table = shards.read_table(paths.manifest(release) / "manifest.parquet", MANIFEST)
+        except (OSError, ValueError):  # not indexed yet, or by an older version
+            return None
+        pairs = zip(table["subject"].to_pylist(), table["emotion"].to_pylist(), strict=True)
+        count += len({subject for subject, emotion in pairs if emotion in wanted})
+    return count
 
 
 def _emotions(release: str) -> set[str] | None:

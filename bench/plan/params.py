@@ -193,9 +193,22 @@ def _cure(name: str, task: TaskParams, missing: list[str]) -> str:
 def _check_protocol(where: str, entry: RunEntry, model: ModelInfo) -> None:
     if model.kind == "estimator" and (entry.protocol != "honest" or entry.faults.frozen_batch_norm):
         raise ParamsError(f"{where}: {entry.model} is fitted at once: it has no epoch to choose and no batch norm")
+    if entry.training_subjects is not None:
+        _check_training_subjects(f"params.yaml: {where}.training_subjects", entry)
     if entry.faults.own_set_normalisation and (model.kind == "estimator" or model.scales_itself):
         how = "scales each frame by itself" if model.scales_itself else "reads its inputs as they are"
         raise ParamsError(f"{where}: {entry.model} {how}: own_set_normalisation would change nothing")
+
+
+def _check_training_subjects(where: str, entry: RunEntry) -> None:
+    if entry.protocol == "zero_shot":
+        raise ParamsError(f"{where}: protocol zero_shot trains on no subject at all; leave it out")
+    if entry.protocol == "inner" and entry.training_subjects == 1:
+        raise ParamsError(f"{where}: protocol inner chooses the epoch on some of them and needs at least 2")
+    if entry.faults.untested_subjects:
+        raise ParamsError(
+            f"{where}: every fold trains on faults.untested_subjects, which need not be drawn; leave one of both out"
+        )
 
 
 def _layers(name: str, entry: RunEntry, params: dict[str, Any]) -> dict[str, Any]:

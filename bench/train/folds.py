@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-__all__ = ["Fold", "leave_one_subject_out"]
+import numpy as np
+
+from fdpbench.bench.train.seeds import seed_of
+
+__all__ = ["Fold", "drawn_subjects", "leave_one_subject_out"]
 
 
 @dataclass(frozen=True)
@@ -47,3 +51,39 @@ def leave_one_subject_out(subject_of: Mapping[str, str]) -> list[Fold]:
         )
         for subject in subjects
     ]
+
+
+def drawn_subjects(
+    subjects: Collection[str], count: int, seed: int, task: str, fold: str, repetition: int
+) -> tuple[str, ...]:
+    """Draw some of a fold's training subjects.
+
+    Nested: of the same fold and repetition, fewer subjects are among those of a larger ``count``. The model is no part
+    of the seed, so that all models are trained on the same subjects.
+
+    Parameters
+    ----------
+    subjects
+        The fold's training subjects, in any order.
+    count
+        How many to draw.
+    seed
+        ``train.seed`` of params.yaml.
+    task, fold, repetition
+        What they are drawn for.
+
+    Returns
+    -------
+    In order of name.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer.
+    """
+    names = sorted(set(subjects))
+    if count > len(names):
+        raise ValueError(f"training_subjects is {count}, but fold {fold} has {len(names)} training subjects")
+    rng = np.random.default_rng(seed_of(seed, task, "training_subjects", fold, repetition))
+    order = rng.permutation(len(names))
+    return tuple(sorted(names[k] for k in order[:count]))

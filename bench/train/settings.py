@@ -102,6 +102,12 @@ class RunEntry(Section):
         default=None,
         description="weights to start from: a name under `pretrain`, or of weights that come with the package",
     )
+    training_subjects: Count | None = Field(
+        default=None,
+        exclude_if=lambda count: count is None,
+        description="each fold trains on so many of its training subjects, drawn at random, the same for all models, "
+        "fewer among those of more; a class that they lack is seldom predicted. Absent: all of them",
+    )
     faults: Faults = Field(default=Faults(), description="faults of the released code to rebuild")
     table: str | None = Field(
         default=None,
@@ -124,7 +130,10 @@ class RunEntry(Section):
     @property
     def printed_in(self) -> str | None:
         """Name of the table beside the task's own that prints the run; pretrained ones are never ranked with others."""
-        return self.table or (PRETRAINED if self.init else None)
+        apart = [PRETRAINED] if self.init else []
+        if self.training_subjects is not None:
+            apart.append(f"{self.training_subjects}_training_subjects")
+        return self.table or "-".join(apart) or None
 
 
 class PretrainEntry(Section):

@@ -29,7 +29,7 @@ from fdpbench.bench.train.data import (
 )
 from fdpbench.bench.train.features import features_of_run
 from fdpbench.bench.train.fit import Fitted, fit
-from fdpbench.bench.train.folds import leave_one_subject_out
+from fdpbench.bench.train.folds import Fold, drawn_subjects, leave_one_subject_out
 from fdpbench.bench.train.init import started_from
 from fdpbench.bench.train.provenance import write_machine, write_provenance
 from fdpbench.bench.train.seeds import seed_of
@@ -41,7 +41,7 @@ from fdpbench.prep.settings.planned import Planned
 from fdpbench.prep.store import paths, shards
 from fdpbench.prep.store.documents import read_json
 
-__all__ = ["run", "train_run"]
+__all__ = ["run", "train_run", "training_subjects"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,8 @@ class _Training:
     task: Path
     features: Path | None  # where the model reads these in place of the task's inputs
     fold: str
+    train: tuple[str, ...]  # its subjects
+    test: tuple[str, ...]
     repetition: int
     device: str
     devices: int
@@ -105,7 +107,8 @@ def train_run(
     """
     info = load_task_info(task)
     clips = load_index(task)
-    folds = leave_one_subject_out({clip["clip_id"]: clip["subject"] for clip in clips})
+    subject_of = {clip["clip_id"]: clip["subject"] for clip in clips}
+    folds = leave_one_subject_out(subject_of)
     tested = expected_clips(run.name, run.entry.faults.untested_subjects, clips)
     device, devices, precision = _hardware(run)
     features = features_of_run(run, task, jobs, made_by) if run.model.hand_crafted else None
@@ -114,7 +117,20 @@ def train_run(
         for repetition in range(run.train.repetitions)
         for fold in folds
         if fold.name not in run.entry.faults.untested_subjects
-        for training in [_Training(run, task, features, fold.name, repetition, device, devices, len(info.classes))]
+        for training in [
+            _Training(
+                run,
+                task,
+                features,
+                fold.name,
+                training_subjects(run, fold, subject_of, repetition),
+                tuple(sorted({subject_of[clip] for clip in fold.test})),
+                repetition,
+                device,
+                devices,
+                len(info.classes),
+            )
+        ]
     }
     pretrained = [file for file in run.start if located(file) == Path(file)]
     made_of = {
@@ -136,7 +152,10 @@ def train_run(
     with open_scratch(f"train-{run.name}", key_of(**made_of)) as scratch:
         missing = scratch.missing(trainings)
         stored = store_clips(task, _wanted(run) if missing and not features else (), scratch)
-        work = (Unit(name, (trainings[name], *stored.split(trainings[name].fold))) for name in missing)
+        work = (
+            Unit(name, (trainings[name], stored.of(trainings[name].train), stored.of(trainings[name].test)))
+            for name in missing
+        )
         with TrainingProgress(run.name, len(trainings), len(trainings) - len(missing), workers) as progress:
             for name in run_units(work, _train_fold, scratch, workers, progress.report):
                 progress.finished(name)
@@ -154,6 +173,23 @@ def train_run(
                 artifacts.checkpoints: lambda path: _copy_checkpoints(places, trainings, path),
             }
         )
+
+
+def training_subjects(run: Run, fold: Fold, subject_of: Mapping[str, str], repetition: int) -> tuple[str, ...]:
+    """Subjects that a fold trains on in a repetition, in order of name.
+
+    Raises
+    ------
+    ValueError
+        If the run asks for more than there are.
+    """
+    subjects = {subject_of[clip] for clip in fold.train}
+    if run.entry.training_subjects is None:
+        return tuple(sorted(subjects))
+    try:
+        return drawn_subjects(subjects, run.entry.training_subjects, run.train.seed, run.task, fold.name, repetition)
+    except ValueError as error:
+        raise ValueError(f"runs.{run.name}: {error}; set it to {len(subjects)} or less") from None
 
 
 def _hardware(run: Run) -> tuple[str, int, str]:
@@ -199,7 +235,7 @@ def _train_fold(work: tuple[_Training, StoredClips, StoredClips], context: Conte
 def _write_fold(training: _Training, fitted: Fitted, test: ClipSet, folder: Path) -> None:
     """Write what a trained fold says of its test clips, its curve and its weights."""
     index = sorted(load_index(training.task), key=lambda clip: clip["clip_id"])
-    held_out = [clip for clip in index if clip["subject"] == training.fold]
+    held_out = [clip for clip in index if clip["subject"] in training.test]
     said, run = fitted.predict(test), training.run
     rows = prediction_rows(run.name, training.repetition, training.seed, training.fold, held_out, said, fitted.epoch)
     shards.write_table(pa.Table.from_pylist(rows, schema=PREDICTIONS), folder / "predictions.parquet")

@@ -259,6 +259,28 @@ def test_a_damaged_manifest_is_no_reason_to_refuse(project: Path) -> None:
 # What later stages would refuse
 
 
+def test_more_training_subjects_than_there_are(project: Path) -> None:
+    """Of the rendered release params.yaml tells, of a linked one its manifest, once it is there."""
+    content = put("runs.tiny-ststnet.training_subjects", 2)  # of two subjects
+    assert problem(content) == (
+        "params.yaml: runs.tiny-ststnet.training_subjects: 2 is more than task 'tiny' has beside the one that is "
+        "tested; it has 2 subjects: set it to 1 or less"
+    )
+    write_params(put("runs.tiny-ststnet.training_subjects", 1))
+    assert check_project()
+
+    content["releases"], content["tasks"]["tiny"]["releases"] = ["casme2"], ["casme2"]
+    paths.raw("casme2").mkdir(parents=True)
+    write_params(content)
+    assert check_project()  # nothing is known
+    row = {name: None for name in MANIFEST.names} | {"dataset": "casme2"}
+    seen = [("casme2/s1", "happiness"), ("casme2/s1", "disgust"), ("casme2/s2", "surprise"), ("casme2/s3", "fear")]
+    rows = [row | {"subject": subject, "emotion": emotion} for subject, emotion in seen]
+    path = paths.manifest("casme2") / "manifest.parquet"
+    shards.write_table(pa.Table.from_pylist(rows, schema=MANIFEST), path)
+    assert "it has 2 subjects: set it to 1 or less" in problem(content)
+
+
 def test_a_class_without_emotions(project: Path) -> None:
     assert "tasks.tiny.classes.none: gathers no emotion" in problem(put("tasks.tiny.classes.none", []))
 

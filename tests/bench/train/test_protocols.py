@@ -558,6 +558,14 @@ def test_protocol_text_names_the_weights_after_the_faults() -> None:
     )
 
 
+def test_protocol_text_names_the_training_subjects() -> None:
+    assert protocol_text("honest", Faults(), None, None, 1) == "honest, 1 training subject"
+    assert (
+        protocol_text("inner", Faults(), "truncated", "w", 2)
+        == "inner + truncated sampling from w, 2 training subjects"
+    )
+
+
 def test_protocol_text_names_every_fault() -> None:
     """A fault that is added to `Faults` and not printed would make a run look honest."""
     for name, known in Faults.model_fields.items():

@@ -464,6 +464,13 @@ def test_sections_cannot_be_changed_later() -> None:
             {"faults": {"frozen_batchnorm": True}},
             r"runs\.it\.faults\.frozen_batchnorm: unknown key \(did you mean 'frozen_batch_norm'\?\); known",
         ),
+        ({"training_subjects": 0}, r"runs\.it\.training_subjects: .*greater than or equal to 1 \(found 0\)"),
+        ({"training_subjects": "2"}, r"runs\.it\.training_subjects: .*integer \(found '2'\)"),
+        ({"training_subjects": 1, "protocol": "inner"}, r"runs\.it\.training_subjects: protocol inner .* at least 2"),
+        (
+            {"training_subjects": 1, "faults": {"untested_subjects": ["a"]}},
+            r"runs\.it\.training_subjects: every fold trains on faults\.untested_subjects, .* leave one of both out",
+        ),
         ({"faults": {"frozen_batch_norm": "yes"}}, r"runs\.it\.faults\.frozen_batch_norm: .*boolean \(found 'yes'\)"),
         ({"faults": {"untested_subjects": "s1"}}, r"runs\.it\.faults\.untested_subjects: .*list \(found 's1'\)"),
         (
