@@ -212,7 +212,7 @@ def test_the_mean_difference_of_pairs_against_plain_loops_over_clips() -> None:
             np.concatenate([clips[k] for k in generator.integers(0, 24, 24)]),
             lambda count: generator.integers(0, count, count),
         )
-        for _ in range(1500)
+        for _ in range(600)
     ]
     assert (found.low, found.high) == pytest.approx(np.quantile(sampled, [0.025, 0.975]), abs=0.008)
     assert found.low < found.value < found.high and found.subjects == 24 and found.clips == 144
