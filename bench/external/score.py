@@ -75,6 +75,8 @@ def score_lines(report: dict[str, Any]) -> list[str]:
             + (f" and {report['repetitions']} repetitions" if report["repetitions"] > 1 else "")
             + (f"; {redrawn} resamples lacked a class and were drawn anew" if redrawn else "")
         )
+    if report["folds"]:
+        lines.append(f"{report['name']}: folds: {report['folds']}")
     return lines
 
 
@@ -146,6 +148,12 @@ def comparison_lines(report: dict[str, Any]) -> list[str]:
         f"{100 * report['level']:.0f}% intervals of a paired bootstrap over subjects; p of a paired permutation test "
         f"that swaps whole subjects, and adjusted for {report['tests']} tests (Holm)"
     )
+    first, second = report["first"], report["second"]
+    if first["folds"] != second["folds"]:
+        told = (f"{one['name']}: {one['folds'] or 'not told by the file'}" for one in (first, second))
+        lines.append(f"The two have other folds, which is part of the difference: {'; '.join(told)}")
+    elif first["folds"]:
+        lines.append(f"folds of both: {first['folds']}")
     return lines
 
 
