@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdpbench.bench.evaluate.bootstrap import compare
-from fdpbench.bench.evaluate.metrics import metric_of, sums_of
+from fdpbench.bench.evaluate.metrics import metric_of, subject_confusions, sums_of
 from fdpbench.bench.evaluate.prediction_set import PredictionSet
 from fdpbench.bench.evaluate.records import Effect
 from fdpbench.bench.evaluate.scores import FoldMeans, Score
@@ -23,7 +23,7 @@ __all__ = ["audit_effects", "fold_means", "mean_fold_means"]
 def audit_effects(scores: Sequence[Score], predictions: Mapping[str, PredictionSet]) -> list[Effect]:
     """Compare every run that departs from the honest protocol with the honest run of its model.
 
-    The honest run is the first by name of the same model, the same settings and number of training subjects, and the
+    The honest run is the first by name of the same model, the same settings and folds, and the
     same data sets and classes whose protocol is plainly ``honest``: of the same task, or, as truncated sampling makes
     another task, else of another one. A run without one is left out, and so is one that starts from weights: that is
     no fault.
@@ -72,9 +72,10 @@ def fold_means(confusions: NDArray[np.int64]) -> tuple[float, float, float]:
     return pooled, over_present, float((f1 * present).mean())
 
 
-def mean_fold_means(predictions: PredictionSet) -> FoldMeans:
-    """`fold_means` of a run, whose folds are its subjects: mean over repetitions."""
-    ways = [fold_means(confusions) for confusions in predictions.confusions()]
+def mean_fold_means(predictions: PredictionSet, folds: Sequence[str]) -> FoldMeans:
+    """`fold_means` of a run, mean over repetitions; ``folds`` names the fold of each clip."""
+    by_fold = subject_confusions(predictions.y_true, predictions.y_pred, folds, predictions.classes)  # (R, F, C, C)
+    ways = [fold_means(confusions) for confusions in by_fold]
     return FoldMeans(*(fmean(values) for values in zip(*ways, strict=True)))
 
 
@@ -82,7 +83,7 @@ def _same(score: Score, other: Score) -> bool:
     return (
         other.conduct == "honest"
         and not other.entry.init
-        and other.entry.training_subjects == score.entry.training_subjects
+        and other.entry.folds_text == score.entry.folds_text
         and other.model == score.model
         and not (score.entry.members or other.entry.members)
         and other.entry.set == score.entry.set

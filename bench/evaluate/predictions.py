@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,14 @@ from numpy.typing import NDArray
 from fdpbench.prep.store import images, shards
 
 __all__ = [
+    "FOLDS",
     "PREDICTIONS",
     "Prediction",
     "PredictionError",
     "check_predictions",
     "check_row",
     "prediction_rows",
+    "predictions_schema",
     "read_predictions",
     "expected_clips",
 ]
@@ -42,6 +45,8 @@ PREDICTIONS = pa.schema(
     ]
 )
 
+
+FOLDS = "folds"  # key of a note in a file's schema: what sets its folds apart (`RunEntry.folds_text`)
 
 # Columns that may be null; every other value of a row is there.
 MAY_BE_NULL = {"epoch", "rank_scores", "drawn"}
@@ -78,6 +83,11 @@ class Prediction:
 
 class PredictionError(ValueError):
     """Predictions are incomplete, doubled or not numbers; the message names run, fold and clip."""
+
+
+def predictions_schema(folds: str) -> pa.Schema:
+    """The schema of a file of predictions that notes what sets its folds apart, where anything does."""
+    return PREDICTIONS.with_metadata({FOLDS: folds}) if folds else PREDICTIONS
 
 
 def prediction_rows(
@@ -193,7 +203,12 @@ def expected_clips(run: str, untested: list[str], clips: list[dict[str, Any]]) -
 
 
 def check_predictions(
-    run: str, rows: list[dict[str, Any]], clips: list[dict[str, Any]], classes: int, repetitions: int
+    run: str,
+    rows: list[dict[str, Any]],
+    clips: list[dict[str, Any]],
+    classes: int,
+    repetitions: int,
+    fold_by_clip: Mapping[str, str] | None = None,
 ) -> None:
     """Check that a run's predictions hold each clip of its task exactly once in each repetition.
 
@@ -209,6 +224,8 @@ def check_predictions(
         Number of classes of the task.
     repetitions
         ``train.repetitions``.
+    fold_by_clip
+        Name of the fold that tests each clip (`bench.train.folds.fold_by_clip`); by default its subject's.
 
     Raises
     ------
@@ -216,6 +233,8 @@ def check_predictions(
         Naming what is missing, doubled, foreign, labelled otherwise, or not a number.
     """
     expected = {clip["clip_id"]: clip for clip in clips}
+    if fold_by_clip is None:
+        fold_by_clip = {clip["clip_id"]: clip["subject"] for clip in clips}
     for row in rows:
         clip_id, where = row["clip_id"], f"{run}, fold {row['fold']}, clip {row['clip_id']}"
         if row["run"] != run:
@@ -228,12 +247,14 @@ def check_predictions(
                 f"{where}: label {row['y_true']} of {row['dataset']}, "
                 f"the task says {clip['label']} of {clip['dataset']}"
             )
-        if row["subject"] != clip["subject"] or row["fold"] != clip["subject"]:
-            raise PredictionError(f"{where}: predicted in another fold than its subject's, {clip['subject']}")
+        if row["subject"] != clip["subject"]:
+            raise PredictionError(f"{where}: subject {row['subject']}, the task says {clip['subject']}")
+        if row["fold"] != fold_by_clip[clip_id]:
+            raise PredictionError(f"{where}: predicted in another fold than its own, {fold_by_clip[clip_id]}")
         check_row(where, row, classes)
     counts = Counter((row["repetition"], row["clip_id"]) for row in rows)
     for repetition in range(repetitions):
-        lost = {clip["subject"] for clip in clips if not counts[repetition, clip["clip_id"]]}
+        lost = {fold_by_clip[clip["clip_id"]] for clip in clips if not counts[repetition, clip["clip_id"]]}
         if lost:
             raise PredictionError(
                 f"{run}, repetition {repetition}: fold {', '.join(sorted(lost))} is missing or incomplete"

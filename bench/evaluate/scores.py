@@ -17,7 +17,7 @@ __all__ = ["FoldMeans", "Score", "SubjectScore", "changes_of", "largest", "ranke
 
 @dataclass(frozen=True)
 class SubjectScore:
-    """The fold of one subject. UF1 is not defined where ``classes`` is fewer than the task has.
+    """The clips of one subject. UF1 is not defined where ``classes`` is fewer than the task has.
 
     Attributes
     ----------
@@ -116,7 +116,7 @@ class Score:
     def protocol(self) -> str:
         """Name of the protocol, every fault that is rebuilt, and what else sets the run apart; see `protocol_text`."""
         entry = self.entry
-        return protocol_text(entry.protocol, entry.faults, self.task.sampling, entry.init, entry.training_subjects)
+        return protocol_text(entry.protocol, entry.faults, self.task.sampling, entry.init, entry.folds_text)
 
     @property
     def conduct(self) -> str:

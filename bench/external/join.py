@@ -38,11 +38,14 @@ class Said(PredictionSet):
         What the reader found out by itself, such as the column order of a log.
     named
         Whether the file names its clips. If not, ``clip_ids`` number those of each subject, and say no more.
+    folds
+        How the clips were split into folds, in words; None where the file does not tell.
     """
 
     name: str
     notes: tuple[str, ...] = ()
     named: bool = True
+    folds: str | None = None
 
 
 def join(

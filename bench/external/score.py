@@ -76,6 +76,8 @@ def score_lines(report: dict[str, Any]) -> list[str]:
             + (f" and {report['repetitions']} repetitions" if report["repetitions"] > 1 else "")
             + (f"; {redrawn} resamples lacked a class and were drawn anew" if redrawn else "")
         )
+    if report["folds"]:
+        lines.append(f"{report['name']}: folds: {report['folds']}")
     return lines
 
 
@@ -166,10 +168,10 @@ def comparison_lines(report: dict[str, Any]) -> list[str]:
     """Lay a report of `compare_said` or `compare_pairs_said` out for a terminal."""
     if "pairs" not in report:
         notes = [*report["first"]["notes"], *report["second"]["notes"]]
-        return [*notes, *_table(report, _title(report)), _explained(report)]
+        return [*notes, *_table(report, _title(report)), _explained(report), *_folds(report)]
     lines: list[str] = []
     for each in report["pairs"]:
-        lines += [*each["first"]["notes"], *each["second"]["notes"], *_table(each, _title(each)), ""]
+        lines += [*each["first"]["notes"], *each["second"]["notes"], *_table(each, _title(each)), *_folds(each), ""]
     lines += _table(report["pooled"], f"mean of the {len(report['pairs'])} differences")
     lines.append(_explained(report["pooled"]) + ", of each table by itself")
     lines.append("the mean: a resample or a swap takes the same subjects in all pairs")
@@ -197,6 +199,14 @@ def _explained(report: dict[str, Any]) -> str:
         f"{100 * report['level']:.0f}% intervals of a paired bootstrap over subjects; p of a paired permutation test "
         f"that swaps whole subjects, and adjusted for {report['tests']} tests (Holm)"
     )
+
+
+def _folds(report: dict[str, Any]) -> list[str]:
+    first, second = report["first"], report["second"]
+    if first["folds"] != second["folds"]:
+        told = (f"{one['name']}: {one['folds'] or 'not told by the file'}" for one in (first, second))
+        return [f"The two have other folds, which is part of the difference: {'; '.join(told)}"]
+    return [f"folds of both: {first['folds']}"] if first["folds"] else []
 
 
 def _rows(said: Said, named: bool) -> list[tuple[str, str, int] | tuple[str, int]]:

@@ -17,6 +17,7 @@ from fdpbench.bench.plan.link import check_links
 from fdpbench.bench.plan.params import errors_of_run, make_run, parse_task, run_names
 from fdpbench.bench.plan.pretraining import check_tables, errors_of_pretraining, load_pretraining
 from fdpbench.bench.plan.recipes import check_model_options, known_model
+from fdpbench.bench.train.folds import SubjectKFold, least_training_subjects, split_text
 from fdpbench.bench.train.settings import ModelSettings, Run, RunEntry, TrainParams
 from fdpbench.models.common.registry import create_model
 from fdpbench.prep.align import faces_dlib
@@ -95,7 +96,7 @@ def check_project(path: Path = PARAMS_FILE) -> list[Run]:
     if isinstance(content.get("align"), dict) and content["align"].get("landmarks") == "dlib":
         with problems.gather():
             faces_dlib.require_dlib()
-    _check_training_subjects(runs, params, problems)
+    _check_subjects(runs, params, problems)
     if not problems.found:
         _check_models(runs, params, problems)
     problems.refuse()
@@ -203,14 +204,19 @@ def _check_emotions(name: str, task: TaskParams, problems: Problems) -> None:
                 )
 
 
-def _check_training_subjects(runs: list[Run], params: dict[str, Any], problems: Problems) -> None:
-    """A run trains on no more subjects than there are beside the one that is tested, as far as that is known."""
+def _check_subjects(runs: list[Run], params: dict[str, Any], problems: Problems) -> None:
+    """There are subjects enough for a run's folds, and for what it trains on beside them, as far as that is known."""
     for run in runs:
-        wanted, known = run.entry.training_subjects, _subjects(run.task_params, params)
-        if wanted is not None and known is not None and wanted > known - 1:
+        known, split, wanted = _subjects(run.task_params, params), run.entry.split, run.entry.training_subjects
+        where = f"params.yaml: runs.{run.name}"
+        if known is None:
+            continue
+        if isinstance(split, SubjectKFold) and split.subject_kfold > known:
+            problems.add(f"{where}.split: {split_text(split)}, but task {run.task!r} has {known} subjects; set less")
+        elif wanted is not None and wanted > (most := least_training_subjects(split, known)):
             problems.add(
-                f"params.yaml: runs.{run.name}.training_subjects: {wanted} is more than task {run.task!r} has beside "
-                f"the one that is tested; it has {known} subjects: set it to {known - 1} or less"
+                f"{where}.training_subjects: {wanted} is more than task {run.task!r} has beside those that are tested; "
+                f"it has {known} subjects: set it to {most} or less"
             )
 
 

@@ -18,7 +18,7 @@ from fdpbench.prep.settings.problems import ParamsError, Problems, near, shown
 __all__ = ["ENSEMBLE", "check_ensembles", "evaluated"]
 
 ENSEMBLE = "ensemble"  # what tables print as its model
-SHARED = ("task", "protocol", "training_subjects", "faults")  # what its members have in common
+SHARED = ("task", "protocol", "split", "training_subjects", "faults")  # what its members have in common
 
 
 def evaluated(params: dict[str, Any] | None = None) -> dict[str, RunEntry]:
@@ -100,6 +100,7 @@ def _entry(name: str, members: Any, params: dict[str, Any], runs: Mapping[str, R
         model=ENSEMBLE,
         protocol=like.protocol,
         init=", ".join(inits) or None,
+        split=like.split,
         training_subjects=like.training_subjects,
         faults=like.faults,
         table=like.table,

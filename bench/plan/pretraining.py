@@ -279,7 +279,7 @@ def _check_crops(where: str, entry: RunEntry, model: ModelInfo, task: TaskParams
 
 
 def check_tables(entries: Mapping[str, RunEntry]) -> Iterator[ParamsError]:
-    """Errors for tables that would rank runs that start from weights with others.
+    """Errors for tables that would rank runs that start from weights, or of another split, with others.
 
     Parameters
     ----------
@@ -294,6 +294,16 @@ def check_tables(entries: Mapping[str, RunEntry]) -> Iterator[ParamsError]:
             yield ParamsError(
                 f"params.yaml: runs.{others[0]}.table: {table!r} is a table of runs that start from weights"
                 f"{f' ({started[0]})' if started else ''}, which are not ranked with others; name another"
+            )
+            continue
+        kinds: dict[tuple[bool, str], str] = {}
+        for name in runs:
+            kinds.setdefault(entries[name].never_beside, name)
+        if len(kinds) > 1:
+            first, second, *_ = kinds.values()
+            yield ParamsError(
+                f"params.yaml: runs.{second}.table: {table!r} holds run {first}, whose split is another: runs of "
+                "different splits are not ranked together; name another table"
             )
 
 

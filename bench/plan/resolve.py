@@ -145,6 +145,7 @@ def _listed(params: dict[str, Any]) -> dict[str, Any]:
         "tasks": {name: task.model_dump() for name, task in load_tasks(params).items()},
         "runs": {name: entry.model_dump() for name, entry in evaluated(params).items()},
         "repetitions": load_train(params).repetitions,
+        "seed": load_train(params).seed,  # folds are drawn of it
         "class_maps": {name: RELEASES[name].class_maps for name in RELEASES},  # published figures are found by them
     }
 

@@ -24,7 +24,7 @@ from fdpbench.bench.evaluate.scores import Score
 from fdpbench.bench.report.escape import markdown_text, write_csv
 from fdpbench.bench.report.layout import github, perception_cells
 from fdpbench.bench.train.data import ClipSet, load_clips, load_index, load_task_info
-from fdpbench.bench.train.folds import leave_one_subject_out
+from fdpbench.bench.train.folds import clips_of, folds_of
 from fdpbench.bench.train.settings import Run
 from fdpbench.bench.train.stage import training_subjects
 from fdpbench.bench.train.step import Standardiser, TrainStep, resolve_device, set_up_torch, to_device
@@ -140,9 +140,10 @@ class _Prepared:
 
 def _training_clips(run: Run, folder: Path) -> float:
     """Clips of a fold's training set, mean over the folds."""
-    subject_of = {clip["clip_id"]: clip["subject"] for clip in load_index(folder)}
+    index = load_index(folder)
+    subject_of = {clip["clip_id"]: clip["subject"] for clip in index}
     clips = Counter(subject_of.values())
-    folds = leave_one_subject_out(subject_of)
+    folds = folds_of(run.entry.split, clips_of(index), run.train.seed, run.entry.faults.untested_subjects)
     return fmean(sum(clips[name] for name in training_subjects(run, fold, subject_of, 0)) for fold in folds)
 
 

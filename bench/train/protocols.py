@@ -51,7 +51,7 @@ def protocol_text(
     faults: Faults,
     sampling: str | None,
     init: str | None = None,
-    training_subjects: int | None = None,
+    folds: str = "",
 ) -> str:
     """What a table prints of a run's protocol: its name, every fault that is rebuilt, and what else sets it apart.
 
@@ -65,8 +65,8 @@ def protocol_text(
         The task's sampling rule, None for a task without frames.
     init
         Name of the weights that the run starts from, if any.
-    training_subjects
-        How many subjects each fold trains on, where it is not all that there are.
+    folds
+        What sets the run's folds apart (`RunEntry.folds_text`).
     """
     parts = [protocol]
     if faults.own_set_normalisation:
@@ -78,7 +78,7 @@ def protocol_text(
     if sampling == "truncated":
         parts.append("truncated sampling")
     text = " + ".join(parts) + (f" from {init}" if init else "")
-    return text + (f", {counted(training_subjects, 'training subject')}" if training_subjects else "")
+    return text + (f", {folds}" if folds else "")
 
 
 def counted(count: int, what: str) -> str:

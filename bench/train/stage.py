@@ -17,6 +17,7 @@ from fdpbench.bench.evaluate.predictions import (
     check_predictions,
     expected_clips,
     prediction_rows,
+    predictions_schema,
     read_predictions,
 )
 from fdpbench.bench.train.arrays import StoredClips, store_clips
@@ -29,7 +30,7 @@ from fdpbench.bench.train.data import (
 )
 from fdpbench.bench.train.features import features_of_run
 from fdpbench.bench.train.fit import Fitted, fit
-from fdpbench.bench.train.folds import Fold, drawn_subjects, leave_one_subject_out
+from fdpbench.bench.train.folds import Fold, SplitError, clips_of, drawn_subjects, fold_by_clip, folds_of
 from fdpbench.bench.train.init import started_from
 from fdpbench.bench.train.provenance import write_machine, write_provenance
 from fdpbench.bench.train.seeds import seed_of
@@ -108,15 +109,17 @@ def train_run(
     info = load_task_info(task)
     clips = load_index(task)
     subject_of = {clip["clip_id"]: clip["subject"] for clip in clips}
-    folds = leave_one_subject_out(subject_of)
     tested = expected_clips(run.name, run.entry.faults.untested_subjects, clips)
+    try:
+        folds = folds_of(run.entry.split, clips_of(clips), run.train.seed, run.entry.faults.untested_subjects)
+    except SplitError as error:
+        raise SplitError(f"runs.{run.name}.split: {error}") from None
     device, devices, precision = _hardware(run)
     features = features_of_run(run, task, jobs, made_by) if run.model.hand_crafted else None
     trainings = {
         training.name: training
         for repetition in range(run.train.repetitions)
         for fold in folds
-        if fold.name not in run.entry.faults.untested_subjects
         for training in [
             _Training(
                 run,
@@ -161,9 +164,10 @@ def train_run(
                 progress.finished(name)
         places = {name: scratch.unit(name) for name in trainings}
         rows = _predictions(places)
-        check_predictions(run.name, rows, tested, len(info.classes), run.train.repetitions)
+        check_predictions(run.name, rows, tested, len(info.classes), run.train.repetitions, fold_by_clip(folds))
         made_from = [task / "clips.parquet", *([features] if features else [])]
-        table = pa.Table.from_pylist(rows, schema=shards.marked(PREDICTIONS, *made_from))
+        schema = shards.marked(predictions_schema(run.entry.folds_text), *made_from)
+        table = pa.Table.from_pylist(rows, schema=schema)
         write_machine(artifacts.machine, device)  # not published: scratch is kept until DVC has recorded what was
         scratch.publish(
             {
@@ -188,8 +192,8 @@ def training_subjects(run: Run, fold: Fold, subject_of: Mapping[str, str], repet
         return tuple(sorted(subjects))
     try:
         return drawn_subjects(subjects, run.entry.training_subjects, run.train.seed, run.task, fold.name, repetition)
-    except ValueError as error:
-        raise ValueError(f"runs.{run.name}: {error}; set it to {len(subjects)} or less") from None
+    except SplitError as error:
+        raise SplitError(f"runs.{run.name}: {error}; set it to {len(subjects)} or less") from None
 
 
 def _hardware(run: Run) -> tuple[str, int, str]:

@@ -91,7 +91,7 @@ def check() -> None:
             sampling = run.task_params.sampling
             rule = sampling.rule if sampling else None
             entry = run.entry
-            protocol = protocol_text(entry.protocol, entry.faults, rule, entry.init, entry.training_subjects)
+            protocol = protocol_text(entry.protocol, entry.faults, rule, entry.init, entry.folds_text)
             inputs = ", ".join(run.model.inputs) or "none"
             read = set(PREDICTING) if run.entry.protocol == "zero_shot" else set(type(run.settings).model_fields)
             settled = run.settings.model_dump(include=read - {"model"}, exclude_defaults=True) | run.settings.model

@@ -263,7 +263,7 @@ def test_more_training_subjects_than_there_are(project: Path) -> None:
     """Of the rendered release params.yaml tells, of a linked one its manifest, once it is there."""
     content = put("runs.tiny-ststnet.training_subjects", 2)  # of two subjects
     assert problem(content) == (
-        "params.yaml: runs.tiny-ststnet.training_subjects: 2 is more than task 'tiny' has beside the one that is "
+        "params.yaml: runs.tiny-ststnet.training_subjects: 2 is more than task 'tiny' has beside those that are "
         "tested; it has 2 subjects: set it to 1 or less"
     )
     write_params(put("runs.tiny-ststnet.training_subjects", 1))
@@ -279,6 +279,30 @@ def test_more_training_subjects_than_there_are(project: Path) -> None:
     path = paths.manifest("casme2") / "manifest.parquet"
     shards.write_table(pa.Table.from_pylist(rows, schema=MANIFEST), path)
     assert "it has 2 subjects: set it to 1 or less" in problem(content)
+
+
+def test_more_folds_than_subjects(project: Path) -> None:
+    said = "params.yaml: runs.tiny-ststnet.split: 3 folds, but task 'tiny' has 2 subjects; set less"
+    assert problem(put("runs.tiny-ststnet.split", {"subject_kfold": 3})) == said
+    content = put("synth.subjects", 5)
+    put("runs.tiny-ststnet", {"task": "tiny", "model": "ststnet", "split": {"subject_kfold": 3}}, content)
+    write_params(content)
+    assert check_project()
+    put("runs.tiny-ststnet.training_subjects", 4, content)  # the largest of three folds of five subjects has two
+    assert problem(content).endswith("it has 5 subjects: set it to 3 or less")
+
+
+def test_runs_of_different_splits_share_no_table(project: Path) -> None:
+    content = put("synth.subjects", 5)
+    for name, split in (("loso", {}), ("k", {"split": {"subject_kfold": 2}}), ("l", {"split": {"subject_kfold": 3}})):
+        content["runs"][name] = {"task": "tiny", "model": "majority", "table": "mine"} | split
+    assert problem(content) == (
+        "params.yaml: runs.k.table: 'mine' holds run loso, whose split is another: runs of different splits are not "
+        "ranked together; name another table"
+    )
+    del content["runs"]["loso"], content["runs"]["l"]["table"]
+    write_params(content)
+    assert check_project()
 
 
 def test_a_class_without_emotions(project: Path) -> None:

@@ -54,6 +54,19 @@ def test_figures_come_from_the_full_results_first(tmp_path: Path) -> None:
     assert (fdp["run"], fdp["UF1"], fdp["seeds"], fdp["seconds of a fold"]) == ("fdp", "0.800", "3", "12.3")
 
 
+def test_each_split_has_a_row_of_its_own(tmp_path: Path) -> None:
+    rows = [
+        ("a", "fdp", "honest, 5 folds", "5_folds", 0.3),
+        ("b", "fdp", "honest", "", 0.2),
+        ("c", "fdp", "honest, 5 folds", "ablations", 0.9),
+        ("d", "fdp", "honest, 2 training subjects", "2_training_subjects", 0.1),
+        ("e", "fdp", "honest from w, 5 folds", "pretrained-5_folds", 0.8),
+    ]
+    write_tables(tmp_path / "baselines/tables", rows, seeds=1)
+    found = [(row["split"], row["run"], row["UF1"]) for row in measured_rows(tmp_path)]
+    assert found == [("5 folds", "a", "0.300"), ("one subject out", "b", "0.200")]
+
+
 def test_without_results_there_is_nothing(tmp_path: Path) -> None:
     assert measured_rows(tmp_path) == []
 
@@ -64,4 +77,4 @@ def test_the_command_writes_the_page(project: Path, monkeypatch: pytest.MonkeyPa
     result = CliRunner().invoke(app, ["docs"])
     assert result.exit_code == 0 and "docs/models.md" in result.stderr
     text = Path("docs/models.md").read_text()
-    assert "| `one`   |" in text and "| `fdp`   | tiny   | a     | 0.200 |" in text
+    assert "| `one`   |" in text and "| `fdp`   | tiny   | one subject out | a     | 0.200 |" in text

@@ -558,11 +558,10 @@ def test_protocol_text_names_the_weights_after_the_faults() -> None:
     )
 
 
-def test_protocol_text_names_the_training_subjects() -> None:
-    assert protocol_text("honest", Faults(), None, None, 1) == "honest, 1 training subject"
-    assert (
-        protocol_text("inner", Faults(), "truncated", "w", 2)
-        == "inner + truncated sampling from w, 2 training subjects"
+def test_protocol_text_names_what_sets_folds_apart() -> None:
+    assert protocol_text("honest", Faults(), None, None, "5 folds") == "honest, 5 folds"
+    assert protocol_text("inner", Faults(), "truncated", "w", "5 folds, 2 training subjects") == (
+        "inner + truncated sampling from w, 5 folds, 2 training subjects"
     )
 
 
