@@ -214,14 +214,18 @@ class FittedModule:
     @torch.no_grad()
     def _outputs(self, clips: ClipSet, standardiser: Standardiser) -> Iterator[ModelOutput]:
         """Outputs batch by batch, on the CPU in float64, logits as probabilities."""
-        assert self.run.settings.batch_size
-        for start in range(0, len(clips), self.run.settings.batch_size):
-            window = slice(start, start + self.run.settings.batch_size)
-            batch = {name: to_device(clips.inputs[name][window], self.device) for name in self.run.model.inputs}
+        for batch in self._batches(clips):
             output = self._output(standardiser(batch))
             if self.run.settings.mirrored_prediction:
                 output = _mean(output, self._output(standardiser(mirrored(batch, self.run))))
             yield output
+
+    def _batches(self, clips: ClipSet) -> Iterator[dict[str, Tensor]]:
+        """The model's inputs of clips, in their order, as they are stored, on the device."""
+        assert self.run.settings.batch_size
+        for start in range(0, len(clips), self.run.settings.batch_size):
+            window = slice(start, start + self.run.settings.batch_size)
+            yield {name: to_device(clips.inputs[name][window], self.device) for name in self.run.model.inputs}
 
     def _output(self, inputs: dict[str, Tensor]) -> ModelOutput:
         with autocast(self.run, self.device):
@@ -240,12 +244,10 @@ class FittedModule:
     @torch.no_grad()
     def unit_probabilities(self, clips: ClipSet) -> NDArray[np.float64]:
         """What a pretrained network says of action units, (N, U): the probability that each moves."""
-        assert self.heads and self.run.settings.batch_size
+        assert self.heads
         found = []
         self.model.eval()
-        for start in range(0, len(clips), self.run.settings.batch_size):
-            window = slice(start, start + self.run.settings.batch_size)
-            batch = {name: to_device(clips.inputs[name][window], self.device) for name in self.run.model.inputs}
+        for batch in self._batches(clips):
             with autocast(self.run, self.device):
                 _, units = self.heads.split(self.model(**self.standardiser(batch)))
             found.append(torch.sigmoid(units.double()).cpu())

@@ -47,7 +47,7 @@ class TrainParams(Section):
     )
 
 
-PRETRAINED = "pretrained"  # name of the table of runs that start from weights, where they name none
+PRETRAINED_TABLE = "pretrained"  # name of the table of runs that start from weights, where they name none
 
 
 class ModelSettings(Section):
@@ -124,7 +124,7 @@ class RunEntry(Section):
     @property
     def printed_in(self) -> str | None:
         """Name of the table beside the task's own that prints the run; pretrained ones are never ranked with others."""
-        return self.table or (PRETRAINED if self.init else None)
+        return self.table or (PRETRAINED_TABLE if self.init else None)
 
 
 class PretrainEntry(Section):

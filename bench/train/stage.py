@@ -20,7 +20,7 @@ from fdpbench.bench.evaluate.predictions import (
     read_predictions,
 )
 from fdpbench.bench.train.arrays import StoredClips, store_clips
-from fdpbench.bench.train.artifacts import Artifacts, located
+from fdpbench.bench.train.artifacts import Artifacts, is_shipped
 from fdpbench.bench.train.data import (
     ClipSet,
     load_features,
@@ -116,7 +116,7 @@ def train_run(
         if fold.name not in run.entry.faults.untested_subjects
         for training in [_Training(run, task, features, fold.name, repetition, device, devices, len(info.classes))]
     }
-    pretrained = [file for file in run.start if located(file) == Path(file)]
+    pretrained = [file for file in run.start if not is_shipped(file)]
     made_of = {
         "run": {
             "task": run.task,
