@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from fdpbench.bench.plan.recipes import errors_of_settings, known_model, merged_settings
 from fdpbench.bench.train.artifacts import located, shipped_weights, weights_files
+from fdpbench.bench.train.outputs import untold
 from fdpbench.bench.train.pretrain import run_on_corpus
 from fdpbench.bench.train.settings import PRETRAINED_TABLE, ModelSettings, PretrainEntry, Run, RunEntry, TrainParams
 from fdpbench.models.common.registry import ModelInfo, UnknownModelError, model_info
@@ -249,7 +250,7 @@ def check_init(
             unread.append("faults.frozen_batch_norm")
         if unread:
             raise ParamsError(f"{where}: {', '.join(unread)}: protocol zero_shot trains nothing; leave out")
-    unknown = [each for each in (task.classes if task else ()) if each not in outputs]
+    unknown = untold(tuple(task.classes), outputs) if task else []
     if entry.protocol == "zero_shot" and unknown:
         raise ParamsError(
             f"{where}: protocol zero_shot: {entry.init!r} tells {', '.join(outputs) or 'no classes'}, and not "

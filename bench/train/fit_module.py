@@ -16,6 +16,7 @@ from fdpbench.bench.evaluate.predictions import Prediction
 from fdpbench.bench.train.augment import mirrored
 from fdpbench.bench.train.data import ClipSet
 from fdpbench.bench.train.fit import Curve, Report
+from fdpbench.bench.train.outputs import told_by, untold
 from fdpbench.bench.train.protocols import best_epoch
 from fdpbench.bench.train.settings import Run
 from fdpbench.bench.train.step import Heads, Standardiser, TrainStep, autocast, batch_count, set_up_torch, to_device
@@ -123,7 +124,7 @@ def started_module(run: Run, clips: ClipSet, device: str, start: Path) -> Fitted
     place = torch.device(device)
     set_up_torch(place, run.train.deterministic)
     weights = read_weights(start, place)
-    unknown = [name for name in run.task_params.classes if name not in weights.outputs]
+    unknown = untold(tuple(run.task_params.classes), weights.outputs)
     if unknown:
         raise CheckpointError(
             f"{start}: it tells {', '.join(weights.outputs)}, and not {', '.join(unknown)}: run {run.name} cannot be "
@@ -233,8 +234,9 @@ class FittedModule:
         if self.heads:
             output, _ = self.heads.split(output)
         if self.outputs is not None:
-            columns = [self.outputs.index(name) for name in self.run.task_params.classes]
-            output = replace(output, logits=output.logits[:, columns])
+            told = told_by(tuple(self.run.task_params.classes), self.outputs)
+            logits = [output.logits[:, places].double().logsumexp(dim=1) for places in told]  # probabilities add up
+            output = replace(output, logits=torch.stack(logits, dim=1))
         return ModelOutput(
             logits=torch.softmax(output.logits.double(), dim=1).cpu(),
             dynamic_image=None if output.dynamic_image is None else output.dynamic_image.double().cpu(),
