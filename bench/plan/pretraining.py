@@ -17,6 +17,7 @@ from fdpbench.prep.settings.corpus import CorpusParams
 from fdpbench.prep.settings.problems import ParamsError, Problems, near
 from fdpbench.prep.settings.section import section
 from fdpbench.prep.settings.task import TaskParams
+from fdpbench.prep.store.documents import read_object
 from fdpbench.prep.task.inputs import INPUTS
 
 __all__ = [
@@ -242,7 +243,7 @@ def check_init(
             f"{where}.init: {entry.init!r} were trained on flow that is scaled {SCALING}, and task {entry.task!r} has "
             f"scaling {task.flow.scaling}; take a task of scaling {SCALING}"
         )
-    if task and entry.init in params["pretrain"]:
+    if task:
         _check_crops(where, entry, model, task, params)
     if entry.protocol == "zero_shot":
         unread = [key for key in entry.set if key not in PREDICTING]
@@ -266,10 +267,11 @@ def _check_crops(where: str, entry: RunEntry, model: ModelInfo, task: TaskParams
     ParamsError
         Naming what differs of that which the model reads.
     """
-    made = entry_of(str(entry.init), params)
-    corpus = corpus_of(str(entry.init), made, params)
     read = {*model.inputs, *model.targets} - {"flow"}
-    if corpus.generator != "frames" or not read:
+    if not read:
+        return
+    corpus, place, cure = _corpus_behind(str(entry.init), params)
+    if corpus.generator != "frames":
         return
     align = section(AlignParams, params["align"], "align").model_dump()
     keys: list[tuple[str, Any, str, Any]] = [
@@ -284,9 +286,18 @@ def _check_crops(where: str, entry: RunEntry, model: ModelInfo, task: TaskParams
     differing = [f"{theirs} is {mine}, and {key} {value}" for key, value, theirs, mine in keys if value != mine]
     if differing:
         raise ParamsError(
-            f"{where}.init: {entry.init!r} were trained on other images: {'; '.join(differing)} in "
-            f"corpora.{made.corpus}; make the corpus as the task"
+            f"{where}.init: {entry.init!r} were trained on other images: {'; '.join(differing)} in {place}; {cure}"
         )
+
+
+def _corpus_behind(init: str, params: Mapping[str, Any]) -> tuple[CorpusParams, str, str]:
+    """The corpus that weights were trained on, where it is described, and what to do where a task differs from it."""
+    if init in params["pretrain"]:
+        made = entry_of(init, params)
+        return corpus_of(init, made, params), f"corpora.{made.corpus}", "make the corpus as the task"
+    card = located(shipped_weights()[init]).with_suffix(".json")
+    settings = read_object(card, "install the package anew").get("corpus", {}).get("settings")
+    return section(CorpusParams, settings, f"{card.name}: corpus"), card.name, "prepare the task's clips as these"
 
 
 def check_tables(entries: Mapping[str, RunEntry]) -> Iterator[ParamsError]:
