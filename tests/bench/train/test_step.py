@@ -24,8 +24,8 @@ from fdpbench.bench.train.fit_module import fit_module
 from fdpbench.bench.train.settings import ModelSettings, Run
 from fdpbench.bench.train.step import Heads, Standardiser, TrainStep, set_up_torch, to_device
 from fdpbench.models.common.blocks import Classifier, ModelOutput
-from fdpbench.models.common.conformance.expectations import smallest_options
 from fdpbench.models.common.conformance import modules
+from fdpbench.models.common.conformance.expectations import smallest_options
 from fdpbench.models.common.registry import create_model, list_models, model_info
 from tests.support.builders import params, run_of, task_rows, torch_as_it_was, write_task
 
