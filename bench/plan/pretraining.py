@@ -12,6 +12,7 @@ from fdpbench.bench.train.outputs import untold
 from fdpbench.bench.train.pretrain import run_on_corpus
 from fdpbench.bench.train.settings import PRETRAINED_TABLE, ModelSettings, PretrainEntry, Run, RunEntry, TrainParams
 from fdpbench.models.common.registry import ModelInfo, UnknownModelError, model_info
+from fdpbench.prep.demo.composite import CLASSES, EMOTIONS
 from fdpbench.prep.settings.align import AlignParams
 from fdpbench.prep.settings.corpus import CorpusParams
 from fdpbench.prep.settings.problems import ParamsError, Problems, near
@@ -170,8 +171,6 @@ def entry_of(name: str, params: Mapping[str, Any]) -> PretrainEntry:
 
 def classes_of(entry: PretrainEntry) -> tuple[str, ...]:
     """Names of the classes that an entry of section `pretrain` learns, in order."""
-    from fdpbench.prep.demo.corpus.expressions import CLASSES, EMOTIONS
-
     return CLASSES if entry.classes == "composite" else EMOTIONS
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fdpbench.prep.demo.corpus.expressions import CLASS_OF
+from fdpbench.prep.demo.composite import CLASS_OF
 
 __all__ = ["told_by", "untold"]
 

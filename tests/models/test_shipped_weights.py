@@ -14,7 +14,7 @@ from fdpbench.bench.train.outputs import untold
 from fdpbench.bench.train.weights import read_about, read_weights
 from fdpbench.models.common.blocks import Classifier
 from fdpbench.models.common.registry import create_model, model_info
-from fdpbench.prep.demo.corpus.expressions import CLASSES
+from fdpbench.prep.demo.composite import CLASSES
 from fdpbench.prep.runtime.scratch import hash_file
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fdpbench.prep.demo.composite import CLASS_OF, CLASSES, EMOTIONS
 from fdpbench.prep.demo.synth.head import ACTION_UNITS, load_head
 
 __all__ = [
@@ -30,10 +31,6 @@ __all__ = [
     "sided_weights",
     "sides_of",
 ]
-
-CLASSES = ("negative", "positive", "surprise")  # in order of class index
-CLASS_OF = {"disgust": "negative", "repression": "negative", "happiness": "positive", "surprise": "surprise"}
-EMOTIONS = tuple(sorted(CLASS_OF))
 
 UNITS = tuple(ACTION_UNITS)
 

@@ -22,7 +22,7 @@ from fdpbench.models.common.checkpoints import CheckpointError
 from fdpbench.models.common.conformance.expectations import SHAPES, smallest_options
 from fdpbench.models.common.conformance.modules import batch, build
 from fdpbench.models.common.registry import create_model, list_models, model_info
-from fdpbench.prep.demo.corpus.expressions import EMOTIONS
+from fdpbench.prep.demo.composite import EMOTIONS
 from tests.support.builders import torch_as_it_was
 
 MODULES = [name for name in list_models() if model_info(name).kind == "module"]
