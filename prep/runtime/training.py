@@ -33,6 +33,7 @@ class TrainingProgress:
     def __init__(self, run: str, total: int, done: int, workers: int = 1, unit: str = "fold") -> None:
         self.run, self.total, self.done, self._workers = run, total, done, workers
         self.unit = unit
+        self._counted = f"{total} {unit}" + "s" * (total != 1)
         self._start = self._last = time.monotonic()
         self._left: TimeLeft | None = None  # until the first report tells whether there are epochs
         self._share: dict[str, float] = {}  # of each unit at work, what part of it is done
@@ -48,7 +49,7 @@ class TrainingProgress:
 
     def __enter__(self) -> TrainingProgress:
         if self.done:
-            console.print(f"train {self.run}: going on, {self.done} of {self.total} {self.unit}s were finished before")
+            console.print(f"train {self.run}: going on, {self.done} of {self._counted} were finished before")
         if console.is_terminal:
             self._bar.start()
             self._tasks[""] = self._bar.add_task(f"train {self.run}", total=self.total, completed=self.done, text="")
@@ -59,7 +60,7 @@ class TrainingProgress:
     ) -> None:
         self._bar.stop()
         if kind is None:
-            console.print(f"train {self.run}: {self.total} {self.unit}s in {duration(time.monotonic() - self._start)}")
+            console.print(f"train {self.run}: {self._counted} in {duration(time.monotonic() - self._start)}")
 
     def report(self, unit: Unit, message: dict[str, Any]) -> None:
         """Take a worker's message: epoch, epochs, loss."""
@@ -76,7 +77,7 @@ class TrainingProgress:
         elif time.monotonic() - self._last >= LINE_EVERY:
             self._last = time.monotonic()
             console.print(
-                f"train {self.run}: {self.done} of {self.total} {self.unit}s; {self.unit} {unit.name} "
+                f"train {self.run}: {self.done} of {self._counted}; {self.unit} {unit.name} "
                 f"epoch {message['epoch']}/{message['epochs']} {text}{left_text(self._left, '; ')}"
             )
 
