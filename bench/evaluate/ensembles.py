@@ -48,7 +48,7 @@ def ensemble_rows(ensemble: str, members: Sequence[Sequence[dict[str, Any]]]) ->
     """
     probabilities = np.mean([_probabilities(ensemble, rows) for rows in members], axis=0)  # (N, classes)
     once = [row for row in members[0] if row["repetition"] == members[0][0]["repetition"]]
-    nothing = {"repetition": 0, "seed": 0, "epoch": None, "rank_scores": None, "drawn": None}
+    nothing = {"repetition": 0, "seed": 0, "epoch": None, "rank_scores": None, "drawn": None, "measured": None}
     return [
         row | nothing | {"run": ensemble, "y_pred": int(scores.argmax()), "scores": scores.tolist()}
         for row, scores in zip(once, probabilities, strict=True)

@@ -73,7 +73,9 @@ EDITS = [
     ("bench/train/init.py", "def started", {"init", "train", "other model"}),
     ("prep/releases/casme2.py", "def read", {"index"}),
     ("prep/releases/samm.py", "def read", set()),
-    ("bench/train/seeds.py", "def seed_of", TRAINED),
+    ("bench/train/seeds.py", "def seed_of", TRAINED | EVALUATION),  # folds are drawn of it
+    ("bench/train/folds.py", "def _subject_kfold", TRAINED | EVALUATION),
+    ("bench/train/kept.py", "def difference", {"train", "other model"}),
     ("bench/train/objectives.py", "def ", TRAINED),
     ("bench/train/settings.py", 'default="erm"', TRAINED | EVALUATION),
     ("models/ststnet.py", "class ", {"train"}),
