@@ -15,7 +15,7 @@ import yaml
 from fdpbench.bench.plan.check import load_runs
 from fdpbench.bench.plan.closure import closure
 from fdpbench.bench.plan.stages import STAGES
-from fdpbench.models.common.registry import list_models
+from fdpbench.models.common.registry import list_models, model_info
 from fdpbench.prep.settings.params import check_params
 from fdpbench.prep.settings.profile import overlay
 
@@ -191,6 +191,9 @@ def test_nothing_depends_on_the_conformance_suite() -> None:
         assert not suite, f"{module} imports {suite}"
 
 
+FOLDS = {"split": {"subject_kfold": 5}}
+
+
 def test_the_smoke_profile_differs_in_size_alone() -> None:
     smoke = yaml.safe_load((ROOT / "params.smoke.yaml").read_text(encoding="utf-8"))
     assert smoke["synth"].keys() == PARAMS["synth"].keys() and smoke["tasks"] == PARAMS["tasks"]
@@ -200,8 +203,9 @@ def test_the_smoke_profile_differs_in_size_alone() -> None:
 
 def test_the_full_profile_has_every_protocol_and_ablation_of_fdp() -> None:
     full = profile("full")
-    for section in ("tasks", "runs"):
-        assert full[section] == full[section] | PARAMS[section], f"{section}: what both have is the same"
+    assert full["tasks"] == full["tasks"] | PARAMS["tasks"], "what both have is the same"
+    assert full["runs"] == full["runs"] | {name: run | FOLDS for name, run in PARAMS["runs"].items()}
+    assert all(run["split"] == FOLDS["split"] for run in full["runs"].values())
     loaded = {run.name: run for run in load_runs(full)}
     assert {run.entry.protocol for run in loaded.values()} == {"honest", "inner", "test_selected"}
     models = [run.settings.model for run in loaded.values() if run.model.name == "fdp"]
@@ -211,10 +215,13 @@ def test_the_full_profile_has_every_protocol_and_ablation_of_fdp() -> None:
     assert changed >= {("input", "frames"), ("maps", 1), ("pooling", "learned"), ("ranking_weight", 0.0)}
 
 
-def test_the_profile_of_baselines_has_every_model_once() -> None:
+def test_the_profile_of_baselines_has_every_model_once_and_those_of_flow_leave_one_subject_out_too() -> None:
     baselines = profile("baselines")
-    assert baselines["runs"] == baselines["runs"] | PARAMS["runs"]
+    assert baselines["runs"] == baselines["runs"] | {name: run | FOLDS for name, run in PARAMS["runs"].items()}
     runs = load_runs(baselines)
-    assert sorted(run.model.name for run in runs if run.entry.table is None) == list_models()
+    assert sorted(run.model.name for run in runs if run.entry.printed_in == "5_folds") == list_models()
+    flow = {name for name in list_models() if set(model_info(name).inputs) == {"flow"}} - {"flow_cnn"}
+    assert sorted(run.model.name for run in runs if run.entry.printed_in is None) == sorted(flow) and len(flow) == 10
+    assert {run.train.repetitions for run in runs} == {1}
     assert {run.entry.protocol for run in runs} == {"honest"}
     assert {run.settings.objective for run in runs} == {"erm", "group_dro"}

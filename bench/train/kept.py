@@ -83,7 +83,9 @@ def read_kept(path: Path) -> tuple[pa.Table, KeptRun]:
         raise ValueError(f"{path}: not the file of a finished run; delete it, and train the run again") from None
     table = predictions_table(path)
     notes = {key: value for key, value in (table.schema.metadata or {}).items() if key != NOTE.encode()}
-    return table.replace_schema_metadata(notes or None), run
+    schema = table.schema.with_metadata(notes) if notes else table.schema.remove_metadata()
+    # from rows, as training makes it: a table that was read is written in other bytes
+    return pa.Table.from_pylist(table.to_pylist(), schema=schema), run
 
 
 def difference(provenance: Mapping[str, Any], made_of: Mapping[str, Any]) -> str:
