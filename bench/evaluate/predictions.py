@@ -16,6 +16,7 @@ from fdpbench.prep.store import images, shards
 
 __all__ = [
     "FOLDS",
+    "MEASURED",
     "PREDICTIONS",
     "Prediction",
     "PredictionError",

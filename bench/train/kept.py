@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from fdpbench.arithmetic import arithmetic
-from fdpbench.bench.evaluate.predictions import predictions_table
+from fdpbench.bench.evaluate.predictions import MEASURED, PREDICTIONS, measured_schema, predictions_table
 from fdpbench.prep.store import shards
 
 __all__ = ["TAKEN", "KeptRun", "difference", "kept_run", "read_kept", "write_kept"]
@@ -83,9 +83,10 @@ def read_kept(path: Path) -> tuple[pa.Table, KeptRun]:
         raise ValueError(f"{path}: not the file of a finished run; delete it, and train the run again") from None
     table = predictions_table(path)
     notes = {key: value for key, value in (table.schema.metadata or {}).items() if key != NOTE.encode()}
-    schema = table.schema.with_metadata(notes) if notes else table.schema.remove_metadata()
-    # from rows, as training makes it: a table that was read is written in other bytes
-    return pa.Table.from_pylist(table.to_pylist(), schema=schema), run
+    schema = measured_schema(table.schema) if MEASURED.name in table.column_names else PREDICTIONS
+    # a table that was read names the items of its lists otherwise, and would be written in other bytes
+    rows = pa.Table.from_pylist(table.to_pylist(), schema=schema.with_metadata(notes) if notes else schema)
+    return rows, run
 
 
 def difference(provenance: Mapping[str, Any], made_of: Mapping[str, Any]) -> str:
