@@ -192,9 +192,8 @@ def test_nothing_depends_on_the_conformance_suite() -> None:
 
 
 def test_the_smoke_profile_differs_from_the_calm_one_in_size_alone() -> None:
-    smoke, calm = (
-        yaml.safe_load((ROOT / f"params.{name}.yaml").read_text(encoding="utf-8")) for name in ("smoke", "calm")
-    )
+    texts = ((ROOT / f"params.{name}.yaml").read_text(encoding="utf-8") for name in ("smoke", "calm"))
+    smoke, calm = map(yaml.safe_load, texts)
     assert smoke["synth"].keys() == calm["synth"].keys() and smoke["tasks"] == calm["tasks"]
     assert smoke["runs"].items() <= PARAMS["runs"].items() and calm["runs"] == PARAMS["runs"]
     assert {key for recipe in smoke["options"].values() for key in recipe} == {"epochs"}

@@ -211,6 +211,7 @@ def test_texture_lies_on_brows_eyes_and_mouth() -> None:
 def test_the_face_of_a_person_is_that_of_its_seed() -> None:
     corpus = CorpusParams(generator="flow", identities=1, clips_per_identity=1, seed=9, drift=(0.0, 0.0))
     (person,) = plan_people(corpus)
-    stage = Stage(*bare_face(person.seed), person.clips[0].clip.seat, person.clips[0].sitting)
-    assert CAMERA.size == 240
+    seat = person.clips[0].clip.seat
+    assert seat is not None and CAMERA.size == 240
+    stage = Stage(*bare_face(person.seed), seat, person.clips[0].sitting)
     assert (flow_clip(stage, person.clips[0]).image == flow_clips(person)[0].image).all()
