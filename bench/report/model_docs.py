@@ -44,14 +44,17 @@ MEASURED = (
     "The honest run of each model in its task's own table, from `results/baselines` where it is there, else from\n"
     "`results/full` or `results/tables`; the tables have intervals and all other runs. The task `synthetic` is made\n"
     "of rendered faces: its figures say nothing about real faces. Rows with other numbers of clips or subjects are of\n"
-    "other releases, and are not to be compared: 120 clips of 10 subjects are those of `params.calm.yaml`, with four\n"
-    "classes in place of three. Seconds of a fold: estimated from the time of a\n"
-    "training step, one thread, on the machine that wrote `costs.csv` (`fdpbench costs`); another has others.\n"
-    "A dash: not measured. A model without a row has not been run: `make baselines` runs all. No recipe was tuned but\n"
-    "those of `fdp` (on another rendered release: `docs/fdp.md`) and `cnn3d` (on that of `params.calm.yaml`); a low figure may be the\n"
-    "recipe's, not the model's: most have the epochs that a laptop bears. `adapters` is a random encoder here, and\n"
-    "`fdp_released` is `tiny`. Figures on real flow images: `docs/megc2019.md`."
+    "other releases, and do not compare: 120 clips of 10 subjects are those of `params.calm.yaml`, with four classes\n"
+    "in place of three. Seconds of a fold: estimated from the time of a training step, one thread, on the machine\n"
+    "that wrote `costs.csv` (`fdpbench costs`); another has others. A dash: not measured. A model without a row has\n"
+    "not been run: `make baselines` runs all. No recipe was tuned but those of `fdp` (on another rendered release:\n"
+    "`docs/fdp.md`) and `cnn3d` (on that of `params.calm.yaml`); a low figure may be the recipe's, not the model's:\n"
+    "most have the epochs that a laptop bears. `adapters` is a random encoder here, and `fdp_released` is `tiny`.\n"
+    "Figures on real flow images: `docs/megc2019.md`."
 )
+
+
+NEEDED = ("run", "model", "protocol", "table", "clips", "subjects", "uf1", "uar", "repetitions")  # of a task's table
 
 
 def models_text(results: Path) -> str:
@@ -103,7 +106,9 @@ def measured_rows(results: Path) -> list[dict[str, str]]:
         seconds = _seconds(folder / "costs.csv")
         for path in sorted((folder / "tables").glob("*.csv")):
             frame = pd.read_csv(path, keep_default_na=False)
-            if not {"run", "model", "protocol", "table", "clips", "subjects", "uf1", "uar", "repetitions"} <= set(frame):
+            if not {"run", "model", "protocol", "table", "clips", "subjects", "uf1", "uar", "repetitions"} <= set(
+                frame
+            ):
                 continue  # not a task's
             if "changes" not in frame:
                 frame["changes"] = ""

@@ -46,7 +46,7 @@ OWN_KEYS = {
         *("eye_distance", "aspect", "eye_height"),
         *("noise", "spots", "smoothing", "dominance", "shrinkage", "bleed", "true_flow"),
     ),
-    "frames": ("crop", "sampling", "rank_pooling", "landmarks"),
+    "frames": ("crop", "sampling", "rank_pooling", "landmarks", "sensor_noise"),
 }
 INSTEAD = {"eye_distance": "crop: {eye_distance: 0.40}", "eye_height": "crop: {eye_height: 0.32}"}  # for frames
 

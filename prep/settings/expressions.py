@@ -98,6 +98,11 @@ class ExpressionParams(Section):
     )
     blink: Share = Field(default=0.3, description="share of clips with a blink about onset or apex")
     gaze: Share = Field(default=0.4, description="share of clips in which the gaze shifts")
+    sensor_noise: PositiveRange = Field(
+        default=(1.0, 1.0),
+        description="noise of the camera in rendered frames, a factor, uniform in its logarithm; 1 is a good camera in "
+        "good light, and what flow then errs by is much less than on real clips",
+    )
 
     @model_validator(mode="after")
     def _one_of_both(self) -> ExpressionParams:

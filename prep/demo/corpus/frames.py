@@ -101,7 +101,7 @@ def frame_clip(renderer: Renderer, planned: PlannedClip, params: CorpusParams, e
         if entry not in crops:
             gaze = (float(motion.gaze[entry, 0]), float(motion.gaze[entry, 1]))
             light = renderer.frame(moved, motion.poses[entry], gaze, motion.lights[entry], window)
-            grey = geometry.to_grey(expose(light, noise))
+            grey = geometry.to_grey(expose(light, noise, clip.sensor_noise))
             crops[entry] = geometry.warp(grey, in_window, params.crop.size, params.crop.interpolation)
     *frames, apex = (crops[int(entry)] for entry in entries)
     vertices = list(MESH_VERTICES)

@@ -39,6 +39,8 @@ class ClipPlan:
         Drift of the head and tremor of the face; 1 is a calm subject, 0 a bust.
     seat
         How the subject sits; None: drawn with the clip's motion.
+    sensor_noise
+        Factor on the camera's noise; 1 is a good camera in good light.
     """
 
     subject: str
@@ -57,6 +59,7 @@ class ClipPlan:
     gaze_shift: int | None
     drift: float
     seat: Pose | None
+    sensor_noise: float
 
     @property
     def sheet_codes(self) -> str:

@@ -53,7 +53,7 @@ LEAD_IN, LEAD_OUT = (3, 7), (2, 5)  # frames before onset and after offset, as i
 RISE = (0.35, 0.55)  # place of the apex between onset and offset
 
 # Streams of random numbers of a person, so that one never shifts another; those from ESTIMATOR to MESH are a corpus's.
-STYLE, SITTING, CLIP, ESTIMATOR, NOISE, PLACING, MESH, DRIFT = range(8)
+STYLE, SITTING, CLIP, ESTIMATOR, NOISE, PLACING, MESH, DRIFT, SENSOR = range(9)
 
 OF_CORPUS, OF_RELEASE = 1, 2  # what a person belongs to stands in the person's seed
 
@@ -164,6 +164,7 @@ def plan_clip(
         gaze_shift=gaze_shift if turns else None,
         drift=drift,
         seat=seat,
+        sensor_noise=draw_within_log(stream(seed, SENSOR, number), params.sensor_noise),
     )
 
 

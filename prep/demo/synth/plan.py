@@ -131,6 +131,7 @@ def _plan_clip(
         gaze_shift=_moment(rng, params.gaze_rate, onset, offset),
         drift=params.drift,
         seat=None,
+        sensor_noise=1.0,
     )
 
 

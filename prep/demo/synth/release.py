@@ -123,7 +123,7 @@ def write_clip(plan: ClipPlan, size: int, root: Path) -> ClipRecord:
     folder.mkdir(parents=True)
     for index, (pose, light, gaze) in enumerate(zip(motion.poses, motion.lights, motion.gaze, strict=True)):
         linear = renderer.frame(offsets[index], pose, (float(gaze[0]), float(gaze[1])), light)
-        image = expose(linear, noise)
+        image = expose(linear, noise, plan.sensor_noise)
         (folder / f"img{index + 1:03d}.png").write_bytes(encode_png(image))
 
     truth = root / "truth" / plan.subject / plan.clip

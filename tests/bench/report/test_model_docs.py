@@ -65,4 +65,4 @@ def test_the_command_writes_the_page(project: Path, monkeypatch: pytest.MonkeyPa
     result = CliRunner().invoke(app, ["docs"])
     assert result.exit_code == 0 and "docs/models.md" in result.stderr
     text = Path("docs/models.md").read_text()
-    assert "| `one`   |" in text and "| `fdp`   | tiny   | a     | 0.200 |" in text
+    assert "| `one`   |" in text and "| `fdp`   | tiny   | 40      | 4          | a     | 0.200 |" in text
