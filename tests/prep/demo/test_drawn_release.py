@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from fdpbench.bench.plan.check import load_runs
 from fdpbench.prep.demo.corpus.planner import person_seed, plan_people
 from fdpbench.prep.demo.synth import EMOTIONS, ClipRecord, plan_release
+from fdpbench.prep.demo.synth.camera import expose
 from fdpbench.prep.demo.synth.clip import ClipPlan
 from fdpbench.prep.demo.synth.expressions import CLASS_OF, SIDED_UNITS, UNIT_SETS
 from fdpbench.prep.demo.synth.people import OF_CORPUS, OF_RELEASE, identity_seed
@@ -53,6 +54,7 @@ FORMS = st.builds(
     turn=st.floats(0, 8),
     blink=st.floats(0, 1),
     gaze=st.floats(0, 1),
+    sensor_noise=ranges(0.5, 8),
 )
 
 
@@ -76,6 +78,7 @@ def test_clips_lie_within_the_ranges_and_agree_with_their_labels(release: DrawnS
         assert release.duration[0] <= plan.offset - plan.onset <= release.duration[1]
         assert release.peak[0] - 1e-9 <= plan.peak * 240 / release.size <= release.peak[1] + 1e-9
         assert release.drift[0] - 1e-9 <= plan.drift <= release.drift[1] + 1e-9
+        assert release.sensor_noise[0] - 1e-9 <= plan.sensor_noise <= release.sensor_noise[1] + 1e-9
         assert plan.seat is not None and (release.turn > 0 or abs(plan.seat.yaw) == 0)
         assert {unit for unit, _ in plan.activation} <= set(SIDED_UNITS)
         noted = {unit.rstrip("LR") for unit in plan.action_units}
@@ -132,6 +135,15 @@ def test_style_and_sitting_are_a_persons_own() -> None:
     assert within_and_between(0.0)[1] < 0.15
     seats = [plan.seat for plan in plan_release(drawn(clips_per_subject=6))]
     assert seats[0] == seats[1] == seats[2] != seats[3] == seats[5] and len(set(seats)) == 6
+
+
+def test_the_noise_of_the_camera_is_that_of_the_clip_and_moves_nothing() -> None:
+    still, noisy = (plan_release(drawn(sensor_noise=(low, low))) for low in (1.0, 4.0))
+    assert [replace(plan, sensor_noise=4.0) for plan in still] == noisy
+    light = np.full((3, 96, 96), 0.3, dtype=np.float32)
+    images = [expose(light, np.random.default_rng(1), plan.sensor_noise) for plan in (still[0], noisy[0])]
+    assert np.std(images[1]) / np.std(images[0]) == pytest.approx(4, rel=0.1)
+    assert (expose(light, np.random.default_rng(1)) == images[0]).all()
 
 
 # --- people -----------------------------------------------------------------------------------------
@@ -240,7 +252,7 @@ def test_a_drawn_release_goes_from_frames_to_a_task(project: Path) -> None:
     del content["tasks"]["tiny_flow"]
     content["synth"] = {
         "seed": 8, "subjects": 2, "clips_per_subject": 3, "size": 160, "duration": [8, 10], "drift": [0.0, 4.0],
-        "blink": 0.5, "style": 0.5,
+        "blink": 0.5, "style": 0.5, "sensor_noise": [1.0, 6.0],
     }  # fmt: skip
     content["tasks"]["tiny"]["classes"] = "synthetic_3"
     write_params(content)

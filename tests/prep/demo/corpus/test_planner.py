@@ -211,6 +211,7 @@ def test_a_bare_face_is_that_of_the_rendered_person() -> None:
             r"eye_height as crop: \{eye_height: 0\.32\}",
         ),
         ({"crop": {"size": 64}}, r"corpora\.flow: .*crop: for generator frames alone, not flow; leave out"),
+        ({"sensor_noise": [1.0, 6.0]}, r"corpora\.flow: .*sensor_noise: for generator frames alone, not flow"),
         ({"emotions": {}, "classes": {}}, r"corpora\.flow: .*give classes or emotions, not both"),
         ({"emotions": {"joy": 1}}, r"corpora\.flow\.emotions\.joy: unknown key"),
         (
