@@ -32,7 +32,7 @@ from fdpbench.prep.settings.params import NAMED, PARAMS_FILE, SECTION_TYPES, che
 from fdpbench.prep.settings.plain_yaml import read_yaml
 from fdpbench.prep.settings.problems import ParamsError, Problems, near
 from fdpbench.prep.settings.section import Section, section
-from fdpbench.prep.settings.synth import EMBEDDED, SynthParams
+from fdpbench.prep.settings.synth import EMBEDDED, synth_section
 from fdpbench.prep.settings.task import TaskParams
 from fdpbench.prep.store import paths, shards
 from fdpbench.prep.store.schema import MANIFEST
@@ -40,9 +40,8 @@ from fdpbench.prep.task.inputs import INPUTS, lengths_of
 
 __all__ = ["TYPES", "check_project", "load_runs"]
 
-# The sections that are one object each.
+# The sections that are one object of one form each.
 TYPES: dict[str, type[Section]] = {
-    "synth": SynthParams,
     "index": IndexParams,
     "align": AlignParams,
     "flow": FlowParams,
@@ -117,10 +116,12 @@ def _sound(content: dict[str, Any]) -> dict[str, Any]:
 def _runs_of(params: dict[str, Any], problems: Problems, whole: bool = True) -> list[Run]:
     """Check all sections; the runs if nothing is wrong with them, else as good as none."""
     for key, kind in TYPES.items():
-        needed = key != "synth" or EMBEDDED in params["releases"]
-        if params[key] or (whole and needed):  # of a section that is missing, this has been said
+        if params[key] or whole:  # of a section that is missing, this has been said
             with problems.gather():
                 section(kind, params[key], key)
+    if params["synth"] or (whole and EMBEDDED in params["releases"]):
+        with problems.gather():
+            synth_section(params["synth"])
     for name, content in params["corpora"].items():
         with problems.gather():
             section(CorpusParams, content, f"corpora.{name}")

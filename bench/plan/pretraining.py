@@ -157,7 +157,7 @@ def _layers(name: str, entry: PretrainEntry, params: Mapping[str, Any]) -> dict[
 
 def classes_of(entry: PretrainEntry) -> tuple[str, ...]:
     """Names of the classes that an entry of section `pretrain` learns, in order."""
-    from fdpbench.prep.demo.corpus.expressions import CLASSES, EMOTIONS
+    from fdpbench.prep.demo.synth.expressions import CLASSES, EMOTIONS
 
     return CLASSES if entry.classes == "composite" else EMOTIONS
 

@@ -115,7 +115,7 @@ def run_steps() -> dict[str, str]:
     params = read_params()
     synth = section(SynthParams, params["synth"], "synth")
     plan = plan_release(synth)[0]
-    write_clip(plan, synth, Path("clip"))
+    write_clip(plan, synth.size, Path("clip"))
     frames = [images.read_image(path) for path in sorted(Path("clip").rglob("*.png"))]
     note("frames", *frames)
 
