@@ -49,6 +49,7 @@ def read(root: Path, lost_frames: LostFrames) -> Listing:
     listed = {image_name(one.subject, one.clip): one for one in listed_clips(root / SHEET)}
     listing = Listing(RELEASE.name)
     images: dict[str, str] = {}
+    seen: dict[tuple[str, str], str] = {}  # by layout and name
     for path in [*sorted((root / WHOLE).glob("*.png")), *sorted((root / THREE).glob(f"*/{TEST}/*/*.png"))]:
         relative = path.relative_to(root).as_posix()
         name = f"{path.stem.strip()} .png"
@@ -57,11 +58,10 @@ def read(root: Path, lost_frames: LostFrames) -> Listing:
             continue
         if relative.startswith(THREE):
             _check_folder(path, root, listed[name])
-        if (
-            images.setdefault(name, relative).partition("/")[0] == relative.partition("/")[0]
-            and images[name] != relative
-        ):
-            listing.reject(relative, Reason.DUPLICATE, f"same clip as {images[name]}")
+        first = seen.setdefault((relative.partition("/")[0], name), relative)
+        if first != relative:
+            listing.reject(relative, Reason.DUPLICATE, f"same clip as {first}")
+        images.setdefault(name, first)
     for one in _in_order(listed.values()):
         name = image_name(one.subject, one.clip)
         if name in images:
@@ -82,6 +82,6 @@ def _check_folder(path: Path, root: Path, one: Listed) -> None:
     label, fold = path.parent.name, path.parents[2].name
     if (fold, label) != (one.subject, str(one.label)):
         raise ReleaseError(
-            f"{path.relative_to(root).as_posix()}: the folders say subject {fold}, label {label}; {SHEET}, row {one.row}, "
-            f"says {one.subject}, {one.label}"
+            f"{path.relative_to(root).as_posix()}: the folders say subject {fold}, label {label}; "
+            f"{SHEET}, row {one.row}, says {one.subject}, {one.label}"
         )

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-from numpy.typing import NDArray
-
 from fdpbench.prep.align.geometry import to_grey
 from fdpbench.prep.demo.simulate.layouts import samm, smic
 from fdpbench.prep.demo.simulate.layouts_casme import casme2
 from fdpbench.prep.demo.simulate.sheets import Cell, write_csv
 from fdpbench.prep.demo.simulate.site import Clip, Simulated, SimulatedClip, Site, layout_of
+from fdpbench.prep.flow.flow_images import encode_flow_image
 from fdpbench.prep.flow.methods import flow_field, resize_flow, scale_per_image
-from fdpbench.prep.store import images
 
 __all__ = ["flow_images", "megc2019"]
 
@@ -71,7 +68,7 @@ def flow_images(site: Site, version: str) -> Simulated:
             rows.append([*row, *([] if composite else [clip.emotion])])
             official.append([dataset, subject, name, label])
             file = f"{subject}_{name} .png"
-            png = images.encode_png(_flow_image(site, clip))
+            png = _flow_image(site, clip)
             stored.append((subject, label, file, png))
             subjects += [] if subject in subjects else [subject]
             place = f"three_norm_u_v_os/{subject}/u_test/{label}"
@@ -112,8 +109,7 @@ def _names(dataset: str, clip: Clip) -> tuple[str, str, str]:
     return subject, name, f"{subject}_{name}"
 
 
-def _flow_image(site: Site, clip: Clip) -> NDArray[np.uint8]:
-    """Onset-to-peak flow of a clip, shape (28, 28, 3), uint8: u, v, strain."""
+def _flow_image(site: Site, clip: Clip) -> bytes:
+    """PNG of a clip's onset-to-peak flow, 28x28: u, v, strain."""
     onset, peak = (to_grey(site.picture(clip, strength)) for strength in (0.0, 1.0))
-    field = scale_per_image(resize_flow(flow_field(onset, peak), FLOW_SIDE))  # (3, 28, 28)
-    return np.ascontiguousarray(np.round(255 * field).astype(np.uint8).transpose(1, 2, 0))
+    return encode_flow_image(scale_per_image(resize_flow(flow_field(onset, peak), FLOW_SIDE)))

@@ -89,6 +89,6 @@ def listed_clips(path: Path) -> list[Listed]:
             )
         other = images.setdefault(image_name(subject, clip), number)
         if other != number:
-            raise ReleaseError(f"{path}, row {number}: {image_name(subject, clip)!r} is the image of row {other} too")
+            raise ReleaseError(f"{path}, row {number}: {image_name(subject, clip)} is the image of row {other} too")
         found.append(Listed(number, dataset, subject, clip, index, class_name))
     return found
