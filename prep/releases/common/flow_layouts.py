@@ -84,9 +84,7 @@ def listed_clips(path: Path) -> list[Listed]:
         if not all((dataset, subject, clip, class_name)) or index is None or index < 0:
             raise ReleaseError(f"{path}, row {number}: expected {', '.join(NEEDED)}, found {', '.join(cells)}")
         if classes.setdefault(index, class_name) != class_name or list(classes.values()).count(class_name) > 1:
-            raise ReleaseError(
-                f"{path}, row {number}: label {index}, class {class_name!r}: another row has it otherwise"
-            )
+            raise ReleaseError(f"{path}, row {number}: label {index} is {class_name!r}, in another row it is not")
         other = images.setdefault(image_name(subject, clip), number)
         if other != number:
             raise ReleaseError(f"{path}, row {number}: {image_name(subject, clip)} is the image of row {other} too")
