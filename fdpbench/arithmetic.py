@@ -17,7 +17,16 @@ import platform
 import sys
 from pathlib import Path
 
-__all__ = ["NATIVE", "ONE_THREAD", "PINS", "arithmetic", "pin_arithmetic", "processor", "unpinned_notice"]
+__all__ = [
+    "NATIVE",
+    "ONE_THREAD",
+    "PINS",
+    "arithmetic",
+    "pin_arithmetic",
+    "pin_or_notice",
+    "processor",
+    "unpinned_notice",
+]
 
 NATIVE = "FDPBENCH_NATIVE"  # set to 1: leave the arithmetic to the libraries, and say so in tables
 
@@ -93,6 +102,29 @@ def unpinned_notice() -> str | None:
     if _native_wanted():
         return said.format(f"{NATIVE} is set")
     return f"{said.format('this processor is not known to have AVX2 and FMA')}. {DIFFERENCE}"
+
+
+def pin_or_notice() -> str | None:
+    """Pin the arithmetic of a session that uses the package from Python, where that is still possible.
+
+    Returns
+    -------
+    What to tell the user where it is not, so that results are ``native``; None where it is pinned, or where
+    ``FDPBENCH_NATIVE=1`` asks for the processor's own arithmetic.
+    """
+    if _native_wanted():
+        return None
+    try:
+        pin_arithmetic()
+    except RuntimeError:
+        loaded = ", ".join(name for name in LIBRARIES if name in sys.modules)
+        return (
+            f"{loaded} imported before fdpbench was first used: the arithmetic is not pinned, results are labelled "
+            "`native` and may differ in their last digits from those of commands and of other machines. To pin it, "
+            "begin with `from fdpbench.arithmetic import pin_arithmetic; pin_arithmetic()`; to accept it without this "
+            f"warning, set {NATIVE}=1"
+        )
+    return unpinned_notice()
 
 
 def processor() -> dict[str, str]:
