@@ -1,8 +1,8 @@
 """What `import fdpbench as fb` offers from Python: a dozen names, each a thin wrapper of what the commands use.
 
 Nothing is imported before it is used. The first use of a name pins the arithmetic (`fdpbench.arithmetic`), so that
-results are those of the commands, to the bit. Where numpy is imported already, as in most notebooks, that is too late: a
-warning says so once, and results are labelled ``native``.
+results are those of the commands, to the bit. Where numpy is imported already, as in most notebooks, that is too late:
+a warning says so once, and results are labelled ``native``.
 
 The examples run in a project whose task `synthetic` is made (``dvc repro task@synthetic``).
 """
