@@ -245,7 +245,12 @@ def align_face(
     from fdpbench.prep.settings.section import section
     from fdpbench.prep.store.images import read_image
 
-    settings = {"mode": "first_frame", "landmarks": "mesh", "geometry": "eyes", "interpolation": "linear"}
+    settings: dict[str, Any] = {
+        "mode": "first_frame",
+        "landmarks": "mesh",
+        "geometry": "eyes",
+        "interpolation": "linear",
+    }
     settings |= {"size": size, "eye_distance": eye_distance, "eye_height": eye_height, "colour": colour}
     params = section(AlignParams, settings, "align_face")
     pixels = read_image(Path(image)) if isinstance(image, str | Path) else np.asarray(image)
@@ -538,7 +543,14 @@ def rendered_clip(
 
     if emotion not in EMOTIONS:
         raise ValueError(f"no expression {emotion!r}{near(emotion, EMOTIONS)}; expressions: {', '.join(EMOTIONS)}")
-    settings = {"seed": seed, "subjects": 2, "clips_per_emotion": 1, "size": size, "frames_min": 24, "frames_max": 24}
+    settings: dict[str, Any] = {
+        "seed": seed,
+        "subjects": 2,
+        "clips_per_emotion": 1,
+        "size": size,
+        "frames_min": 24,
+        "frames_max": 24,
+    }
     settings |= {"peak_min": peak, "peak_max": peak, "drift": 1.0, "blink_rate": 0.0, "gaze_rate": 0.0, "overlap": 0.0}
     params = section(SynthParams, settings, "rendered_clip")
     plan = next(plan for plan in plan_release(params) if plan.emotion == emotion)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -57,7 +57,7 @@ def export_pictures(task: str, target: Path, kind: Literal["frames", "dynamic_im
         raise ExportError(
             f"task {task!r} gives no {kind} (it gives {', '.join(about.inputs)}): see tasks.{task}.sampling"
         )
-    rows: list[Sequence[Any]] = []
+    rows: list[tuple[Any, ...]] = []
     with new_folder(target, about, WHAT[kind], HOW[kind]) as staging:
         total = len(shards.subjects_of(folder / "clips.parquet"))
         for subject in track(_subjects(folder, kind), f"export {task}", total=total, what="subjects"):

@@ -143,7 +143,7 @@ def test_the_folders_of_folds_are_what_released_code_reads(project: Path, elsewh
             for label in os.listdir(base):
                 for name in os.listdir(base / label):
                     bgr = cv2.imread(str(base / label / name))
-                    assert bgr.shape == (28, 28, 3)
+                    assert bgr is not None and bgr.shape == (28, 28, 3)
                     subject, _, clip = name.removesuffix(" .png").partition("_")
                     found.append((f"synthetic/{subject}/{clip}", int(label)))
                     field = flow_of("tiny")[f"synthetic/{subject}/{clip}"] if len(found) == 1 else None
