@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from fdpbench.bench.export import flow as flow_export
 from fdpbench.bench.export.flow import export_flow_images
 from fdpbench.bench.export.place import CLIPS, NOTICE, README
+from fdpbench.bench.plan.params import load_tasks
 from fdpbench.bench.train.data import load_clips, load_index, load_task_info
 from fdpbench.bench.train.folds import leave_one_subject_out
 from fdpbench.commands import app
@@ -245,6 +246,18 @@ def test_layout_three_has_a_limit(project: Path, elsewhere: Path, monkeypatch: p
 
 
 # --- reading folders of flow images back
+
+
+def test_link_makes_a_task_of_the_classes_in_their_order(project: Path, elsewhere: Path) -> None:
+    write_task(paths.task("tiny"))
+    export_flow_images("tiny", elsewhere / "out", "whole")
+    result = CliRunner().invoke(app, ["link", "flow_images", str(elsewhere / "out"), "--runs", "ststnet"])
+    assert result.exit_code == 0 and "release flow_images added, task flow_images added" in result.output
+    task = load_tasks()["flow_images"]
+    assert list(task.classes) == list(CLASSES), "not in order of letters"
+    assert task.inputs == ("flow",) and paths.raw("flow_images").resolve() == (elsewhere / "out").resolve()
+    result = CliRunner().invoke(app, ["link", "flow_images", str(elsewhere / "out"), "--classes", "casme2_5"])
+    assert result.exit_code == 1 and "has no class map 'casme2_5'; it has none" in result.output
 
 
 def test_lists_and_folders_that_do_not_fit_are_refused_by_row(project: Path, elsewhere: Path) -> None:
