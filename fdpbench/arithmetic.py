@@ -15,6 +15,8 @@ from __future__ import annotations
 import os
 import platform
 import sys
+import warnings
+from functools import cache
 from pathlib import Path
 
 __all__ = [
@@ -23,7 +25,7 @@ __all__ = [
     "PINS",
     "arithmetic",
     "pin_arithmetic",
-    "pin_or_notice",
+    "pin_or_warn",
     "processor",
     "unpinned_notice",
 ]
@@ -104,27 +106,28 @@ def unpinned_notice() -> str | None:
     return f"{said.format('this processor is not known to have AVX2 and FMA')}. {DIFFERENCE}"
 
 
-def pin_or_notice() -> str | None:
-    """Pin the arithmetic of a session that uses the package from Python, where that is still possible.
+@cache
+def pin_or_warn() -> None:
+    """Pin the arithmetic at the first use of the package from Python; warn once where that is too late.
 
-    Returns
-    -------
-    What to tell the user where it is not, so that results are ``native``; None where it is pinned, or where
-    ``FDPBENCH_NATIVE=1`` asks for the processor's own arithmetic.
+    Nothing is said where ``FDPBENCH_NATIVE=1`` asks for the processor's own arithmetic. To be called by the functions
+    that a user calls: the warning names the line that called them.
     """
     if _native_wanted():
-        return None
+        return
     try:
         pin_arithmetic()
+        notice = unpinned_notice()
     except RuntimeError:
         loaded = ", ".join(name for name in LIBRARIES if name in sys.modules)
-        return (
+        notice = (
             f"{loaded} imported before fdpbench was first used: the arithmetic is not pinned, results are labelled "
             "`native` and may differ in their last digits from those of commands and of other machines. To pin it, "
             "begin with `from fdpbench.arithmetic import pin_arithmetic; pin_arithmetic()`; to accept it without this "
             f"warning, set {NATIVE}=1"
         )
-    return unpinned_notice()
+    if notice is not None:
+        warnings.warn(notice, stacklevel=3)
 
 
 def processor() -> dict[str, str]:

@@ -23,6 +23,8 @@ from typer.testing import CliRunner
 
 import fdpbench as fb
 from fdpbench import api, arithmetic
+from fdpbench.api import images as images_api
+from fdpbench.api import tasks as tasks_api
 from fdpbench.bench.train.data import load_clips
 from fdpbench.bench.train.folds import leave_one_subject_out
 from fdpbench.commands import app
@@ -80,7 +82,8 @@ def test_each_function_says_what_it_takes_gives_and_refuses(name: str) -> None:
 
 
 def documented() -> list[doctest.DocTest]:
-    return [test for test in doctest.DocTestFinder().find(api, globs={}) if test.examples]
+    found = [test for module in (images_api, tasks_api) for test in doctest.DocTestFinder().find(module, globs={})]
+    return [test for test in found if test.examples]
 
 
 @pytest.mark.parametrize("example", documented(), ids=lambda test: test.name.rpartition(".")[2])
