@@ -114,7 +114,7 @@ lint: install ## ruff: style and docstrings
 
 types: install ## mypy
 	@rm -rf build/types && mkdir -p build/types/fdpbench
-	@for each in bench models prep fdpbench/commands fdpbench/*.py; do ln -s "$(CURDIR)/$$each" build/types/fdpbench/; done
+	@for each in bench models prep fdpbench/api fdpbench/commands fdpbench/*.py; do ln -s "$(CURDIR)/$$each" build/types/fdpbench/; done
 	mypy
 
 format: install ## let ruff mend what it can

@@ -44,7 +44,9 @@ _FRAMES = {"sampling": {"rule": "uniform", "frames": 8}, "rank_pooling": "harmon
 _FLOW = {"flow": {"size": 28, "scaling": "per_image"}}
 
 
-def standard_task(release: Release, classes: str | None = None) -> tuple[str, dict[str, Any]]:
+def standard_task(
+    release: Release, classes: str | None = None, emotions: Sequence[str] = ()
+) -> tuple[str, dict[str, Any]]:
     """Name and definition of the task that goes with a release and a class map of the literature.
 
     Parameters
@@ -53,6 +55,8 @@ def standard_task(release: Release, classes: str | None = None) -> tuple[str, di
         A release that is linked.
     classes
         Name of one of its class maps; None: the first.
+    emotions
+        Those found in it: classes of the task of a release that has no class map.
 
     Raises
     ------
@@ -62,13 +66,17 @@ def standard_task(release: Release, classes: str | None = None) -> tuple[str, di
     known = [class_map.name for class_map in maps_of(release.name)]
     if classes is not None and classes not in known:
         raise ParamsError(
-            f"release {release.name!r} has no class map {classes!r}{near(classes, known)}; it has {', '.join(known)}"
+            f"release {release.name!r} has no class map {classes!r}{near(classes, known)}; "
+            f"it has {', '.join(known) or 'none'}"
         )
-    classes = classes or known[0]
-    name = f"{classes}_frames" if release.name == "megc2019" else classes  # its flow images were here first
+    classes = classes or next(iter(known), None)
+    name = classes or release.name
+    if release.name == "megc2019":  # its flow images were here first
+        name = f"{name}_frames"
     frames = _FRAMES if release.kind == "frames" else {}
     flow = {} if release.without_apex else _FLOW
-    return name, {"releases": [release.name], "classes": classes, **frames, **flow}
+    gathered = classes or {emotion: [emotion] for emotion in emotions}
+    return name, {"releases": [release.name], "classes": gathered, **frames, **flow}
 
 
 def link_release(
@@ -114,10 +122,13 @@ def link_release(
     if name == EMBEDDED:
         raise ReleaseError(f"release {name!r} is {release.expects}; there is nothing to link")
     file = params if study is None else study_file(study, params)
-    text, changes = activated(release, params, file, classes, models)
     target = folder.expanduser().resolve()
     index = section(IndexParams, read_params(params)["index"], "index")
+    if release.class_maps:
+        activated(release, params, file, classes, models)  # refuses what cannot be before the folder is read
     listing = read_release(name, target, index.lost_frames)
+    emotions = tuple(dict.fromkeys(row["emotion"] for row in listing.clips))
+    text, changes = activated(release, params, file, classes, models, emotions)
     link = paths.raw(name)
     if link.exists() and not link.is_symlink():
         raise ReleaseError(f"{link} is a folder of its own, not a link; move it away first")
@@ -126,7 +137,7 @@ def link_release(
     console.print(f"{link} -> {target}" + (f" (was {before})" if before != target else ""))
     for line in report_lines(report_of_listing(name, listing)):
         console.print(f"  {line}")
-    task, definition = standard_task(release, classes)
+    task, definition = standard_task(release, classes, emotions)
     console.print(f"{file}: {', '.join(changes) or f'{name} and task {task} are there already'}")
     others = [class_map.name for class_map in maps_of(name) if class_map.name != definition["classes"]]
     if others:
@@ -152,7 +163,12 @@ def study_file(study: str, params: Path = PARAMS_FILE) -> Path:
 
 
 def activated(
-    release: Release, params: Path, file: Path, classes: str | None = None, models: Sequence[str] = ()
+    release: Release,
+    params: Path,
+    file: Path,
+    classes: str | None = None,
+    models: Sequence[str] = (),
+    emotions: Sequence[str] = (),
 ) -> tuple[str, list[str]]:
     """Text of a file of settings that names a release, a task and runs of it; all else in it stays as it is.
 
@@ -160,6 +176,8 @@ def activated(
     ----------
     release, classes, models
         See `link_release`.
+    emotions
+        See `standard_task`.
     params
         The project's params.yaml.
     file
@@ -189,7 +207,7 @@ def activated(
                 text = append_section(text, section_text(params.read_text(encoding="utf-8"), key))
     parsed = parse_yaml(text, file) or {}
     content = {key: copy.deepcopy(value) for key, value in parsed.items()}  # sections share nothing by aliases
-    task, definition = standard_task(release, classes)
+    task, definition = standard_task(release, classes, emotions)
     definition = content.get("tasks", {}).get(task, definition)
     entries = {f"{task}-{model}": {"task": task, "model": model} for model in models}
     _check_runs(task, definition, entries, whole)
