@@ -105,10 +105,10 @@ def _sound(content: dict[str, Any]) -> dict[str, Any]:
     """The sections, an empty one in place of each that is missing or of the wrong kind; without names that are none."""
     sound: dict[str, Any] = {}
     for key, kind in SECTION_TYPES.items():
-        sound[key] = content[key] if isinstance(content.get(key), kind) else kind()
+        sound[key] = content[key] if isinstance(content.get(key), kind) else kind[0]()
     for key in NAMED:
         kept = [name for name in sound[key] if isinstance(name, str)]
-        sound[key] = kept if SECTION_TYPES[key] is list else {name: sound[key][name] for name in kept}
+        sound[key] = kept if isinstance(sound[key], list) else {name: sound[key][name] for name in kept}
     return sound
 
 

@@ -12,6 +12,7 @@ from fdpbench.prep.runtime.progress import console
 from fdpbench.prep.runtime.scratch import open_scratch
 from fdpbench.prep.settings.index import IndexParams
 from fdpbench.prep.settings.planned import Planned
+from fdpbench.prep.settings.release import declared
 from fdpbench.prep.settings.section import section
 from fdpbench.prep.store import contents, paths, shards
 
@@ -23,7 +24,7 @@ REJECT = IndexParams(lost_frames="reject")
 def run(planned: Planned, jobs: int) -> None:
     """Run the stage as it is planned."""
     release = planned.item
-    params = section(IndexParams, planned.settings, "index")
+    params = section(IndexParams, declared(planned.settings), "index")
     index_release(release, paths.raw(release), paths.manifest(release), params)
 
 

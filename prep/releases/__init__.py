@@ -8,6 +8,9 @@ that names it in the entry-point group ``fdpbench.releases``. It holds
 * ``read(root, lost_frames) -> Listing``, the same with frames,
 
 and is imported when that release is asked for, and no other with it. `prep.releases.common` has the shared parts.
+
+A data set of one's own needs no module: section `releases` of params.yaml describes it, `declare_releases` makes it as
+known as the others, and `prep.releases.own` reads it.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from fdpbench.prep.settings.problems import near
 if TYPE_CHECKING:
     from fdpbench.prep.releases.common.base import Annotations, Listing
     from fdpbench.prep.settings.index import LostFrames
+    from fdpbench.prep.settings.release import FolderRelease
 
 __all__ = [
     "RELEASES",
@@ -32,6 +36,8 @@ __all__ = [
     "KnownCounts",
     "Release",
     "ReleaseError",
+    "declare_releases",
+    "is_described",
     "is_simulated",
     "one_each",
     "read_annotations",
@@ -41,6 +47,7 @@ __all__ = [
 ]
 
 GROUP = "fdpbench.releases"
+OWN_READER = "fdpbench.prep.releases.own.reader"
 
 # `fdpbench simulate` leaves this file in the folder of a release whose faces are rendered, names and labels invented.
 SIMULATED = "SIMULATED.txt"
@@ -110,22 +117,54 @@ class _Releases(Mapping[str, Release]):
     """All releases by name: to list them imports none, to look one up imports its own module."""
 
     def __getitem__(self, name: str) -> Release:
-        if name not in _modules():
+        if name not in self:
             raise KeyError(name)
         release: Release = _reader(name).RELEASE
         return release
 
     def __iter__(self) -> Iterator[str]:
-        return iter(_modules())
+        yield from _modules()
+        yield from _own
 
     def __len__(self) -> int:
-        return len(_modules())
+        return len(_modules()) + len(_own)
 
     def __contains__(self, name: object) -> bool:
-        return name in _modules()
+        return name in _modules() or name in _own
 
 
 RELEASES: Mapping[str, Release] = _Releases()
+
+# Those that params.yaml describes, as it was read last.
+_own: dict[str, FolderRelease] = {}
+
+
+def declare_releases(own: Mapping[str, FolderRelease]) -> None:
+    """Make data sets of one's own known by name, in place of those that were before.
+
+    Parameters
+    ----------
+    own
+        What section `releases` of params.yaml says of each.
+
+    Raises
+    ------
+    ReleaseError
+        If a release that has a reader is called like one of them.
+    """
+    taken = [name for name in own if name in _modules()]
+    if taken:
+        raise ReleaseError(
+            f"params.yaml: releases.{taken[0]}: this name is that of a known release, which has a reader of its own: "
+            "write {} after it, or call your data set otherwise"
+        )
+    _own.clear()
+    _own.update(own)
+
+
+def is_described(name: str) -> bool:
+    """Whether a release is a data set of one's own, described in params.yaml."""
+    return name in _own
 
 
 def release_info(name: str) -> Release:
@@ -149,8 +188,11 @@ def reader_module(name: str) -> str:
         If there is no such release, or two modules have its name.
     """
     if name not in RELEASES:
-        raise ReleaseError(f"unknown release {name!r}{near(name, RELEASES)}; known releases: {', '.join(RELEASES)}")
-    return _modules()[name]
+        raise ReleaseError(
+            f"unknown release {name!r}{near(name, RELEASES)}; known releases: {', '.join(RELEASES)}. A data set of your "
+            f"own is described in params.yaml: fdpbench describe DIR --name {name}"
+        )
+    return OWN_READER if name in _own else _modules()[name]
 
 
 def read_annotations(name: str, sheet: Path) -> Annotations:
@@ -221,6 +263,8 @@ def _reader(name: str) -> Any:
         reader = import_module(module)
     except ImportError as error:
         raise ReleaseError(f"release {name!r}: its module {module} cannot be imported ({error})") from error
+    if name in _own:
+        return reader.FolderReader(name, _own[name])
     release = getattr(reader, "RELEASE", None)
     whole = all(callable(getattr(reader, function, None)) for function in ("annotations_of", "read"))
     if not (isinstance(release, Release) and release.name == name and whole):

@@ -112,10 +112,8 @@ def video_info(path: Path) -> VideoInfo:
     """
     with _opened(path) as (_, stream):
         rate = stream.average_rate
-        context = stream.codec_context
-        return VideoInfo(
-            context.name, context.width, context.height, float(rate) if rate else None, stream.frames or None
-        )
+        size = stream.codec_context.width, stream.codec_context.height
+        return VideoInfo(stream.codec_context.name, *size, float(rate) if rate else None, stream.frames or None)
 
 
 def read_video(path: Path) -> Iterator[VideoFrame]:
@@ -188,7 +186,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
         if not CONTAINERS & set(container.format.name.split(",")):
             kind = container.format.long_name or container.format.name
             raise VideoError(path, Reason.NOT_A_VIDEO, f"its content is {kind}; expected {', '.join(SUFFIXES)}")
-        stream = container.streams.best("video")
+        stream: Any = container.streams.best("video")
         if stream is None or stream.codec_context is None:
             kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
             raise VideoError(path, Reason.NOT_A_VIDEO, f"no pictures in it that can be read; it holds {kinds}")

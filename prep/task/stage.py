@@ -23,6 +23,7 @@ from fdpbench.prep.releases import release_info
 from fdpbench.prep.runtime.progress import console
 from fdpbench.prep.runtime.scratch import open_scratch
 from fdpbench.prep.settings.planned import Planned
+from fdpbench.prep.settings.release import declared
 from fdpbench.prep.settings.section import section
 from fdpbench.prep.settings.task import FlowInput, TaskParams
 from fdpbench.prep.store import contents, paths, shards
@@ -38,7 +39,7 @@ Source = Literal["dynamic", "flow"]
 def run(planned: Planned, jobs: int) -> None:
     """Run the stage as it is planned."""
     name = planned.item
-    gather_task(name, section(TaskParams, planned.settings, f"tasks.{name}"), paths.task(name))
+    gather_task(name, section(TaskParams, declared(planned.settings), f"tasks.{name}"), paths.task(name))
 
 
 def gather_task(name: str, task: TaskParams, out: Path) -> None:

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -22,7 +23,7 @@ def numbered_frame(number: int) -> NDArray[np.uint8]:
     image = cv2.GaussianBlur(noise, (0, 0), 4)
     for bit in range(_BITS):
         image[bit * _CELL : (bit + 1) * _CELL, :16] = 255 if number >> bit & 1 else 0
-    return image  # type: ignore[return-value]
+    return np.asarray(image, np.uint8)
 
 
 def number_of(image: NDArray[np.uint8]) -> int:
@@ -43,7 +44,7 @@ def write_video(
     """Write frames (H, W, 3) RGB as a video; with ``milliseconds`` each is shown from its own time on."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=rate, options=options or {})  # type: ignore[call-overload]
+        stream: Any = container.add_stream(codec, rate=rate, options=options or {})
         stream.codec_context.thread_count = 1
         if milliseconds is not None:
             stream.codec_context.time_base = Fraction(1, 1000)
@@ -62,7 +63,7 @@ def write_video(
 def write_sound(path: Path) -> Path:
     """A file with sound alone."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", rate=44100)
+        stream: Any = container.add_stream("aac", rate=44100)
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 44100), np.float32), format="fltp", layout="mono")
         frame.sample_rate = 44100
         container.mux(stream.encode(frame))

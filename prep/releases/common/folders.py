@@ -15,6 +15,7 @@ from fdpbench.prep.settings.index import LostFrames
 from fdpbench.prep.store.schema import Reason
 
 __all__ = [
+    "IMAGES",
     "FolderProblem",
     "Frames",
     "add_clips",
@@ -41,11 +42,15 @@ class FolderProblem(Exception):
 
 @dataclass
 class Frames:
-    """Image files of a clip by frame number, whether they are the release's own crops, and what else is there."""
+    """Image files of a clip by frame number, whether they are the release's own crops, and what else is there.
+
+    ``place`` is where they lie, for messages.
+    """
 
     files: dict[int, Path] = field(default_factory=dict)
     crops: bool = False
     others: list[str] = field(default_factory=list)
+    place: str = ""
 
     def __str__(self) -> str:
         numbers = f", {min(self.files)} to {max(self.files)}" if self.files else ""
@@ -87,7 +92,7 @@ def find_frames(folder: Path, root: Path, prefix: str = "") -> Frames:
     images = [path for path in paths if path.suffix.lower() in IMAGES and path.stem != _named(path)]
     raw = [path for path in images if path.name.startswith(prefix) and not path.name.startswith(CROP)]
     crops = [path for path in images if path.name.startswith(CROP + prefix)]
-    found = Frames(crops=not raw and bool(crops))
+    found = Frames(crops=not raw and bool(crops), place=_under(folder, root))
     for path in raw or crops:
         # not Path.resolve, which gives up on a link that leads to itself
         if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(home):
@@ -103,7 +108,7 @@ def add_clips(
     listing: Listing,
     annotations: Annotations,
     root: Path,
-    folder: Callable[[Annotation], Path],
+    find: Callable[[Annotation], Path | Frames],
     *,
     lost_frames: LostFrames,
     prefix: str = "",
@@ -122,8 +127,8 @@ def add_clips(
         What the sheet says.
     root
         The release's folder; stored paths are relative to it.
-    folder
-        Gives a clip's folder; may raise `FolderProblem`.
+    find
+        Gives a clip's folder, or its frames; may raise `FolderProblem`.
     lost_frames
         ``keep``: a clip keeps the frames that are there, two at least, and its row says which; ``reject``: it is
         rejected.
@@ -136,9 +141,11 @@ def add_clips(
     for clip in annotations.clips:
         name = listing.clip_id(clip.subject, clip.clip)
         try:
-            place = folder(clip)
-            frames = find_frames(place, root, prefix)
-            wanted = range(clip.onset, clip.offset + 1)
+            found = find(clip)
+            frames = find_frames(found, root, prefix) if isinstance(found, Path) else found
+            onset = min(frames.files, default=0) if clip.onset is None else clip.onset
+            offset = max(frames.files, default=0) if clip.offset is None else clip.offset
+            wanted = range(onset, offset + 1)
             files = {number: path for number, path in frames.files.items() if number in wanted}
             if len(files) < len(wanted):
                 problem = _not_alone(frames.files, wanted) if trimmed else ""
@@ -152,7 +159,7 @@ def add_clips(
                     first = next(number for number in wanted if number not in files)
                     raise FolderProblem(
                         Reason.MISSING_FILE,
-                        f"{_under(place, root)}: {len(wanted) - len(files)} of {len(wanted)} frames are missing, first "
+                        f"{frames.place}: {len(wanted) - len(files)} of {len(wanted)} frames are missing, first "
                         f"{first}; the folder holds {frames}{problem}",
                     )
             crops += frames.crops
@@ -170,9 +177,9 @@ def add_clips(
             frames=[files[number].relative_to(root).as_posix() for number in sorted(files)],
             frame_numbers=sorted(files),
             fps=clip.fps,
-            onset=clip.onset,
+            onset=onset,
             apex=clip.apex,
-            offset=clip.offset,
+            offset=offset,
             action_units=clip.action_units,
         )
     if renumbered:

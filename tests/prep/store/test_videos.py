@@ -104,7 +104,7 @@ def test_a_video_that_is_cut_short_is_refused_after_its_last_whole_frame(
     path = write_video(tmp_path / name, FRAMES, codec, pixels, options={"g": "5"} if "264" in codec else None)
     data = path.read_bytes()
     path.write_bytes(data[: int(share * len(data))])
-    numbers = []
+    numbers: list[int] = []
     with pytest.raises(VideoError) as refused:
         numbers.extend(number_of(frame.image) for frame in read_video(path))
     assert refused.value.reason in (Reason.TRUNCATED_VIDEO, Reason.DAMAGED_VIDEO)

@@ -1,0 +1,139 @@
+"""Reads a data set of one's own: a sheet, and image files or a video of each clip, as params.yaml describes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from fdpbench.prep.releases import Release, ReleaseError
+from fdpbench.prep.releases.common.base import Annotation, Annotations, Listing
+from fdpbench.prep.releases.common.folders import FolderProblem, Frames, add_clips
+from fdpbench.prep.releases.own.files import Finder, matched, numbered_files
+from fdpbench.prep.releases.own.sheet import annotations_of
+from fdpbench.prep.settings.index import LostFrames
+from fdpbench.prep.settings.release import FolderRelease
+from fdpbench.prep.store.extracted import Extracted, extract_videos, frame_of
+from fdpbench.prep.store.schema import Reason
+from fdpbench.prep.store.videos import SUFFIXES
+
+__all__ = ["FolderReader"]
+
+
+class FolderReader:
+    """What a module that reads a release holds, made of settings."""
+
+    def __init__(self, name: str, settings: FolderRelease) -> None:
+        self.settings = settings
+        self.RELEASE = Release(
+            name=name,
+            kind="frames",
+            about=f"a data set of your own, described in params.yaml (releases.{name})",
+            expects=f"{settings.sheet} and {settings.frames or settings.video} in it, as releases.{name} says",
+            without_apex=settings.columns.apex is None,
+            faces_may_be_published=settings.faces_may_be_published,
+        )
+
+    def annotations_of(self, sheet: Path) -> Annotations:
+        """Read the sheet alone."""
+        return annotations_of(self.RELEASE.name, self.settings, sheet)
+
+    def read(self, root: Path, lost_frames: LostFrames) -> Listing:
+        """Read the data set from its folder; `add_clips` says what ``lost_frames`` does.
+
+        Raises
+        ------
+        ReleaseError
+            If the sheet is not there, or lacks a column.
+        """
+        sheet = root / self.settings.sheet
+        if not sheet.resolve().is_relative_to(root.resolve()):
+            raise ReleaseError(f"params.yaml: releases.{self.RELEASE.name}.sheet leads out of {root}")
+        found = self.annotations_of(sheet)
+        listing = Listing.of(found)
+        finder = Finder(root)
+        if self.settings.video is None:
+            find = self._images(finder)
+        else:
+            find = self._frames_of_videos(finder, found, listing)
+        add_clips(listing, found, root, find, lost_frames=self.settings.lost_frames or lost_frames, trimmed=True)
+        return listing
+
+    def _images(self, finder: Finder) -> Callable[[Annotation], Frames]:
+        pattern = self.settings.frames
+        assert pattern is not None
+
+        def find(clip: Annotation) -> Frames:
+            values = {"subject": clip.subject, "clip": clip.recording}
+            frames = numbered_files(finder.find(pattern, values))
+            frames.place = matched(pattern, values)
+            if not frames.files:
+                raise FolderProblem(Reason.MISSING_FILE, f"no image file {frames.place}; there is {frames}")
+            return frames
+
+        return find
+
+    def _frames_of_videos(self, finder: Finder, found: Annotations, listing: Listing) -> Callable[[Annotation], Frames]:
+        """Extract the videos of all clips that have one, then give the frames of each."""
+        first = self.settings.first_frame
+        videos: dict[int, str | FolderProblem] = {}
+        wanted: dict[str, set[int] | None] = {}
+        for number, clip in enumerate(found.clips):
+            try:
+                video = videos[number] = self._video(finder, clip)
+            except FolderProblem as problem:
+                videos[number] = problem
+                continue
+            before = wanted.setdefault(video, set())
+            if clip.onset is None or clip.offset is None or before is None:
+                wanted[video] = None
+            else:
+                before.update(range(max(clip.onset - first, 0), clip.offset - first + 1))
+        extracted = extract_videos(self.RELEASE.name, finder.root, wanted)
+        self._say_rates(extracted, listing)
+        by_clip = {id(clip): videos[number] for number, clip in enumerate(found.clips)}
+
+        def find(clip: Annotation) -> Frames:
+            video = by_clip[id(clip)]
+            if isinstance(video, FolderProblem):
+                raise video
+            of_video = extracted[video]
+            if of_video.refused is not None:
+                raise FolderProblem(of_video.refused[0], f"{video}: {of_video.refused[1]}")
+            if self.settings.unit != "frames" and of_video.varies:
+                raise FolderProblem(
+                    Reason.BAD_MARKS,
+                    f"{video}: its frame rate varies, so that times are no frame numbers; write frame numbers into the "
+                    f"sheet, from {first} on",
+                )
+            files = {number + first: Path(frame_of(str(finder.root / video), number)) for number in of_video.kept}
+            return Frames(files, place=video)
+
+        return find
+
+    def _video(self, finder: Finder, clip: Annotation) -> str:
+        """A clip's video, from the root on."""
+        pattern = self.settings.video
+        assert pattern is not None
+        values = {"subject": clip.subject, "clip": clip.recording}
+        files = [path for path, _ in finder.find(pattern, values) if path.suffix.lower() in SUFFIXES]
+        if len(files) != 1:
+            there = f"there are {', '.join(path.name for path in files)}" if files else f"of {', '.join(SUFFIXES)}"
+            reason = Reason.DUPLICATE if files else Reason.MISSING_FILE
+            raise FolderProblem(reason, f"expected one video {matched(pattern, values)}; {there}")
+        return files[0].relative_to(finder.root).as_posix()
+
+    def _say_rates(self, extracted: Mapping[str, Extracted], listing: Listing) -> None:
+        """Note where videos say another frame rate than the settings, or one that varies."""
+        readable = {video: found for video, found in extracted.items() if found.refused is None}
+        varying = [video for video, found in readable.items() if found.varies]
+        if varying:
+            listing.notes.append(f"{len(varying)} videos have a frame rate that varies, such as {varying[0]}")
+        rates = {video: found.rate for video, found in readable.items() if found.rate and not found.varies}
+        fps = self.settings.fps
+        others = {video: rate for video, rate in rates.items() if fps and abs(rate - fps) > 0.01 * fps}
+        if others:
+            video, rate = next(iter(others.items()))
+            listing.notes.append(
+                f"{len(others)} videos say another frame rate than fps: {fps:g}, such as {video}: {rate:.5g}; right if "
+                "they were recorded at fps and are played slower"
+            )
