@@ -189,8 +189,8 @@ def reader_module(name: str) -> str:
     """
     if name not in RELEASES:
         raise ReleaseError(
-            f"unknown release {name!r}{near(name, RELEASES)}; known releases: {', '.join(RELEASES)}. A data set of your "
-            f"own is described in params.yaml: fdpbench describe DIR --name {name}"
+            f"unknown release {name!r}{near(name, RELEASES)}; known releases: {', '.join(RELEASES)}. A data set of "
+            f"your own is described in params.yaml: fdpbench describe DIR --name {name}"
         )
     return OWN_READER if name in _own else _modules()[name]
 

@@ -13,10 +13,10 @@ _PATTERN = "compare the pattern `frames` or `video` with the names there ({subje
 
 CURES = {
     Reason.MISSING_FOLDER: _PATTERN,
-    Reason.MISSING_FILE: f"{_PATTERN}; where only some frames are missing, `lost_frames: keep` uses the others; where the "
-    "sheet counts from 0, `first_frame: 0`",
-    Reason.BAD_ROW: "correct these cells; where marks are times, say `unit: seconds` or `milliseconds`; leave a mark empty "
-    "where it is not known",
+    Reason.MISSING_FILE: f"{_PATTERN}; where only some frames are missing, `lost_frames: keep` uses the others; where "
+    "the sheet counts a video's frames from 0, `first_frame: 0`",
+    Reason.BAD_ROW: "correct these cells; where marks are times, say `unit: seconds` or `milliseconds`; leave a mark "
+    "empty where it is not known",
     Reason.BAD_MARKS: "correct the marks in the sheet, or `unit`; onset, apex and offset must rise",
     Reason.DUPLICATE: "keep one of the rows or files, or write a pattern that takes one of them, such as img*.png",
     Reason.OUTSIDE_RELEASE: "put the files themselves into the folder, not links to others",

@@ -27,8 +27,8 @@ __all__ = ["Description", "describe_folder"]
 WORDS = {
     "subject": ("id", "code", "vp", "vpnr", "proband", "probandin", "versuchsperson", "teilnehmer", "teilnehmerin",
                 "subjectcode", "participantid", "name", "sujet", "sujeto"),
-    "clip": ("datei", "dateiname", "aufnahme", "sequence", "sequenz", "szene", "clipid", "videoid", "videofile", "trial",
-             "recording", "nr", "nummer", "number"),
+    "clip": ("datei", "dateiname", "aufnahme", "sequence", "sequenz", "szene", "clipid", "videoid", "videofile",
+             "trial",             "recording", "nr", "nummer", "number"),
     "onset": ("beginn", "anfang", "begin", "von", "from", "onsettime", "starttime", "startzeit"),
     "apex": ("höhepunkt", "hoehepunkt", "maximum", "max", "gipfel", "scheitel", "apextime", "peaktime"),
     "offset": ("ende", "bis", "to", "stop", "offsettime", "endtime", "endzeit"),
@@ -80,8 +80,8 @@ def describe_folder(root: Path, fps: float | None = None) -> Description:
     if not pattern:
         shown = ", ".join("/".join(place.parts) + place.suffix for place in places[:3])
         raise ReleaseError(
-            f"{root}: no file or folder is named as {sheet.name} names its clips ({', '.join(map(repr, pairs[:3]))}); there "
-            f"are {shown}. Write into the sheet how files or folders are named, or write the pattern yourself"
+            f"{root}: no file or folder is named as {sheet.name} names its clips ({', '.join(map(repr, pairs[:3]))}); "
+            f"there are {shown}. Write into the sheet how files or folders are named, or write the pattern yourself"
         )
     result = Description({"kind": "folder", "sheet": sheet.relative_to(root).as_posix(), "columns": columns})
     result.found.append(f"{sheet.name}: {len(rows)} rows; the pattern finds files of {count} of {len(pairs)} clips")
@@ -91,16 +91,17 @@ def describe_folder(root: Path, fps: float | None = None) -> Description:
     counted = [(row, found) for row in sample if (found := clips.frames(row))]
     rate = fps or (clips.rate if isinstance(clips, _VideoClips) and "fps" not in columns else None)
     unit = _unit(columns, counted, rate)
+    if unit != "frames" and not rate and "fps" not in columns:
+        raise ReleaseError(
+            f"{root}: onset, apex and offset of {sheet.name} are {unit}: say how many frames a second there are, "
+            "--fps 120"
+        )
     if rate:
         result.settings["fps"] = int(rate) if rate == int(rate) else rate
         if not fps:
             result.found.append(f"fps: {rate:g} by the first video; write another if they were recorded otherwise")
     elif "fps" not in columns:
-        result.found.append(
-            "fps: not known, and needed for nothing but durations"
-            if unit == "frames"
-            else f"fps: needed, since marks are {unit}: say it with --fps"
-        )
+        result.found.append("fps: not known; durations are not known then (--fps says it)")
     if unit != "frames":
         result.settings["unit"] = unit
     result.settings |= _counting(columns, counted, unit, video, result.found)
@@ -219,7 +220,7 @@ def _unit(columns: Mapping[str, str], counted: _Counted, rate: float | None) -> 
         return "seconds"
     beyond = [max(_marks(row), default=0) > frames[-1] + 1 for row, frames in counted if _marks(row)]
     if rate and beyond and all(beyond):
-        fits = [max(_marks(row)) / 1000 * rate <= frames[-1] + 1 for row, frames in counted if _marks(row)]  # type: ignore[operator]
+        fits = [max(_marks(row)) / 1000 * rate <= frames[-1] + 1 for row, frames in counted if _marks(row)]
         return "milliseconds" if all(fits) else "frames"
     return "frames"
 
@@ -247,8 +248,8 @@ def _counting(
     if gaps:
         settings["lost_frames"] = "keep"
         found.append(
-            f"lost_frames: keep, since the numbers of {gaps} of {len(counted)} clips that were looked at have gaps; such "
-            "clips are used with the frames that are there, and tables say how many there are"
+            f"lost_frames: keep, since the numbers of {gaps} of {len(counted)} clips that were looked at have gaps; "
+            "such clips are used with the frames that are there, and tables say how many there are"
         )
     for mark in MARKS:
         if mark not in columns:

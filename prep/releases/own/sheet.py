@@ -103,6 +103,6 @@ def _mapped(settings: FolderRelease, sheet: Path, grids: dict[str, Sheet]) -> Sh
         f"{ours}: {theirs!r}{near(theirs, nearest)}" for ours, theirs in wanted.items() if fold(theirs) not in known
     ]
     raise ReleaseError(
-        f"{sheet}: no row of it holds all the columns that params.yaml maps; not there: {', '.join(lacking)}. Its header "
-        f"has {', '.join(nearest) or 'nothing'}"
+        f"{sheet}: no row of it holds all the columns that params.yaml maps; not there: {', '.join(lacking)}. Its "
+        f"header has {', '.join(nearest) or 'nothing'}"
     )

@@ -108,7 +108,7 @@ def _covered(root: Path, pattern: str, rows: Iterable[Row]) -> int:
 
 
 def _patterns(place: Place, row: Row) -> Iterable[str]:
-    """Patterns that lead from a row to a place: as its parts are written, and with ``*`` for parts that name neither."""
+    """Patterns that lead from a row to a place: as parts are written, and with ``*`` for those that name neither."""
     subject, clip = row
     parts = [_fields(part, subject, clip) for part in place.parts]
     if place.video and clip.lower().endswith(tuple(SUFFIXES)):
