@@ -22,7 +22,7 @@ from fdpbench.models.common.registry import create_model
 from fdpbench.prep.align import faces_dlib
 from fdpbench.prep.demo import synth
 from fdpbench.prep.index.class_maps import known_emotions
-from fdpbench.prep.releases import RELEASES
+from fdpbench.prep.releases import RELEASES, ReleaseError, refuse_crops
 from fdpbench.prep.settings.align import AlignParams
 from fdpbench.prep.settings.corpus import CorpusParams
 from fdpbench.prep.settings.flow import FlowParams
@@ -125,6 +125,7 @@ def _runs_of(params: dict[str, Any], problems: Problems, whole: bool = True) -> 
     for name in params["pretrain"]:
         problems.add(*errors_of_pretraining(name, params))
     tasks = _tasks(params, problems)
+    _check_given(params, problems)
     _check_options(params, problems)
     if not params["releases"] and whole:
         problems.add(f"params.yaml: releases: none is named; {EMBEDDED!r}, the embedded one, needs no licence")
@@ -161,6 +162,17 @@ def _tasks(params: dict[str, Any], problems: Problems) -> dict[str, TaskParams]:
             with problems.gather():
                 check_task(name, tasks[name], section(AlignParams, params["align"], "align"))
     return tasks
+
+
+def _check_given(params: dict[str, Any], problems: Problems) -> None:
+    """With align.mode given every release comes with crops of faces."""
+    if params["align"].get("mode") == "given":
+        for release in params["releases"]:
+            if release in RELEASES:
+                try:
+                    refuse_crops(RELEASES[release])
+                except ReleaseError as error:
+                    problems.add(f"params.yaml: {error}")
 
 
 def _check_releases(name: str, task: TaskParams, params: dict[str, Any], problems: Problems) -> None:

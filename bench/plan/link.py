@@ -18,6 +18,7 @@ from fdpbench.prep.index.sheet_report import report_lines, report_of_listing
 from fdpbench.prep.releases import RELEASES, Release, ReleaseError, is_described, read_release, release_info
 from fdpbench.prep.releases.own.advice import advice
 from fdpbench.prep.runtime.progress import console
+from fdpbench.prep.settings.align import AlignParams
 from fdpbench.prep.settings.index import IndexParams
 from fdpbench.prep.settings.params import PARAMS_FILE, check_params, read_params
 from fdpbench.prep.settings.plain_yaml import parse_yaml
@@ -132,15 +133,17 @@ def link_release(
     if name == EMBEDDED:
         raise ReleaseError(f"release {name!r} is {release.expects}; there is nothing to link")
     target = folder.expanduser().resolve()
+    lost_frames = section(IndexParams, content["index"], "index").lost_frames
+    crops = section(AlignParams, content["align"], "align").mode == "given"
     emotions: Collection[str] = ()
     if is_described(name):  # its task follows from what is there
-        listing = read_release(name, target, section(IndexParams, content["index"], "index").lost_frames)
+        listing = read_release(name, target, lost_frames, crops)
         emotions = {str(clip["emotion"]) for clip in listing.clips}
         release = replace(release, without_apex=any(clip["apex"] is None for clip in listing.clips))
         text, changes = activated(release, params, file, classes, models, emotions)
     else:
         text, changes = activated(release, params, file, classes, models)
-        listing = read_release(name, target, section(IndexParams, content["index"], "index").lost_frames)
+        listing = read_release(name, target, lost_frames, crops)
     link = paths.raw(name)
     if link.exists() and not link.is_symlink():
         raise ReleaseError(f"{link} is a folder of its own, not a link; move it away first")

@@ -100,6 +100,8 @@ def _settings(
             return section(CorpusParams, params["corpora"][item], f"corpora.{item}").model_dump(mode="json"), (), {}
         case "index":
             index = section(IndexParams, params["index"], "index").model_dump()
+            given = section(AlignParams, params["align"], "align").mode == "given"
+            index |= {"crops": True} if given else {}
             return index | _described([item], params), (reader_module(item),), {}
         case "align":
             return section(AlignParams, params["align"], "align").model_dump(), (), {}

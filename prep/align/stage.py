@@ -84,7 +84,7 @@ def align_release(
     if holds_flow_images(manifest):
         manifest = []
     rows = {row["clip_id"]: row for row in manifest}
-    if params.landmarks == "dlib":
+    if params.landmarks == "dlib" and params.mode != "given":
         require_dlib()
     key = key_of(
         params=params.model_dump(),
@@ -148,8 +148,9 @@ def aligned_clip(row: dict[str, Any], root: Path, params: AlignParams, release: 
         If an image is damaged or of another size, or the face is not found, not found again, or not alone.
     """
     records: list[dict[str, Any]] = []
+    finder = None if params.mode == "given" else _finder(params.landmarks)
     try:
-        for placed in place(_frames(row, root, release), params, _finder(params.landmarks)):
+        for placed in place(_frames(row, root, release), params, finder):
             image = placed.frame if params.colour else geometry.to_grey(placed.frame)
             crop = geometry.warp(image, placed.transform, params.size, params.interpolation)
             landmarks = placed.landmarks

@@ -43,6 +43,7 @@ __all__ = [
     "read_annotations",
     "read_release",
     "reader_module",
+    "refuse_crops",
     "release_info",
 ]
 
@@ -94,6 +95,9 @@ class Release:
         What the licence says; it guards every picture that the project draws.
     rendered
         Whether the faces are rendered, so that scores on them say nothing about real ones. Tables say so.
+    has_crops
+        Whether the release comes with its own crops of the faces, which its ``read(root, lost_frames, crops=True)``
+        reads in place of the raw frames, for `align.mode: given`.
     """
 
     name: str
@@ -106,6 +110,7 @@ class Release:
     without_apex: bool = False
     faces_may_be_published: bool = False
     rendered: bool = False
+    has_crops: bool = False
 
 
 def one_each(*emotions: str) -> dict[str, tuple[str, ...]]:
@@ -208,7 +213,7 @@ def read_annotations(name: str, sheet: Path) -> Annotations:
     return annotations
 
 
-def read_release(name: str, root: Path, lost_frames: LostFrames = "reject") -> Listing:
+def read_release(name: str, root: Path, lost_frames: LostFrames = "reject", crops: bool = False) -> Listing:
     """Read a release from its folder.
 
     Parameters
@@ -217,11 +222,14 @@ def read_release(name: str, root: Path, lost_frames: LostFrames = "reject") -> L
         The release and its folder.
     lost_frames
         Section ``index`` of params.yaml: what becomes of a clip that lacks frames.
+    crops
+        Whether the release's own crops of the faces are read (`align.mode: given`). The files of a data set of one's
+        own are taken for such; a release of flow images has none and needs none.
 
     Raises
     ------
     ReleaseError
-        If the folder or its sheet is not there or cannot be read.
+        If the folder or its sheet is not there or cannot be read, or crops are asked for and there are none.
     """
     release = release_info(name)
     if not root.is_dir():
@@ -229,12 +237,31 @@ def read_release(name: str, root: Path, lost_frames: LostFrames = "reject") -> L
             f"{root}: folder of release {name!r} not found. Expected {release.expects}. "
             f"Point the project at it: fdpbench link {name} /path/to/the/release"
         )
-    listing: Listing = _reader(name).read(root, lost_frames)
+    if crops:
+        refuse_crops(release)
+    listing: Listing = _reader(name).read(root, lost_frames, **({"crops": True} if crops and release.has_crops else {}))
+    listing.crops = crops and release.kind == "frames"
     listing.simulated |= is_simulated(root)
     if not listing.clips:
         first = "; ".join(f"{row['clip_id']}: {row['detail']}" for row in listing.rejected[:3])
         raise ReleaseError(f"{root}: no clip of {name!r} could be used. Expected {release.expects}. {first}")
     return listing
+
+
+def refuse_crops(release: Release) -> None:
+    """Refuse a release that comes with no crops of faces, of which `align.mode: given` would make squashed frames.
+
+    Raises
+    ------
+    ReleaseError
+        Naming it and those that have some.
+    """
+    if release.kind == "frames" and not release.has_crops and release.name not in _own:
+        have = ", ".join(name for name, other in RELEASES.items() if other.has_crops)
+        raise ReleaseError(
+            f"align.mode is given, but release {release.name!r} has no crops of its faces; those that do: {have} "
+            "and data sets of your own. Choose another mode, or prepare it in another study"
+        )
 
 
 def is_simulated(folder: Path) -> bool:

@@ -150,6 +150,11 @@ def check_task(name: str, task: TaskParams, align: AlignParams) -> None:
     ParamsError
         If it asks for landmarks that are not sought.
     """
+    if task.landmarks and align.mode == "given":
+        raise ParamsError(
+            f"params.yaml: tasks.{name}.landmarks needs landmarks of every frame, and align.mode: given seeks none; "
+            "choose another mode, or leave landmarks out"
+        )
     if task.landmarks and not align.tracks:
         raise ParamsError(
             f"params.yaml: tasks.{name}.landmarks needs landmarks of every frame, which are not sought: set "

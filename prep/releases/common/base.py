@@ -70,7 +70,8 @@ class Annotations:
 class Listing:
     """Clips of a release and what was left out, as a reader finds them.
 
-    ``simulated`` says that `fdpbench simulate` wrote some of them: the faces are rendered.
+    ``simulated`` says that `fdpbench simulate` wrote some of them: the faces are rendered. ``crops`` says that the
+    frames are the release's own crops of faces, used as they are.
     """
 
     dataset: str
@@ -79,6 +80,7 @@ class Listing:
     notes: list[str] = field(default_factory=list)
     corrections: list[dict[str, Any]] = field(default_factory=list)
     simulated: bool = False
+    crops: bool = False
 
     @classmethod
     def of(cls, annotations: Annotations) -> Listing:
