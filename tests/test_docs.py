@@ -47,7 +47,7 @@ def test_links_lead_somewhere() -> None:
     for text in (
         "README.md",
         "CONTRIBUTING.md",
-        *(f"docs/{name}.md" for name in ("fdp", "megc2019", "pretraining", "releases")),
+        *(f"docs/{name}.md" for name in ("fdp", "megc2019", "own_data", "pretraining", "releases")),
     ):
         for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / text).read_text(encoding="utf-8")):
             assert target.startswith("https://") or (ROOT / text).parent.joinpath(target).exists(), f"{text}: {target}"

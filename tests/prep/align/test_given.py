@@ -90,9 +90,9 @@ def test_smic_needs_a_tree_of_crops(simulated: Callable[..., Simulated], tmp_pat
     (root / written.sheet.name).write_bytes(written.sheet.read_bytes())
     (root / "HS_cropped").mkdir()
     for clip in read_release("smic_hs", written.sheet.parent).clips[:2]:
-        name = clip["clip_id"].rpartition("/")[2]
+        name = Path(clip["frames"][0]).parent.name  # of two expressions of one recording, one folder
         place = root / "HS_cropped" / name.partition("_")[0] / name
-        place.mkdir(parents=True)
+        place.mkdir(parents=True, exist_ok=True)
         for frame in clip["frames"]:
             (place / Path(frame).name).write_bytes((written.sheet.parent / frame).read_bytes())
     listing = read_release("smic_hs", root, crops=True)
