@@ -104,7 +104,7 @@ def describe_folder(root: Path, fps: float | None = None) -> Description:
         result.found.append("fps: not known; durations are not known then (--fps says it)")
     if unit != "frames":
         result.settings["unit"] = unit
-    result.settings |= _counting(columns, counted, unit, video, result.found)
+    result.settings |= _counting(columns, rows, counted, unit, video, result.found)
     result.settings["faces_may_be_published"] = False
     return result
 
@@ -129,11 +129,11 @@ def _sheet(root: Path) -> tuple[Path, dict[str, str], list[dict[str, str]]]:
             problems.append(str(error))
             continue
         for grid in grids.values():
+            filled = [[cell for cell in row if cell] for row in grid.head(HEADER_ROWS).to_numpy()]
+            headers += [f"{path.name}: {', '.join(max(filled, key=len))}"] if filled else []
             for number, cells in grid.head(HEADER_ROWS).iterrows():
                 names = {place: cell for place, cell in cells.items() if cell}
                 places = _columns(names)
-                if len(names) > 1:
-                    headers.append(f"{path.name}: {', '.join(names.values())}")
                 if {"subject", "clip", "emotion"} <= places.keys() and (best is None or len(places) > len(best[1])):
                     below = grid.loc[grid.index > number]
                     rows = [{ours: row[place] for ours, place in places.items()} for _, row in below.iterrows()]
@@ -226,13 +226,18 @@ def _unit(columns: Mapping[str, str], counted: _Counted, rate: float | None) -> 
 
 
 def _counting(
-    columns: Mapping[str, str], counted: _Counted, unit: str, video: bool, found: list[str]
+    columns: Mapping[str, str],
+    rows: Sequence[Mapping[str, str]],
+    counted: _Counted,
+    unit: str,
+    video: bool,
+    found: list[str],
 ) -> dict[str, Any]:
     """Settings of how frames are counted: the first one's number, and whether some are lost."""
     settings: dict[str, Any] = {}
     firsts = {frames[0] for _, frames in counted}
     if video and unit == "frames":
-        if any(0 in _marks(row) for row, _ in counted):
+        if any(0 in _marks(row) for row in rows):
             settings["first_frame"] = 0
             found.append("first_frame: 0, since a mark is 0")
         else:
