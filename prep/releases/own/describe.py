@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fdpbench.prep.releases import ReleaseError
-from fdpbench.prep.releases.common.folders import FolderProblem
+from fdpbench.prep.releases.common.frames import FolderProblem
 from fdpbench.prep.releases.own.files import Finder, numbered_files
 from fdpbench.prep.releases.own.sheet import MARKS, decimal
 from fdpbench.prep.releases.own.tree import best_pattern, places_below
@@ -130,7 +130,8 @@ def _sheet(root: Path) -> tuple[Path, dict[str, str], list[dict[str, str]]]:
             continue
         for grid in grids.values():
             filled = [[cell for cell in row if cell] for row in grid.head(HEADER_ROWS).to_numpy()]
-            headers += [f"{path.name}: {', '.join(max(filled, key=len))}"] if filled else []
+            widest = max(map(len, filled), default=0)
+            headers += [f"{path.name}: {', '.join(row)}" for row in filled if len(row) == widest][:1]
             for number, cells in grid.head(HEADER_ROWS).iterrows():
                 names = {place: cell for place, cell in cells.items() if cell}
                 places = _columns(names)

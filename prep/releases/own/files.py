@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from fdpbench.prep.releases.common.folders import IMAGES, FolderProblem, Frames
+from fdpbench.prep.releases.common.frames import IMAGES, FolderProblem, Frames
 from fdpbench.prep.sheets.tables import whole_number
 from fdpbench.prep.store.schema import Reason
 

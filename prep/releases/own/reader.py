@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from fdpbench.prep.releases import Release, ReleaseError
 from fdpbench.prep.releases.common.base import Annotation, Annotations, Listing
-from fdpbench.prep.releases.common.folders import FolderProblem, Frames, add_clips
+from fdpbench.prep.releases.common.folders import add_clips
+from fdpbench.prep.releases.common.frames import FolderProblem, Frames
+from fdpbench.prep.releases.common.videos import ClipVideos
 from fdpbench.prep.releases.own.files import Finder, matched, numbered_files
 from fdpbench.prep.releases.own.sheet import annotations_of
 from fdpbench.prep.settings.index import LostFrames
 from fdpbench.prep.settings.release import FolderRelease
-from fdpbench.prep.store.extracted import Extracted, extract_videos, frame_of
+from fdpbench.prep.store.extracted import Extracted
 from fdpbench.prep.store.schema import Reason
 from fdpbench.prep.store.videos import SUFFIXES
 
@@ -51,67 +53,33 @@ class FolderReader:
         found = self.annotations_of(sheet)
         listing = Listing.of(found)
         finder = Finder(root)
-        if self.settings.video is None:
-            find = self._images(finder)
-        else:
-            find = self._frames_of_videos(finder, found, listing)
-        add_clips(listing, found, root, find, lost_frames=self.settings.lost_frames or lost_frames, trimmed=True)
+        settings = self.settings
+        videos = ClipVideos(self.RELEASE.name, root, settings.first_frame, steady=settings.unit != "frames")
+        add_clips(
+            listing,
+            found,
+            root,
+            lambda clip: self._images(finder, clip) if settings.video is None else self._video(finder, clip),
+            lost_frames=settings.lost_frames or lost_frames,
+            trimmed=True,
+            videos=videos,
+        )
+        self._say_rates(videos.found, listing)
         return listing
 
-    def _images(self, finder: Finder) -> Callable[[Annotation], Frames]:
+    def _images(self, finder: Finder, clip: Annotation) -> Frames:
+        """A clip's image files."""
         pattern = self.settings.frames
         assert pattern is not None
+        values = {"subject": clip.subject, "clip": clip.recording}
+        frames = numbered_files(finder.find(pattern, values))
+        frames.place = matched(pattern, values)
+        if not frames.files:
+            raise FolderProblem(Reason.MISSING_FILE, f"no image file {frames.place}; there is {frames}")
+        return frames
 
-        def find(clip: Annotation) -> Frames:
-            values = {"subject": clip.subject, "clip": clip.recording}
-            frames = numbered_files(finder.find(pattern, values))
-            frames.place = matched(pattern, values)
-            if not frames.files:
-                raise FolderProblem(Reason.MISSING_FILE, f"no image file {frames.place}; there is {frames}")
-            return frames
-
-        return find
-
-    def _frames_of_videos(self, finder: Finder, found: Annotations, listing: Listing) -> Callable[[Annotation], Frames]:
-        """Extract the videos of all clips that have one, then give the frames of each."""
-        first = self.settings.first_frame
-        videos: dict[int, str | FolderProblem] = {}
-        wanted: dict[str, set[int] | None] = {}
-        for number, clip in enumerate(found.clips):
-            try:
-                video = videos[number] = self._video(finder, clip)
-            except FolderProblem as problem:
-                videos[number] = problem
-                continue
-            before = wanted.setdefault(video, set())
-            if clip.onset is None or clip.offset is None or before is None:
-                wanted[video] = None
-            else:
-                before.update(range(max(clip.onset - first, 0), clip.offset - first + 1))
-        extracted = extract_videos(self.RELEASE.name, finder.root, wanted)
-        self._say_rates(extracted, listing)
-        by_clip = {id(clip): videos[number] for number, clip in enumerate(found.clips)}
-
-        def find(clip: Annotation) -> Frames:
-            video = by_clip[id(clip)]
-            if isinstance(video, FolderProblem):
-                raise video
-            of_video = extracted[video]
-            if of_video.refused is not None:
-                raise FolderProblem(of_video.refused[0], f"{video}: {of_video.refused[1]}")
-            if self.settings.unit != "frames" and of_video.varies:
-                raise FolderProblem(
-                    Reason.BAD_MARKS,
-                    f"{video}: its frame rate varies, so that times are no frame numbers; write frame numbers into the "
-                    f"sheet, from {first} on",
-                )
-            files = {number + first: Path(frame_of(str(finder.root / video), number)) for number in of_video.kept}
-            return Frames(files, place=video)
-
-        return find
-
-    def _video(self, finder: Finder, clip: Annotation) -> str:
-        """A clip's video, from the root on."""
+    def _video(self, finder: Finder, clip: Annotation) -> Path:
+        """A clip's video."""
         pattern = self.settings.video
         assert pattern is not None
         values = {"subject": clip.subject, "clip": clip.recording}
@@ -120,7 +88,7 @@ class FolderReader:
             there = f"there are {', '.join(path.name for path in files)}" if files else f"of {', '.join(SUFFIXES)}"
             reason = Reason.DUPLICATE if files else Reason.MISSING_FILE
             raise FolderProblem(reason, f"expected one video {matched(pattern, values)}; {there}")
-        return files[0].relative_to(finder.root).as_posix()
+        return files[0]
 
     def _say_rates(self, extracted: Mapping[str, Extracted], listing: Listing) -> None:
         """Note where videos say another frame rate than the settings, or one that varies."""

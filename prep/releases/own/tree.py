@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fdpbench.prep.releases.common.folders import IMAGES, FolderProblem
+from fdpbench.prep.releases.common.frames import IMAGES, FolderProblem
 from fdpbench.prep.releases.own.files import Finder, alike
 from fdpbench.prep.sheets.tables import whole_number
 from fdpbench.prep.store.videos import SUFFIXES

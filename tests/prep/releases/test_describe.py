@@ -143,8 +143,8 @@ def test_a_description_is_added_to_params_yaml_as_it_is_written(text: str, proje
     file = write_params(content)
     rest = file.read_text()
     file.write_text(text + rest)
-    settings = {"kind": "folder", "sheet": "s.csv", "columns": {"subject": "On", "clip": "no", "emotion": "ü: #"}}
-    settings |= {"frames": "{subject}/{clip}/*.png", "faces_may_be_published": False}
+    settings: dict[str, Any] = {"kind": "folder", "sheet": "s.csv", "frames": "{subject}/{clip}/*.png"}
+    settings |= {"columns": {"subject": "On", "clip": "no", "emotion": "ü: #"}, "faces_may_be_published": False}
     before = read_params()["releases"]
     add_described("lab", settings)
     others = before if isinstance(before, dict) else dict.fromkeys(before, {})
