@@ -54,7 +54,11 @@ def profile(name: str) -> dict[str, Any]:
 
 
 def expansions(stage: dict[str, Any]) -> list[dict[str, Any]]:
-    """A stage as DVC expands it: once, or once for each item of its ``foreach``."""
+    """A stage as DVC expands it: once, or once for each item of its ``foreach`` or ``matrix``."""
+    if "matrix" in stage:
+        ((_, names),) = stage["matrix"].items()
+        rest = yaml.safe_dump({key: value for key, value in stage.items() if key != "matrix"})
+        return [yaml.safe_load(rest.replace("${key}", name)) for name in PARAMS[names.strip("${}")]]
     if "foreach" not in stage:
         return [stage]
     items = PARAMS[stage["foreach"].strip("${}")]

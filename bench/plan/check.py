@@ -23,7 +23,7 @@ from fdpbench.models.common.registry import create_model
 from fdpbench.prep.align import faces_dlib
 from fdpbench.prep.demo import synth
 from fdpbench.prep.index.class_maps import known_emotions
-from fdpbench.prep.releases import RELEASES
+from fdpbench.prep.releases import RELEASES, ReleaseError, refuse_crops
 from fdpbench.prep.settings.align import AlignParams
 from fdpbench.prep.settings.corpus import CorpusParams
 from fdpbench.prep.settings.flow import FlowParams
@@ -106,10 +106,10 @@ def _sound(content: dict[str, Any]) -> dict[str, Any]:
     """The sections, an empty one in place of each that is missing or of the wrong kind; without names that are none."""
     sound: dict[str, Any] = {}
     for key, kind in SECTION_TYPES.items():
-        sound[key] = content[key] if isinstance(content.get(key), kind) else kind()
+        sound[key] = content[key] if isinstance(content.get(key), kind) else kind[0]()
     for key in NAMED:
         kept = [name for name in sound[key] if isinstance(name, str)]
-        sound[key] = kept if SECTION_TYPES[key] is list else {name: sound[key][name] for name in kept}
+        sound[key] = kept if isinstance(sound[key], list) else {name: sound[key][name] for name in kept}
     return sound
 
 
@@ -128,6 +128,7 @@ def _runs_of(params: dict[str, Any], problems: Problems, whole: bool = True) -> 
     for name in params["pretrain"]:
         problems.add(*errors_of_pretraining(name, params))
     tasks = _tasks(params, problems)
+    _check_given(params, problems)
     _check_options(params, problems)
     if not params["releases"] and whole:
         problems.add(f"params.yaml: releases: none is named; {EMBEDDED!r}, the embedded one, needs no licence")
@@ -164,6 +165,17 @@ def _tasks(params: dict[str, Any], problems: Problems) -> dict[str, TaskParams]:
             with problems.gather():
                 check_task(name, tasks[name], section(AlignParams, params["align"], "align"))
     return tasks
+
+
+def _check_given(params: dict[str, Any], problems: Problems) -> None:
+    """With align.mode given every release comes with crops of faces."""
+    if params["align"].get("mode") == "given":
+        for release in params["releases"]:
+            if release in RELEASES:
+                try:
+                    refuse_crops(RELEASES[release])
+                except ReleaseError as error:
+                    problems.add(f"params.yaml: {error}")
 
 
 def _check_releases(name: str, task: TaskParams, params: dict[str, Any], problems: Problems) -> None:

@@ -264,6 +264,8 @@ def _check_crops(where: str, entry: RunEntry, model: ModelInfo, task: TaskParams
     keys: list[tuple[str, Any, str, Any]] = [
         (f"crop.{key}", value, f"align.{key}", align[key]) for key, value in corpus.crop.model_dump().items()
     ]
+    if align["mode"] == "given":
+        keys.append(("crops", "aligned by their eyes", "align.mode", "given"))
     if read != {"apex"}:
         keys.append(("sampling", corpus.sampling, f"tasks.{entry.task}.sampling", task.sampling))
     if "landmarks" in read:

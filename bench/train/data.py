@@ -54,6 +54,7 @@ class TaskInfo:
     sampling: str | None = None  # rule by which frames were picked
     simulated: tuple[str, ...] = ()  # releases whose form alone is theirs: rendered by `fdpbench simulate`
     lost_frames: int = 0  # clips that lack frames between onset and offset, kept by `index.lost_frames`
+    given_crops: tuple[str, ...] = ()  # releases whose own crops of faces are used as they are
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ def load_task_info(folder: Path) -> TaskInfo:
         raise shards.ShardError(f"{path} not found: the task stage has not run; run `dvc repro`")
     cure = "delete it and run `dvc repro`"
     content = read_object(path, cure)
-    lists = {key: content.get(key, []) for key in ("classes", "inputs", "simulated")}
+    lists = {key: content.get(key, []) for key in ("classes", "inputs", "simulated", "given_crops")}
     for key, names in lists.items():
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise DocumentError(f"{path}: {key}: expected a list of names; {cure}")
