@@ -10,10 +10,10 @@ from typing import Any
 from fdpbench.arithmetic import arithmetic
 from fdpbench.bench.plan.closure import closure, forget
 from fdpbench.bench.plan.ensembles import evaluated
-from fdpbench.bench.plan.params import load_run, load_tasks, load_train
-from fdpbench.bench.plan.pretraining import load_pretraining
+from fdpbench.bench.plan.params import load_run, load_tasks, load_train, run_names
+from fdpbench.bench.plan.pretraining import load_pretraining, start_of
 from fdpbench.bench.plan.stages import STAGES
-from fdpbench.bench.train.artifacts import located, shipped_weights
+from fdpbench.bench.train.artifacts import is_shipped, located
 from fdpbench.models.common.lookup import source_of
 from fdpbench.prep.releases import RELEASES, reader_module
 from fdpbench.prep.runtime.scratch import hash_file
@@ -122,7 +122,7 @@ def _settings(
                 "start": run.start,
             }
             files = {path.as_posix(): hash_file(path) for path in run.files}
-            files |= {file: hash_file(located(file)) for file in run.start if file in shipped_weights().values()}
+            files |= {file: hash_file(located(file)) for file in run.start if is_shipped(file)}
             return settings, (source_of(run.entry.model),), files
         case "pretrain":
             pretraining = load_pretraining(item, params)
@@ -134,13 +134,9 @@ def _settings(
             }
             return settings, (source_of(pretraining.entry.model),), {}
         case "init":
-            pretrained = {name: load_run(name, params).start for name in params["runs"]}
-            shipped = shipped_weights().values()
-            return (
-                {"runs": {name: [f for f in files if f not in shipped] for name, files in pretrained.items()}},
-                (),
-                {},
-            )
+            started = {name: start_of(entry, params) for name, entry in run_names(params).items()}
+            made = {name: [file for file in files if not is_shipped(file)] for name, files in started.items()}
+            return {"runs": made}, (), {}
     return _listed(params), (), {}
 
 

@@ -21,7 +21,7 @@ from fdpbench.bench.evaluate.predictions import (
     read_predictions,
 )
 from fdpbench.bench.train.arrays import StoredClips, store_clips
-from fdpbench.bench.train.artifacts import Artifacts, located
+from fdpbench.bench.train.artifacts import Artifacts, is_shipped
 from fdpbench.bench.train.data import (
     ClipSet,
     load_features,
@@ -185,7 +185,7 @@ def made_of(run: Run, task: Path, made_by: Mapping[str, Mapping[str, str]] | Non
     ValueError
         If weights that it starts from are missing, or not those that stage `init` saw.
     """
-    pretrained = [file for file in run.start if located(file) == Path(file)]
+    pretrained = [file for file in run.start if not is_shipped(file)]
     device, _, precision = _hardware(run)
     return {
         "run": {

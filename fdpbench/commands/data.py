@@ -173,7 +173,9 @@ def synthesize(jobs: Jobs = None) -> None:
 def corpus(name: CorpusName, jobs: Jobs = None) -> None:
     """Generate rendered clips to pretrain on into data/corpus/NAME (section `corpora` of params.yaml).
 
-    Onset-to-apex flow images with class, emotion, action units and marks; nobody in them is in any release.
+    Generator flow: onset-to-apex flow images. Generator frames: sampled frames, dynamic image, flow and apex frame,
+    with landmarks if asked for. Of each clip of both: class, emotion, action units with their intensities, marks,
+    peak. Nobody in them is in any release.
     """
     run_stage("corpus", name, jobs=jobs)
 

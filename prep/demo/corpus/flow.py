@@ -18,7 +18,7 @@ from fdpbench.prep.demo.corpus.estimator import RENDERED, SAMPLES, bleed, estima
 from fdpbench.prep.demo.corpus.planner import Crop, Person, PlannedClip, Sitting
 from fdpbench.prep.demo.corpus.reading import SIDE
 from fdpbench.prep.demo.synth.camera import EYES_SHARE, Camera, Pose
-from fdpbench.prep.demo.synth.expressions import SIDED_UNITS
+from fdpbench.prep.demo.synth.expressions import SIDED_UNITS, sided_weights
 from fdpbench.prep.demo.synth.head import SKIN, load_head
 from fdpbench.prep.demo.synth.motion import BLINK, DRIFT_SHIFT, DRIFT_TURN, blink_closure
 from fdpbench.prep.demo.synth.raster import Samples, gather_corners, rasterize
@@ -158,17 +158,14 @@ def flow_clip(stage: Stage, planned: PlannedClip) -> FlowClip:
 def _intensity(stage: Stage, planned: PlannedClip, rng: np.random.Generator) -> NDArray[np.float32]:
     """Weight of each of `SIDED_UNITS` at apex, less that at onset: the expression scaled to its peak, and the blink."""
     clip = planned.clip
-    weights = np.zeros(len(SIDED_UNITS), np.float32)
-    for unit, weight in clip.activation:
-        weights[SIDED_UNITS.index(unit)] = weight
+    weights = sided_weights(dict(clip.activation))
     used = np.flatnonzero(weights)
     offsets = (weights[used] @ unit_fields()[used].reshape(len(used), -1)).reshape(-1, 3)
     weights *= np.float32(stage.gain(offsets, clip.peak))
     closure = rng.uniform(*CLOSURE)
     if clip.blink is not None:
         at_onset, at_apex = blink_closure(np.array([clip.onset, clip.apex]) - clip.blink)
-        for side in "LR":
-            weights[SIDED_UNITS.index(BLINK + side)] += np.float32(closure * (at_apex - at_onset))
+        weights += sided_weights({BLINK: closure * (at_apex - at_onset)})
     return weights
 
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from fdpbench.prep.align import geometry
 from fdpbench.prep.align.faces import LEFT_EYE_CORNERS, NOSE_TIP, RIGHT_EYE_CORNERS, FaceMesh
+from fdpbench.prep.demo.corpus.flow import CAMERA
 from fdpbench.prep.demo.corpus.frames import (
-    CAMERA,
     FrameClip,
     crop_transform,
     crop_window,
