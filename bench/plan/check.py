@@ -239,7 +239,7 @@ def _subjects(task: TaskParams, params: dict[str, Any]) -> int | None:
     count = 0
     for release in task.releases:
         if release == EMBEDDED:
-            count += section(SynthParams, params["synth"], "synth").subjects
+            count += synth_section(params["synth"]).subjects
             continue
         try:
             table = shards.read_table(paths.manifest(release) / "manifest.parquet", MANIFEST)

@@ -6,7 +6,7 @@ import copy
 import os
 import re
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ _FLOW = {"flow": {"size": 28, "scaling": "per_image"}}
 
 
 def standard_task(
-    release: Release, classes: str | None = None, emotions: Collection[str] = ()
+    release: Release, classes: str | None = None, emotions: Sequence[str] = ()
 ) -> tuple[str, dict[str, Any]]:
     """Name and definition of the task that goes with a release and a class map of the literature.
 
@@ -62,7 +62,7 @@ def standard_task(
     classes
         Name of one of its class maps; None: the first.
     emotions
-        Emotions of its clips: classes of the task of a release that has no class map.
+        Emotions of its clips, in order of class index: classes of the task of a release that has no class map.
 
     Raises
     ------
@@ -81,7 +81,7 @@ def standard_task(
     elif len(set(emotions)) < 2:
         raise ParamsError(f"release {release.name!r}: its clips have one emotion alone: {', '.join(emotions)}")
     else:
-        name, gathered = release.name, {emotion: [emotion] for emotion in sorted(emotions)}
+        name, gathered = release.name, {emotion: [emotion] for emotion in emotions}
     frames = _FRAMES if release.kind == "frames" else {}
     flow = {} if release.without_apex else _FLOW
     return name, {"releases": [release.name], "classes": gathered, **frames, **flow}
@@ -134,14 +134,15 @@ def link_release(
     target = folder.expanduser().resolve()
     lost_frames = section(IndexParams, content["index"], "index").lost_frames
     crops = section(AlignParams, content["align"], "align").mode == "given"
-    emotions: Collection[str] = ()
+    emotions: list[str] = []
     if release.class_maps:
         text, changes = activated(release, params, file, classes, models)  # refuses before the folder is read
         listing = read_release(name, target, lost_frames, crops)
     else:  # its task follows from what is there
         listing = read_release(name, target, lost_frames, crops)
-        emotions = {str(clip["emotion"]) for clip in listing.clips}
+        emotions = list(dict.fromkeys(str(clip["emotion"]) for clip in listing.clips))
         if is_described(name):
+            emotions.sort()
             release = replace(release, without_apex=any(clip["apex"] is None for clip in listing.clips))
         text, changes = activated(release, params, file, classes, models, emotions)
     link = paths.raw(name)
@@ -203,7 +204,7 @@ def activated(
     file: Path,
     classes: str | None = None,
     models: Sequence[str] = (),
-    emotions: Collection[str] = (),
+    emotions: Sequence[str] = (),
 ) -> tuple[str, list[str]]:
     """Text of a file of settings that names a release, a task and runs of it; all else in it stays as it is.
 
