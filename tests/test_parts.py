@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.project import Project, executed
 
-pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(2400)]
 
 
 def part(project: Project, kept: Path, *runs: str) -> tuple[str, str]:
