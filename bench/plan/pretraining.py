@@ -24,6 +24,7 @@ from fdpbench.prep.task.inputs import INPUTS
 __all__ = [
     "CROPS_SHIFT",
     "FINE_TUNING",
+    "FINE_TUNING_FRAMES",
     "PREDICTING",
     "PRETRAINING",
     "PRETRAINING_FRAMES",
@@ -41,7 +42,8 @@ SCALING: Literal["per_image"] = "per_image"  # of the flow of a corpus, as tasks
 PREDICTING = ("batch_size", "mirrored_prediction", "model")  # settings that a run reads which is not trained
 
 # What stands in place of a model's recipe where params.yaml says nothing else: when it is pretrained on a corpus of
-# flow images, or of frames, of which there are fewer clips; and when a run starts from weights.
+# flow images, or of frames, of which there are fewer clips; and when a run starts from weights, of a model that reads
+# flow alone, or crops.
 PRETRAINING: dict[str, Any] = {
     "epochs": 6,
     "batch_size": 128,
@@ -54,6 +56,7 @@ PRETRAINING: dict[str, Any] = {
 }
 PRETRAINING_FRAMES: dict[str, Any] = PRETRAINING | {"epochs": 10, "batch_size": 32, "lr": 2e-3}
 FINE_TUNING: dict[str, Any] = PRETRAINING | {"epochs": 10, "batch_size": 64, "lr": 3e-4, "class_weight": 0.5}
+FINE_TUNING_FRAMES: dict[str, Any] = FINE_TUNING | {"batch_size": 16, "lr": 1e-3}
 CROPS_SHIFT = 4  # pixels of crops, which are larger than flow images
 
 
@@ -64,15 +67,18 @@ def pretraining_of(model: ModelInfo, generator: str) -> dict[str, Any]:
 
 def fine_tuning_of(model: ModelInfo) -> dict[str, Any]:
     """What stands in place of a model's recipe when a run starts from weights."""
-    return _for_its_inputs(model, FINE_TUNING)
+    return _for_its_inputs(model, FINE_TUNING if _reads_flow_alone(model) else FINE_TUNING_FRAMES)
 
 
 def _for_its_inputs(model: ModelInfo, layer: dict[str, Any]) -> dict[str, Any]:
     """Shifts by what a model reads; nothing is mirrored or shifted where that cannot be done to an input."""
-    read = {*model.inputs, *model.targets}
-    if any(INPUTS[name].mirrored is None for name in read):
+    if any(INPUTS[name].mirrored is None for name in (*model.inputs, *model.targets)):
         return {key: value for key, value in layer.items() if key not in ("augment", "mirrored_prediction")}
-    return layer if read == {"flow"} else layer | {"augment": layer["augment"] | {"shift": CROPS_SHIFT}}
+    return layer if _reads_flow_alone(model) else layer | {"augment": layer["augment"] | {"shift": CROPS_SHIFT}}
+
+
+def _reads_flow_alone(model: ModelInfo) -> bool:
+    return {*model.inputs, *model.targets} == {"flow"}
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from fdpbench.bench.plan.check import check_project, load_runs
 from fdpbench.bench.plan.params import load_run
 from fdpbench.bench.plan.pretraining import (
     FINE_TUNING,
+    FINE_TUNING_FRAMES,
     PRETRAINING,
     PRETRAINING_FRAMES,
     load_pretraining,
@@ -201,7 +202,7 @@ def test_recipes_of_crops(project: Path) -> None:
     tuning = load_run("it", of_frames("cnn3d")).settings.model_dump()
     crops = {"augment": {"mirror": True, "shift": 4}}
     assert {key: pretraining[key] for key in PRETRAINING_FRAMES} == PRETRAINING_FRAMES | crops
-    assert {key: tuning[key] for key in FINE_TUNING} == FINE_TUNING | crops
+    assert {key: tuning[key] for key in FINE_TUNING_FRAMES} == FINE_TUNING_FRAMES | crops
     flow = load_pretraining("w", of_frames("ststnet")).settings.model_dump()
     assert {key: flow[key] for key in PRETRAINING_FRAMES} == PRETRAINING_FRAMES
 
