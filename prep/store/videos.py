@@ -7,7 +7,7 @@ Read with PyAV 18.1 (FFmpeg 8.1), after trying it and OpenCV 4.14 on rendered fr
 file                    PyAV                                    OpenCV
 ======================  ======================================  ==================================================
 variable frame rate     all frames, with their times            all frames, with their times; its frame count (by
-                                                                duration and mean rate) is wrong in Matroska: 49 of 40
+                                                                duration and mean rate) is wrong in Matroska: 49 for 40
 rotation metadata       given, not applied (done here)          applied
 10 bits                 all frames                              all frames
 cut short, a hole       an error at the frame, or a packet      the frames before it, and no error: 22 of 40 look
@@ -24,8 +24,8 @@ Memory does not grow with the length: one frame is held at a time, decoded in on
 Bytes: standards fix what H.264, HEVC, FFV1 and the like decode to; of MPEG-4 and Motion JPEG, whose standards leave
 room, FFmpeg takes its exact integer transform (``idct=simple``, ``bitexact``), and it turns colours into RGB by
 exact rounding (``ACCURATE_RND``, ``BITEXACT``): the flags under which FFmpeg's own tests have one checksum for all
-processors. Files of ten codecs and pixel formats gave the same bytes on a processor with AVX-512 and on an emulated
-Haswell and EPYC-Rome (``qemu-x86_64 -cpu Haswell``). Another version of PyAV may differ.
+processors. Files of eleven codecs and pixel formats gave the same bytes on a processor with AVX-512 and on an emulated
+Haswell and EPYC-Rome (``pytest -m portable -k videos``). Another version of PyAV may differ.
 """
 
 from __future__ import annotations

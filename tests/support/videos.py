@@ -16,6 +16,21 @@ from numpy.typing import NDArray
 HEIGHT, WIDTH = 96, 128
 _BITS, _CELL = 8, 12
 
+# Name of a file, codec, pixel format.
+FORMATS = [
+    ("h264.mp4", "libx264", "yuv420p"),
+    ("h264.mkv", "libx264", "yuv420p"),
+    ("ten_bits.mp4", "libx264", "yuv420p10le"),
+    ("hevc_ten_bits.mp4", "libx265", "yuv420p10le"),
+    ("mpeg4.avi", "mpeg4", "yuv420p"),
+    ("mjpeg.avi", "mjpeg", "yuvj420p"),
+    ("raw.avi", "rawvideo", "bgr24"),
+    ("ffv1.avi", "ffv1", "bgr0"),
+    ("png.mov", "png", "rgb24"),
+    ("grey.avi", "ffv1", "gray"),
+    ("vp9.webm", "libvpx-vp9", "yuv420p"),
+]
+
 
 def numbered_frame(number: int) -> NDArray[np.uint8]:
     """A smooth picture (HEIGHT, WIDTH, 3), its number on the left: a cell for each bit, white or black."""

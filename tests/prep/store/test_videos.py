@@ -12,24 +12,10 @@ import pytest
 
 from fdpbench.prep.store.schema import Reason
 from fdpbench.prep.store.videos import VideoError, read_video, video_info
-from tests.support.videos import number_of, numbered_frame, turn, write_sound, write_video
+from tests.support.videos import FORMATS, number_of, numbered_frame, turn, write_sound, write_video
 
 COUNT = 40
 FRAMES = [numbered_frame(number) for number in range(COUNT)]
-
-FORMATS = [
-    ("h264.mp4", "libx264", "yuv420p"),
-    ("h264.mkv", "libx264", "yuv420p"),
-    ("ten_bits.mp4", "libx264", "yuv420p10le"),
-    ("hevc_ten_bits.mp4", "libx265", "yuv420p10le"),
-    ("mpeg4.avi", "mpeg4", "yuv420p"),
-    ("mjpeg.avi", "mjpeg", "yuvj420p"),
-    ("raw.avi", "rawvideo", "bgr24"),
-    ("ffv1.avi", "ffv1", "bgr0"),
-    ("png.mov", "png", "rgb24"),
-    ("grey.avi", "ffv1", "gray"),
-    ("vp9.webm", "libvpx-vp9", "yuv420p"),
-]
 
 
 def refusal(path: Path) -> VideoError:
