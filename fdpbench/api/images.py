@@ -314,7 +314,7 @@ def rendered_clip(
     params = section(SynthParams, settings, "rendered_clip")
     plan = next(plan for plan in plan_release(params) if plan.emotion == emotion)
     with tempfile.TemporaryDirectory() as folder, _one_thread():
-        write_clip(plan, params, Path(folder))
+        write_clip(plan, size, Path(folder))
         files = sorted((Path(folder) / "frames").rglob("*.png"))
         frames = np.stack([read_image(path) for path in files])
     return RenderedClip(frames, plan.onset - 1, plan.apex - 1, plan.offset - 1, emotion)
