@@ -93,7 +93,7 @@ def load_former(task: Path, fold: str, held_out: bool = False) -> tuple[ClipSet,
 
 def load_ours(stored: StoredClips, fold: str, held_out: bool = False) -> tuple[ClipSet, int]:
     """Clips of a fold's training or test subjects, and the bytes of the files that are mapped."""
-    part = stored.split(fold)[held_out]
+    part = stored.of([subject for subject in stored.folders if (subject == fold) == held_out])
     mapped = sum((folder / f"{name}.npy").stat().st_size for folder in part.folders.values() for name in INPUTS)
     return part.load(INPUTS), mapped
 

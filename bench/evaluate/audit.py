@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdpbench.bench.evaluate.bootstrap import compare
-from fdpbench.bench.evaluate.metrics import metric_of, sums_of
+from fdpbench.bench.evaluate.metrics import metric_of, subject_confusions, sums_of
 from fdpbench.bench.evaluate.prediction_set import PredictionSet
 from fdpbench.bench.evaluate.records import Effect
 from fdpbench.bench.evaluate.scores import FoldMeans, Score
@@ -23,9 +23,10 @@ __all__ = ["audit_effects", "fold_means", "mean_fold_means"]
 def audit_effects(scores: Sequence[Score], predictions: Mapping[str, PredictionSet]) -> list[Effect]:
     """Compare every run that departs from the honest protocol with the honest run of its model.
 
-    The honest run is the first by name of the same model, the same settings and the same data sets and classes whose
-    protocol is plainly ``honest``: of the same task, or, as truncated sampling makes another task, else of another
-    one. A run without one is left out, and so is one that starts from weights: that is no fault.
+    The honest run is the first by name of the same model, the same settings and folds, and the
+    same data sets and classes whose protocol is plainly ``honest``: of the same task, or, as truncated sampling makes
+    another task, else of another one. A run without one is left out, and so is one that starts from weights: that is
+    no fault.
 
     Parameters
     ----------
@@ -37,7 +38,7 @@ def audit_effects(scores: Sequence[Score], predictions: Mapping[str, PredictionS
     effects = []
     for score in scores:
         candidates = [other for other in scores if _same(score, other)]
-        if score.protocol == "honest" or score.entry.init or not candidates:
+        if score.conduct == "honest" or score.entry.init or not candidates:
             continue
         honest = next((other for other in candidates if other.entry.task == score.entry.task), candidates[0])
         mine, reference = predictions[score.run], predictions[honest.run]
@@ -71,15 +72,18 @@ def fold_means(confusions: NDArray[np.int64]) -> tuple[float, float, float]:
     return pooled, over_present, float((f1 * present).mean())
 
 
-def mean_fold_means(predictions: PredictionSet) -> FoldMeans:
-    """`fold_means` of a run, whose folds are its subjects: mean over repetitions."""
-    ways = [fold_means(confusions) for confusions in predictions.confusions()]
+def mean_fold_means(predictions: PredictionSet, folds: Sequence[str]) -> FoldMeans:
+    """`fold_means` of a run, mean over repetitions; ``folds`` names the fold of each clip."""
+    by_fold = subject_confusions(predictions.y_true, predictions.y_pred, folds, predictions.classes)  # (R, F, C, C)
+    ways = [fold_means(confusions) for confusions in by_fold]
     return FoldMeans(*(fmean(values) for values in zip(*ways, strict=True)))
 
 
 def _same(score: Score, other: Score) -> bool:
     return (
-        other.protocol == "honest"
+        other.conduct == "honest"
+        and not other.entry.init
+        and other.entry.folds_text == score.entry.folds_text
         and other.model == score.model
         and not (score.entry.members or other.entry.members)
         and other.entry.set == score.entry.set

@@ -21,7 +21,7 @@ from scipy.special import ndtr, ndtri
 from fdpbench.bench.evaluate.metrics import METRICS, MetricError, metric_of, metric_of_sums, sums_of
 from fdpbench.bench.evaluate.records import LEVEL, RESAMPLES, Comparison, Interval
 
-__all__ = ["compare", "critical_difference", "holm", "intervals", "permutation_test"]
+__all__ = ["compare", "compare_pairs", "critical_difference", "holm", "intervals", "permutation_test", "resampled"]
 
 ALL = tuple(METRICS)
 
@@ -64,7 +64,7 @@ def intervals(
     MetricError
         If there are fewer than two subjects, or hardly any resample holds every class.
     """
-    (sampled,), redrawn = _bootstrap([confusions], metrics, resamples, seed)
+    (sampled,), redrawn = resampled([confusions], metrics, resamples, seed)
     found = {}
     for metric in metrics:
         value = float(metric_of(confusions.sum(axis=1), metric).mean())
@@ -109,14 +109,51 @@ def compare(
     MetricError
         If the two do not stand for the same subjects, clips and labels.
     """
-    _same_clips(first, second)
-    (one, other), redrawn = _bootstrap([first, second], metrics, resamples, seed)
-    p_values = permutation_test(first, second, metrics, permutations=permutations, seed=seed)
+    return compare_pairs(
+        [(first, second)], metrics, level=level, resamples=resamples, permutations=permutations, seed=seed
+    )
+
+
+def compare_pairs(
+    pairs: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]],
+    metrics: Sequence[str] = ALL,
+    *,
+    level: float = LEVEL,
+    resamples: int = RESAMPLES,
+    permutations: int = 10_000,
+    seed: int = 0,
+) -> dict[str, Comparison]:
+    """Compare pairs of models, all on the same clips: the mean of the pairs' differences.
+
+    A resample takes the same subjects for every model of every pair, and repetitions of each model by themselves; a
+    swap exchanges a subject's predictions within every pair at once. So models that err on the same subjects are not
+    taken for independent evidence.
+
+    Parameters
+    ----------
+    pairs
+        First and second of each pair, as in `compare`; at least one pair.
+    metrics, level, resamples, permutations, seed
+        See `compare`, which is this of one pair.
+
+    Returns
+    -------
+    By metric.
+
+    Raises
+    ------
+    MetricError
+        If they do not all stand for the same subjects, clips and labels.
+    """
+    runs = [run for pair in pairs for run in pair]
+    sampled, redrawn = resampled(runs, metrics, resamples, seed)
+    p_values = _p_values(pairs, metrics, permutations, seed)
     found = {}
     for metric in metrics:
-        value = float(metric_of(first.sum(axis=1), metric).mean() - metric_of(second.sum(axis=1), metric).mean())
-        low, high = _ends(one[metric] - other[metric], value, level, None)
-        difference = _interval(value, low, high, level, "percentile", first, redrawn)
+        each = [one[metric] - other[metric] for one, other in zip(sampled[::2], sampled[1::2], strict=True)]
+        value = _difference(pairs, metric)
+        low, high = _ends(np.mean(each, axis=0), value, level, None)
+        difference = _interval(value, low, high, level, "percentile", runs[0], redrawn)
         found[metric] = Comparison(difference, p_values[metric], permutations)
     return found
 
@@ -134,13 +171,7 @@ def permutation_test(
     Every repetition of one is joined with every repetition of the other, so that both count whole: a metric of
     repetitions is the mean of their metrics, and what is swapped is the pair of whole runs.
     """
-    found = _swapped(first, second, metrics, permutations, seed)
-    p_values = {}
-    for metric in metrics:
-        value = metric_of(first.sum(axis=1), metric).mean() - metric_of(second.sum(axis=1), metric).mean()
-        extreme = np.abs(found[metric]) >= abs(value) - 1e-12
-        p_values[metric] = (1 + int(extreme.sum())) / (1 + permutations)
-    return p_values
+    return _p_values([(first, second)], metrics, permutations, seed)
 
 
 def critical_difference(
@@ -199,6 +230,28 @@ def _swapped(
     return found
 
 
+def _p_values(
+    pairs: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]],
+    metrics: Sequence[str],
+    permutations: int,
+    seed: int,
+) -> dict[str, float]:
+    """P-values of the mean difference of pairs; a swap is the same for all of them."""
+    each = [_swapped(first, second, metrics, permutations, seed) for first, second in pairs]
+    p_values = {}
+    for metric in metrics:
+        found = np.mean([one[metric] for one in each], axis=0)
+        extreme = np.abs(found) >= abs(_difference(pairs, metric)) - 1e-12
+        p_values[metric] = (1 + int(extreme.sum())) / (1 + permutations)
+    return p_values
+
+
+def _difference(pairs: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]], metric: str) -> float:
+    """Mean over pairs of what the first has more, itself the mean over repetitions."""
+    means = [[metric_of(run.sum(axis=1), metric).mean() for run in pair] for pair in pairs]
+    return float(np.mean([first - second for first, second in means]))
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Adjust p-values of several tests so that the chance of any false finding stays below the level.
 
@@ -226,10 +279,30 @@ def _right_and_predicted(confusions: NDArray[np.int64]) -> NDArray[np.float64]:
     return np.concatenate([right.T, predicted.T])
 
 
-def _bootstrap(
-    runs: list[NDArray[np.int64]], metrics: Sequence[str], resamples: int, seed: int
+def resampled(
+    runs: Sequence[NDArray[np.int64]], metrics: Sequence[str], resamples: int, seed: int
 ) -> tuple[list[dict[str, NDArray[np.float64]]], int]:
-    """Metrics of each run over resampled subjects, the same for all runs, and how many were sampled anew."""
+    """Compute metrics of runs over resampled subjects, the same for all runs, and resampled repetitions of each.
+
+    Parameters
+    ----------
+    runs
+        From `bench.evaluate.metrics.subject_confusions`, of the same subjects, clips and labels.
+    metrics, resamples, seed
+        See `intervals`.
+
+    Returns
+    -------
+    Of each run its metrics, (resamples,) each, and how many resamples lacked a class and were sampled anew.
+
+    Raises
+    ------
+    MetricError
+        If there are fewer than two subjects, the runs are not of the same ones, or hardly any resample holds every
+        class.
+    """
+    for run in runs[1:]:
+        _same_clips(runs[0], run)
     subjects = runs[0].shape[1]
     if subjects < 2:
         raise MetricError("a bootstrap over subjects needs at least two of them")

@@ -15,17 +15,28 @@ __all__ = ["against_best", "best_runs", "compared", "members_of", "power_note"]
 
 
 def members_of(group: Sequence[Score]) -> dict[str, list[Score]]:
-    """Runs of each table of one task: its own, named ``""``, and those that runs name; see `ranked`.
+    """Runs of each table of one task: its own, named ``""``, and those beside it (`RunEntry.printed_in`); see `ranked`.
 
-    A table that runs name also holds the runs of the same models in the task's own, to be compared with; but not where
-    its runs are pretrained, which are not ranked with others.
+    A table that runs name also holds the runs of the same models and the same split that name none, to be compared
+    with; but not where its runs are pretrained, which are not ranked with others. A table that no run names holds only
+    what is set apart in the same way.
     """
     own = [score for score in ranked(group) if score.entry.printed_in is None]
     tables = {"": own} if own else {}
     for name in sorted({score.entry.printed_in for score in group if score.entry.printed_in}):
         named = [score for score in ranked(group) if score.entry.printed_in == name]
-        models = {score.model for score in named if not score.entry.init}
-        tables[name] = [score for score in ranked(group) if score in named or (score in own and score.model in models)]
+        models = {score.model for score in named if score.entry.table and not score.entry.init}
+        tables[name] = [
+            score
+            for score in ranked(group)
+            if score in named
+            or (
+                score.model in models
+                and not score.entry.table
+                and score.entry.training_subjects is None
+                and score.entry.never_beside == named[0].entry.never_beside
+            )
+        ]
     return tables
 
 

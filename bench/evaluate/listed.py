@@ -23,6 +23,7 @@ class Listed:
     tasks: dict[str, TaskParams]
     runs: dict[str, RunEntry]
     repetitions: int
+    seed: int
 
 
 def listed(planned: Planned) -> Listed:
@@ -33,6 +34,7 @@ def listed(planned: Planned) -> Listed:
         {name: section(TaskParams, content, f"tasks.{name}") for name, content in given["tasks"].items()},
         {name: section(RunEntry, content, f"runs.{name}") for name, content in given["runs"].items()},
         given["repetitions"],
+        given["seed"],
     )
 
 

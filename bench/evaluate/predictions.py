@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,19 @@ from numpy.typing import NDArray
 from fdpbench.prep.store import images, shards
 
 __all__ = [
+    "FOLDS",
+    "MEASURED",
     "PREDICTIONS",
     "Prediction",
     "PredictionError",
     "check_predictions",
     "check_row",
     "prediction_rows",
+    "predictions_schema",
     "read_predictions",
     "expected_clips",
+    "measured_schema",
+    "predictions_table",
 ]
 
 PREDICTIONS = pa.schema(
@@ -43,8 +49,14 @@ PREDICTIONS = pa.schema(
 )
 
 
+FOLDS = "folds"  # key of a note in a file's schema: what sets its folds apart (`RunEntry.folds_text`)
+
 # Columns that may be null; every other value of a row is there.
-MAY_BE_NULL = {"epoch", "rank_scores", "drawn"}
+MAY_BE_NULL = {"epoch", "rank_scores", "drawn", "measured"}
+
+# A further column of runs that are taken up (`bench.train.kept`): what was measured of a generated image, as JSON; the
+# image itself is mostly not there.
+MEASURED = pa.field("measured", pa.string())
 
 # Beyond any run (DFME with ten repetitions has 75,000 rows): what is larger is another file, or made to exhaust memory.
 MAX_ROWS = 1_000_000
@@ -78,6 +90,11 @@ class Prediction:
 
 class PredictionError(ValueError):
     """Predictions are incomplete, doubled or not numbers; the message names run, fold and clip."""
+
+
+def predictions_schema(folds: str) -> pa.Schema:
+    """The schema of a file of predictions that notes what sets its folds apart, where anything does."""
+    return PREDICTIONS.with_metadata({FOLDS: folds}) if folds else PREDICTIONS
 
 
 def prediction_rows(
@@ -155,7 +172,7 @@ def read_predictions(path: Path) -> list[dict[str, Any]]:
             f"{path}: {rows:,} rows, {unpacked / 2**20:,.0f} MiB unpacked; predictions may have {MAX_ROWS:,} rows, "
             f"{MAX_UNPACKED // 2**20:,} MiB"
         )
-    table = shards.read_table(path, PREDICTIONS)
+    table = predictions_table(path)
     for name in table.column_names:
         column = table.column(name).combine_chunks()
         if name not in MAY_BE_NULL and column.null_count:
@@ -165,6 +182,22 @@ def read_predictions(path: Path) -> list[dict[str, Any]]:
         raise PredictionError(f"{path}: a score is null; a prediction has one number for each class")
     result: list[dict[str, Any]] = table.to_pylist()
     return result
+
+
+def predictions_table(path: Path) -> pa.Table:
+    """Read a file of predictions as it is: with its notes, and with `MEASURED` where it has that.
+
+    Raises
+    ------
+    prep.store.shards.ShardError
+        If it is missing or damaged, or has other columns.
+    """
+    return shards.read_table(path, measured_schema() if MEASURED.name in shards.read_notes(path) else PREDICTIONS)
+
+
+def measured_schema(like: pa.Schema = PREDICTIONS) -> pa.Schema:
+    """The schema of predictions with `MEASURED`, and a note that says so beside those of another."""
+    return pa.schema([*PREDICTIONS, MEASURED]).with_metadata({**(like.metadata or {}), MEASURED.name: "json"})
 
 
 def expected_clips(run: str, untested: list[str], clips: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -193,7 +226,12 @@ def expected_clips(run: str, untested: list[str], clips: list[dict[str, Any]]) -
 
 
 def check_predictions(
-    run: str, rows: list[dict[str, Any]], clips: list[dict[str, Any]], classes: int, repetitions: int
+    run: str,
+    rows: list[dict[str, Any]],
+    clips: list[dict[str, Any]],
+    classes: int,
+    repetitions: int,
+    fold_by_clip: Mapping[str, str] | None = None,
 ) -> None:
     """Check that a run's predictions hold each clip of its task exactly once in each repetition.
 
@@ -209,6 +247,8 @@ def check_predictions(
         Number of classes of the task.
     repetitions
         ``train.repetitions``.
+    fold_by_clip
+        Name of the fold that tests each clip (`bench.train.folds.fold_by_clip`); by default its subject's.
 
     Raises
     ------
@@ -216,6 +256,8 @@ def check_predictions(
         Naming what is missing, doubled, foreign, labelled otherwise, or not a number.
     """
     expected = {clip["clip_id"]: clip for clip in clips}
+    if fold_by_clip is None:
+        fold_by_clip = {clip["clip_id"]: clip["subject"] for clip in clips}
     for row in rows:
         clip_id, where = row["clip_id"], f"{run}, fold {row['fold']}, clip {row['clip_id']}"
         if row["run"] != run:
@@ -228,12 +270,14 @@ def check_predictions(
                 f"{where}: label {row['y_true']} of {row['dataset']}, "
                 f"the task says {clip['label']} of {clip['dataset']}"
             )
-        if row["subject"] != clip["subject"] or row["fold"] != clip["subject"]:
-            raise PredictionError(f"{where}: predicted in another fold than its subject's, {clip['subject']}")
+        if row["subject"] != clip["subject"]:
+            raise PredictionError(f"{where}: subject {row['subject']}, the task says {clip['subject']}")
+        if row["fold"] != fold_by_clip[clip_id]:
+            raise PredictionError(f"{where}: predicted in another fold than its own, {fold_by_clip[clip_id]}")
         check_row(where, row, classes)
     counts = Counter((row["repetition"], row["clip_id"]) for row in rows)
     for repetition in range(repetitions):
-        lost = {clip["subject"] for clip in clips if not counts[repetition, clip["clip_id"]]}
+        lost = {fold_by_clip[clip["clip_id"]] for clip in clips if not counts[repetition, clip["clip_id"]]}
         if lost:
             raise PredictionError(
                 f"{run}, repetition {repetition}: fold {', '.join(sorted(lost))} is missing or incomplete"

@@ -26,7 +26,7 @@ def rank_models(scores: Sequence[Score]) -> Ranks | None:
 
     Of a task counts each model's run in the task's own table that competes; of several, the one of protocol
     ``honest`` with the model's own options, then the first by name: never the one that scores best. A task without
-    such a run is left out, and so are ensembles.
+    such a run is left out, and so are ensembles, and runs that do not leave one subject out.
 
     Returns
     -------

@@ -17,7 +17,7 @@ __all__ = ["FoldMeans", "Score", "SubjectScore", "changes_of", "largest", "ranke
 
 @dataclass(frozen=True)
 class SubjectScore:
-    """The fold of one subject. UF1 is not defined where ``classes`` is fewer than the task has.
+    """The clips of one subject. UF1 is not defined where ``classes`` is fewer than the task has.
 
     Attributes
     ----------
@@ -114,14 +114,19 @@ class Score:
 
     @property
     def protocol(self) -> str:
-        """Name of the protocol, every fault that is rebuilt, and the weights that the run starts from."""
-        return protocol_text(self.entry.protocol, self.entry.faults, self.task.sampling, self.entry.init)
+        """Name of the protocol, every fault that is rebuilt, and what else sets the run apart; see `protocol_text`."""
+        entry = self.entry
+        return protocol_text(entry.protocol, entry.faults, self.task.sampling, entry.init, entry.folds_text)
+
+    @property
+    def conduct(self) -> str:
+        """Name of the protocol and every fault that is rebuilt, without what else sets the run apart."""
+        return protocol_text(self.entry.protocol, self.entry.faults, self.task.sampling)
 
     @property
     def competes(self) -> bool:
         """Whether the run may be marked as the best: it never looks at the test subject and has no fault."""
-        without = protocol_text(self.entry.protocol, self.entry.faults, self.task.sampling)
-        return without in ("honest", "inner", "zero_shot")
+        return self.conduct in ("honest", "inner", "zero_shot")
 
     def values(self, metric: str, part: str = POOLED) -> list[float]:
         """A metric in each repetition; empty where it is not defined."""

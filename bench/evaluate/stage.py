@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -21,12 +22,18 @@ from fdpbench.bench.evaluate.metrics import METRICS, MetricError, chance_levels
 from fdpbench.bench.evaluate.moments import frames_up_to_apex
 from fdpbench.bench.evaluate.perception import TrueImages, measure_clip
 from fdpbench.bench.evaluate.prediction_set import PredictionSet, evaluate_part, prediction_set
-from fdpbench.bench.evaluate.predictions import PREDICTIONS, check_predictions, expected_clips, read_predictions
+from fdpbench.bench.evaluate.predictions import (
+    check_predictions,
+    expected_clips,
+    predictions_schema,
+    read_predictions,
+)
 from fdpbench.bench.evaluate.ranks import rank_models
 from fdpbench.bench.evaluate.records import PERCEPTION, POOLED
 from fdpbench.bench.evaluate.scores import Score, SubjectScore, largest
 from fdpbench.bench.train.artifacts import Artifacts
 from fdpbench.bench.train.data import TaskInfo, load_index, load_task_info
+from fdpbench.bench.train.folds import clips_of, fold_by_clip, folds_of
 from fdpbench.bench.train.settings import RunEntry
 from fdpbench.prep.runtime.progress import console
 from fdpbench.prep.runtime.scratch import hash_file, open_scratch
@@ -41,7 +48,8 @@ def run(planned: Planned, jobs: int) -> None:
     all_of = listed(planned)
     with open_scratch("evaluate", "whole") as scratch:
         releases = {name: task.releases for name, task in all_of.tasks.items() if task.sampling is not None}
-        scratch.publish({FOLDER: partial(evaluate_runs, all_of.runs, all_of.repetitions, releases=releases)})
+        evaluate = partial(evaluate_runs, all_of.runs, all_of.repetitions, releases=releases, seed=all_of.seed)
+        scratch.publish({FOLDER: evaluate})
     console.print(f"evaluate: {len(all_of.runs)} runs in {FOLDER}")
 
 
@@ -51,6 +59,7 @@ def evaluate_runs(
     out: Path = FOLDER,
     *,
     releases: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    seed: int = 0,
 ) -> None:
     """Read, check and evaluate the predictions of every listed run.
 
@@ -65,6 +74,8 @@ def evaluate_runs(
     releases
         Releases of each task whose frames were sampled: their sheets say where the apex is. The order of frames up to
         it is not measured in other tasks.
+    seed
+        ``train.seed``, of which folds of several subjects are drawn.
 
     Raises
     ------
@@ -81,7 +92,7 @@ def evaluate_runs(
     clips: list[ClipResult] = []
     for run, entry in sorted(runs.items()):  # not as listed: DVC does not see the order of a list
         if entry.task not in tasks:
-            tasks[entry.task] = _Task(entry.task, releases.get(entry.task, ()))
+            tasks[entry.task] = _Task(entry.task, releases.get(entry.task, ()), seed)
         task = tasks[entry.task]
         if entry.members:
             rows = _write_ensemble(run, entry, runs, task, repetitions, out)
@@ -90,7 +101,8 @@ def evaluate_runs(
         predictions[run] = prediction_set(rows, task.info.classes)
         mine = [_clip_result(row, task) for row in rows]
         path = predictions_of(run, entry, out)
-        scores.append(_score(run, entry, task.info, predictions[run], mine, path))
+        folds = [row["fold"] for row in rows if row["repetition"] == rows[0]["repetition"]]
+        scores.append(_score(run, entry, task.info, predictions[run], folds, mine, path))
         clips += mine
     groups = {name: [score for score in scores if score.entry.task == name] for name in tasks}
     evaluation = Evaluation(
@@ -114,11 +126,18 @@ def evaluate_runs(
 class _Task:
     """What is read of a task once for all of its runs."""
 
-    def __init__(self, name: str, releases: Sequence[str]) -> None:
-        self.name, self.releases = name, releases
+    def __init__(self, name: str, releases: Sequence[str], seed: int) -> None:
+        self.name, self.releases, self.seed = name, releases, seed
         self.folder = paths.task(name)
         self.info: TaskInfo = load_task_info(self.folder)
         self.clips = load_index(self.folder)
+
+    def check(self, run: str, entry: RunEntry, rows: list[dict[str, Any]], repetitions: int) -> None:
+        """Refuse predictions that are not those of a run's folds, each clip once in each repetition."""
+        untested = entry.faults.untested_subjects
+        clips = expected_clips(run, untested, self.clips)
+        folds = fold_by_clip(folds_of(entry.split, clips_of(self.clips), self.seed, untested))
+        check_predictions(run, rows, clips, len(self.info.classes), repetitions, folds)
 
     @cached_property
     def truth(self) -> TrueImages:
@@ -133,9 +152,8 @@ class _Task:
 
 def _checked_rows(run: str, entry: RunEntry, task: _Task, repetitions: int) -> list[dict[str, Any]]:
     """Predictions of a run by repetition and clip."""
-    clips = expected_clips(run, entry.faults.untested_subjects, task.clips)
     rows = sorted(read_predictions(Artifacts(run).predictions), key=lambda row: (row["repetition"], row["clip_id"]))
-    check_predictions(run, rows, clips, len(task.info.classes), repetitions)
+    task.check(run, entry, rows, repetitions)
     return rows
 
 
@@ -145,20 +163,29 @@ def _write_ensemble(
     """Predictions of an ensemble by clip; they are written beside the evaluation."""
     members = [_checked_rows(member, runs[member], task, repetitions) for member in entry.members]
     rows = ensemble_rows(name, members)
-    clips = expected_clips(name, entry.faults.untested_subjects, task.clips)
-    check_predictions(name, rows, clips, len(task.info.classes), 1)
-    schema = shards.marked(PREDICTIONS, *(Artifacts(member).predictions for member in entry.members))
+    task.check(name, entry, rows, 1)
+    schema = shards.marked(
+        predictions_schema(entry.folds_text), *(Artifacts(member).predictions for member in entry.members)
+    )
     shards.write_table(pa.Table.from_pylist(rows, schema=schema), predictions_of(name, entry, out))
     return rows
 
 
 def _clip_result(row: dict[str, Any], task: _Task) -> ClipResult:
     up_to_apex = task.up_to_apex.get(row["clip_id"]) if row["rank_scores"] else None
+    if row.get("measured"):  # the image itself is not kept
+        return ClipResult.of(row, measure_clip(row | {"drawn": None}, None, up_to_apex) | json.loads(row["measured"]))
     return ClipResult.of(row, measure_clip(row, task.truth if row["drawn"] else None, up_to_apex))
 
 
 def _score(
-    run: str, entry: RunEntry, info: TaskInfo, predictions: PredictionSet, clips: Sequence[ClipResult], path: Path
+    run: str,
+    entry: RunEntry,
+    info: TaskInfo,
+    predictions: PredictionSet,
+    folds: Sequence[str],
+    clips: Sequence[ClipResult],
+    path: Path,
 ) -> Score:
     parts = {part: evaluate_part(predictions, part) for part in predictions.parts}
     for name, part in parts.items():
@@ -175,7 +202,7 @@ def _score(
         parts=parts,
         by_subject=_by_subject(predictions),
         perception=_perception(clips, len(predictions.y_pred)),
-        fold_means=mean_fold_means(predictions),
+        fold_means=mean_fold_means(predictions, folds),
     )
 
 

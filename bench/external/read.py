@@ -1,4 +1,4 @@
-"""Predictions from anywhere: our Parquet files, CSV files, logs of released code.
+"""Predictions from anywhere: our Parquet files, arrays of numpy, CSV files, logs of released code.
 
 Whatever the file, it is joined with what is known of the clips: a task of this project, the MEGC2019 challenge's
 official list, or, where the file brings its own labels, itself. A clip that is doubled, unknown, missing or labelled
@@ -9,10 +9,12 @@ of each subject were compared with the known ones.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from fdpbench.bench.evaluate.predictions import check_row, read_predictions
+from fdpbench.bench.evaluate.predictions import FOLDS, check_row, read_predictions
+from fdpbench.bench.external.arrays import looks_like_npz, npz_rows
 from fdpbench.bench.external.csv_files import csv_rows, first_line_splits, looks_like_csv
 from fdpbench.bench.external.join import Known, Said, join
 from fdpbench.bench.external.keys import Finder
@@ -20,13 +22,14 @@ from fdpbench.bench.external.logs import LoggedClip, clip_log, looks_like_clip_l
 from fdpbench.bench.external.text import MAX_CLASSES, OutsideError, Row, check_count, read_text
 from fdpbench.bench.train.data import load_index, load_task_info
 from fdpbench.prep.releases.common.composite import EMOTIONS, composite_key, official_labels
-from fdpbench.prep.store import paths
+from fdpbench.prep.store import paths, shards
 
 __all__ = ["Known", "OutsideError", "Said", "known_of_official_list", "known_of_task", "read_said", "write_megc_log"]
 
 Order = Literal["gt-pred", "pred-gt"]
 
 PARQUET = b"PAR1"
+LEFT_OUT = "leave one subject out"
 
 
 def known_of_task(task: str) -> Known:
@@ -49,6 +52,7 @@ def read_said(path: Path, known: Known | None = None, order: Order | None = None
     ----------
     path
         A file of one of these forms, told by its content and not by its name: Parquet as `fdpbench train` writes it;
+        arrays as `numpy.savez` writes them (`bench.external.arrays`);
         CSV with a column for the prediction, one or three for the clip or one for the subject, and maybe one for the
         label (names or indices of classes); a log of the MEGC2019 challenge (a line ``casme2 sub01``, then
         ``clip gt pred`` for each of its clips); a log with lists for each subject (`bench.external.logs`).
@@ -66,7 +70,10 @@ def read_said(path: Path, known: Known | None = None, order: Order | None = None
         raise OutsideError(f"{path}: no such file")
     if path.suffix == ".parquet" or _begins_as_parquet(path):
         return _own(path, known)
-    text, notes = read_text(path), list[str]()
+    notes = list[str]()
+    if looks_like_npz(path):
+        return join(path, npz_rows(path, notes), known, notes)
+    text = read_text(path)
     if not text.strip():
         raise OutsideError(f"{path}: the file is empty")
     if looks_like_csv(text):
@@ -138,7 +145,13 @@ def _own(path: Path, known: Known | None) -> Said:
         where = f"repetition {row['repetition']}"
         one = Row(where, None, None, row["clip_id"], str(row["y_pred"]), str(row["y_true"]))
         parts[row["repetition"]].append(one)
-    return join(path, list(parts.values()), known, [], indices=True)
+    return replace(join(path, list(parts.values()), known, [], indices=True), folds=_folds(path, rows))
+
+
+def _folds(path: Path, rows: Sequence[dict[str, Any]]) -> str | None:
+    """What a file of ours tells of its folds: what it notes, or that each subject is one."""
+    noted = shards.read_notes(path).get(FOLDS)
+    return noted or (LEFT_OUT if all(row["fold"] == row["subject"] for row in rows) else None)
 
 
 def _ordered(
@@ -188,5 +201,6 @@ def as_dict(said: Said) -> dict[str, Any]:
         "repetitions": len(said.y_pred),
         "classes": list(said.classes),
         "clips_named": said.named,
+        "folds": said.folds,
         "notes": list(said.notes),
     }

@@ -5,19 +5,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from tabulate import tabulate
 
-from fdpbench.bench.evaluate.bootstrap import compare, holm
+from fdpbench.bench.evaluate.bootstrap import compare_pairs, holm
 from fdpbench.bench.evaluate.metrics import METRICS, MetricError
 from fdpbench.bench.evaluate.prediction_set import evaluate_part
 from fdpbench.bench.evaluate.records import LEVEL, POOLED, RESAMPLES, Comparison, Part
 from fdpbench.bench.external.read import OutsideError, Said, as_dict
 
-__all__ = ["compare_said", "comparison_lines", "score_lines", "score_said"]
+__all__ = ["check_alike", "compare_pairs_said", "compare_said", "comparison_lines", "score_lines", "score_said"]
 
 
 def score_said(said: Said, level: float = LEVEL, resamples: int = RESAMPLES) -> dict[str, Any]:
@@ -75,6 +76,8 @@ def score_lines(report: dict[str, Any]) -> list[str]:
             + (f" and {report['repetitions']} repetitions" if report["repetitions"] > 1 else "")
             + (f"; {redrawn} resamples lacked a class and were drawn anew" if redrawn else "")
         )
+    if report["folds"]:
+        lines.append(f"{report['name']}: folds: {report['folds']}")
     return lines
 
 
@@ -92,6 +95,41 @@ def compare_said(first: Said, second: Said, level: float = LEVEL, resamples: int
         If the two are not of the same clips, subjects, labels and number of classes; the first clip that differs is
         named. Where one of them does not name its clips, subjects and labels alone are compared.
     """
+    check_alike(first, second)
+    return {"first": as_dict(first), "second": as_dict(second), "level": level} | _tested(
+        [(first, second)], level, resamples
+    )
+
+
+def compare_pairs_said(
+    pairs: Sequence[tuple[Said, Said]], level: float = LEVEL, resamples: int = RESAMPLES
+) -> dict[str, Any]:
+    """Compare pairs of predictions, all of the same clips: each pair, and the mean of their differences.
+
+    Returns
+    -------
+    ``pairs``: of each what `compare_said` gives, its p-values adjusted for its own tests alone; ``pooled``: the same of
+    the mean difference (`bench.evaluate.bootstrap.compare_pairs`).
+
+    Raises
+    ------
+    OutsideError
+        If they are not all of the same clips, subjects, labels and number of classes.
+    """
+    for other, _ in pairs[1:]:
+        check_alike(pairs[0][0], other)
+    each = [compare_said(first, second, level, resamples) for first, second in pairs]
+    return {"pairs": each, "pooled": {"level": level} | _tested(pairs, level, resamples)}
+
+
+def check_alike(first: Said, second: Said) -> None:
+    """Refuse two sets of predictions that are not of the same clips, subjects, labels and number of classes.
+
+    Raises
+    ------
+    OutsideError
+        Naming the first clip that differs.
+    """
     if len(first.classes) != len(second.classes):
         raise OutsideError(
             f"{first.name} has {len(first.classes)} classes ({', '.join(first.classes)}), {second.name} "
@@ -104,33 +142,47 @@ def compare_said(first: Said, second: Said, level: float = LEVEL, resamples: int
             raise OutsideError(f"{first.name} has {a}, where {second.name} has {b} ({what})")
     if len(first.clip_ids) != len(second.clip_ids):
         raise OutsideError(f"{first.name} has {len(first.clip_ids)} clips, {second.name} {len(second.clip_ids)}")
+
+
+def _tested(pairs: Sequence[tuple[Said, Said]], level: float, resamples: int) -> dict[str, Any]:
+    """Mean differences of pairs over each part, and how many tests their p-values are adjusted for."""
     found: dict[str, dict[str, Comparison]] = {}
-    undefined: dict[str, str] = {}
-    for part in first.parts:
+    differences: dict[str, Any] = {}  # first the parts where it is not defined
+    for part in pairs[0][0].parts:
         try:
-            pair = first.of(part).confusions(), second.of(part).confusions()
-            found[part] = compare(*pair, level=level, resamples=resamples)
+            confusions = [(first.of(part).confusions(), second.of(part).confusions()) for first, second in pairs]
+            found[part] = compare_pairs(confusions, level=level, resamples=resamples)
         except MetricError as error:
-            undefined[part] = str(error)
+            differences[part] = str(error)
     tests = [one for each in found.values() for one in each.values()]
     adjusted = iter(holm([one.p_value for one in tests]))
-    differences: dict[str, Any] = dict(undefined)
     for part, each in found.items():
         differences[part] = {
             metric: {"difference": asdict(one.difference), "p_value": one.p_value, "p_value_holm": next(adjusted)}
             for metric, one in each.items()
         }
-    return {
-        "first": as_dict(first),
-        "second": as_dict(second),
-        "level": level,
-        "tests": len(tests),
-        "differences": differences,
-    }
+    return {"tests": len(tests), "differences": differences}
 
 
 def comparison_lines(report: dict[str, Any]) -> list[str]:
-    """Lay a report of `compare_said` out for a terminal."""
+    """Lay a report of `compare_said` or `compare_pairs_said` out for a terminal."""
+    if "pairs" not in report:
+        notes = [*report["first"]["notes"], *report["second"]["notes"]]
+        return [*notes, *_table(report, _title(report)), _explained(report), *_folds(report)]
+    lines: list[str] = []
+    for each in report["pairs"]:
+        lines += [*each["first"]["notes"], *each["second"]["notes"], *_table(each, _title(each)), *_folds(each), ""]
+    lines += _table(report["pooled"], f"mean of the {len(report['pairs'])} differences")
+    lines.append(_explained(report["pooled"]) + ", of each table by itself")
+    lines.append("the mean: a resample or a swap takes the same subjects in all pairs")
+    return lines
+
+
+def _title(report: dict[str, Any]) -> str:
+    return f"{report['first']['name']} - {report['second']['name']}"
+
+
+def _table(report: dict[str, Any], title: str) -> list[str]:
     rows = []
     for part, metrics in report["differences"].items():
         if isinstance(metrics, str):
@@ -139,14 +191,22 @@ def comparison_lines(report: dict[str, Any]) -> list[str]:
         for metric, entry in metrics.items():
             p_values = f"{entry['p_value']:.4f}", f"{entry['p_value_holm']:.4f}"
             rows.append([part, METRICS[metric].label, _text(entry["difference"], sign="+"), *p_values])
-    headers = ["", "figure", f"{report['first']['name']} - {report['second']['name']}", "p", "p (Holm)"]
-    lines = [*report["first"]["notes"], *report["second"]["notes"]]
-    lines += tabulate(rows, headers=headers, disable_numparse=True).splitlines()
-    lines.append(
+    return tabulate(rows, headers=["", "metric", title, "p", "p (Holm)"], disable_numparse=True).splitlines()
+
+
+def _explained(report: dict[str, Any]) -> str:
+    return (
         f"{100 * report['level']:.0f}% intervals of a paired bootstrap over subjects; p of a paired permutation test "
         f"that swaps whole subjects, and adjusted for {report['tests']} tests (Holm)"
     )
-    return lines
+
+
+def _folds(report: dict[str, Any]) -> list[str]:
+    first, second = report["first"], report["second"]
+    if first["folds"] != second["folds"]:
+        told = (f"{one['name']}: {one['folds'] or 'not told by the file'}" for one in (first, second))
+        return [f"The two have other folds, which is part of the difference: {'; '.join(told)}"]
+    return [f"folds of both: {first['folds']}"] if first["folds"] else []
 
 
 def _rows(said: Said, named: bool) -> list[tuple[str, str, int] | tuple[str, int]]:

@@ -17,12 +17,13 @@ from fdpbench.bench.plan.link import check_links
 from fdpbench.bench.plan.params import errors_of_run, make_run, parse_task, run_names
 from fdpbench.bench.plan.pretraining import check_tables, errors_of_pretraining, load_pretraining
 from fdpbench.bench.plan.recipes import check_model_options, known_model
+from fdpbench.bench.train.folds import SubjectKFold, least_training_subjects, split_text
 from fdpbench.bench.train.settings import ModelSettings, Run, RunEntry, TrainParams
 from fdpbench.models.common.registry import create_model
 from fdpbench.prep.align import faces_dlib
 from fdpbench.prep.demo import synth
 from fdpbench.prep.index.class_maps import known_emotions
-from fdpbench.prep.releases import RELEASES
+from fdpbench.prep.releases import RELEASES, ReleaseError, refuse_crops
 from fdpbench.prep.settings.align import AlignParams
 from fdpbench.prep.settings.corpus import CorpusParams
 from fdpbench.prep.settings.flow import FlowParams
@@ -31,7 +32,7 @@ from fdpbench.prep.settings.params import NAMED, PARAMS_FILE, SECTION_TYPES, che
 from fdpbench.prep.settings.plain_yaml import read_yaml
 from fdpbench.prep.settings.problems import ParamsError, Problems, near
 from fdpbench.prep.settings.section import Section, section
-from fdpbench.prep.settings.synth import EMBEDDED, SynthParams
+from fdpbench.prep.settings.synth import EMBEDDED, synth_section
 from fdpbench.prep.settings.task import TaskParams
 from fdpbench.prep.store import paths, shards
 from fdpbench.prep.store.schema import MANIFEST
@@ -39,9 +40,8 @@ from fdpbench.prep.task.inputs import INPUTS, lengths_of
 
 __all__ = ["TYPES", "check_project", "load_runs"]
 
-# The sections that are one object each.
+# The sections that are one object of one form each.
 TYPES: dict[str, type[Section]] = {
-    "synth": SynthParams,
     "index": IndexParams,
     "align": AlignParams,
     "flow": FlowParams,
@@ -95,6 +95,7 @@ def check_project(path: Path = PARAMS_FILE) -> list[Run]:
     if isinstance(content.get("align"), dict) and content["align"].get("landmarks") == "dlib":
         with problems.gather():
             faces_dlib.require_dlib()
+    _check_subjects(runs, params, problems)
     if not problems.found:
         _check_models(runs, params, problems)
     problems.refuse()
@@ -105,26 +106,29 @@ def _sound(content: dict[str, Any]) -> dict[str, Any]:
     """The sections, an empty one in place of each that is missing or of the wrong kind; without names that are none."""
     sound: dict[str, Any] = {}
     for key, kind in SECTION_TYPES.items():
-        sound[key] = content[key] if isinstance(content.get(key), kind) else kind()
+        sound[key] = content[key] if isinstance(content.get(key), kind) else kind[0]()
     for key in NAMED:
         kept = [name for name in sound[key] if isinstance(name, str)]
-        sound[key] = kept if SECTION_TYPES[key] is list else {name: sound[key][name] for name in kept}
+        sound[key] = kept if isinstance(sound[key], list) else {name: sound[key][name] for name in kept}
     return sound
 
 
 def _runs_of(params: dict[str, Any], problems: Problems, whole: bool = True) -> list[Run]:
     """Check all sections; the runs if nothing is wrong with them, else as good as none."""
     for key, kind in TYPES.items():
-        needed = key != "synth" or EMBEDDED in params["releases"]
-        if params[key] or (whole and needed):  # of a section that is missing, this has been said
+        if params[key] or whole:  # of a section that is missing, this has been said
             with problems.gather():
                 section(kind, params[key], key)
+    if params["synth"] or (whole and EMBEDDED in params["releases"]):
+        with problems.gather():
+            synth_section(params["synth"])
     for name, content in params["corpora"].items():
         with problems.gather():
             section(CorpusParams, content, f"corpora.{name}")
     for name in params["pretrain"]:
         problems.add(*errors_of_pretraining(name, params))
     tasks = _tasks(params, problems)
+    _check_given(params, problems)
     _check_options(params, problems)
     if not params["releases"] and whole:
         problems.add(f"params.yaml: releases: none is named; {EMBEDDED!r}, the embedded one, needs no licence")
@@ -161,6 +165,17 @@ def _tasks(params: dict[str, Any], problems: Problems) -> dict[str, TaskParams]:
             with problems.gather():
                 check_task(name, tasks[name], section(AlignParams, params["align"], "align"))
     return tasks
+
+
+def _check_given(params: dict[str, Any], problems: Problems) -> None:
+    """With align.mode given every release comes with crops of faces."""
+    if params["align"].get("mode") == "given":
+        for release in params["releases"]:
+            if release in RELEASES:
+                try:
+                    refuse_crops(RELEASES[release])
+                except ReleaseError as error:
+                    problems.add(f"params.yaml: {error}")
 
 
 def _check_releases(name: str, task: TaskParams, params: dict[str, Any], problems: Problems) -> None:
@@ -200,6 +215,39 @@ def _check_emotions(name: str, task: TaskParams, problems: Problems) -> None:
                     f"{near(emotion, known)}; it has {', '.join(known)}. If your sheet does have it: fdpbench "
                     f"index {task.releases[0]}"
                 )
+
+
+def _check_subjects(runs: list[Run], params: dict[str, Any], problems: Problems) -> None:
+    """There are subjects enough for a run's folds, and for what it trains on beside them, as far as that is known."""
+    for run in runs:
+        known, split, wanted = _subjects(run.task_params, params), run.entry.split, run.entry.training_subjects
+        where = f"params.yaml: runs.{run.name}"
+        if known is None:
+            continue
+        if isinstance(split, SubjectKFold) and split.subject_kfold > known:
+            problems.add(f"{where}.split: {split_text(split)}, but task {run.task!r} has {known} subjects; set less")
+        elif wanted is not None and wanted > (most := least_training_subjects(split, known)):
+            problems.add(
+                f"{where}.training_subjects: {wanted} is more than task {run.task!r} has beside those that are tested; "
+                f"it has {known} subjects: set it to {most} or less"
+            )
+
+
+def _subjects(task: TaskParams, params: dict[str, Any]) -> int | None:
+    """How many subjects a task has, if none is lost on the way to it; None if that is not known yet."""
+    wanted = {emotion for group in task.classes.values() for emotion in group}
+    count = 0
+    for release in task.releases:
+        if release == EMBEDDED:
+            count += synth_section(params["synth"]).subjects
+            continue
+        try:
+            table = shards.read_table(paths.manifest(release) / "manifest.parquet", MANIFEST)
+        except (OSError, ValueError):  # not indexed yet, or by an older version
+            return None
+        pairs = zip(table["subject"].to_pylist(), table["emotion"].to_pylist(), strict=True)
+        count += len({subject for subject, emotion in pairs if emotion in wanted})
+    return count
 
 
 def _emotions(release: str) -> set[str] | None:

@@ -18,6 +18,7 @@ from fdpbench.prep.settings.problems import ParamsError, Problems, near, shown
 __all__ = ["ENSEMBLE", "check_ensembles", "evaluated"]
 
 ENSEMBLE = "ensemble"  # what tables print as its model
+SHARED = ("task", "protocol", "split", "training_subjects", "faults")  # what its members have in common
 
 
 def evaluated(params: dict[str, Any] | None = None) -> dict[str, RunEntry]:
@@ -79,10 +80,10 @@ def _entry(name: str, members: Any, params: dict[str, Any], runs: Mapping[str, R
                 f"{where}: {member}: scores of {runs[member].model} are not probabilities; members are runs of networks"
             )
     for member in others:
-        for key in ("task", "protocol", "faults"):
+        for key in SHARED:
             if getattr(runs[member], key) != getattr(runs[first], key):
                 raise ParamsError(
-                    f"{where}: {key} of {member} is not that of {first}; members share task, protocol and faults"
+                    f"{where}: {key} of {member} is not that of {first}; members share {', '.join(SHARED)}"
                 )
         if bool(runs[member].init) != bool(runs[first].init):
             raise ParamsError(
@@ -99,6 +100,8 @@ def _entry(name: str, members: Any, params: dict[str, Any], runs: Mapping[str, R
         model=ENSEMBLE,
         protocol=like.protocol,
         init=", ".join(inits) or None,
+        split=like.split,
+        training_subjects=like.training_subjects,
         faults=like.faults,
         table=like.table,
         members=members,

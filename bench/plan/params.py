@@ -36,6 +36,10 @@ __all__ = [
 RESERVED = {"against_best", "chance", "confusion", "per_class", "per_subject", "perception", "published"}
 
 
+# Models that read regions of the crop at places that align.eye_distance and eye_height make sure of.
+EYES_NEEDED = {"mdmo": "takes 36 regions at fixed distances from the eyes"}
+
+
 class _TaskEntry(TaskParams):
     """A task as params.yaml has it, whose classes may be the name of a class map."""
 
@@ -146,6 +150,7 @@ def errors_of_run(
         return
     if task is not None:
         yield from caught(_check_inputs, where, entry, task, model)
+        yield from caught(_check_places, where, entry, task, params)
     yield from caught(_check_protocol, where, entry, model)
     before = list(caught(check_init, name, entry, model, task, params))
     yield from before
@@ -182,6 +187,16 @@ def _check_inputs(where: str, entry: RunEntry, task: TaskParams, model: ModelInf
         )
 
 
+def _check_places(where: str, entry: RunEntry, task: TaskParams, params: dict[str, Any]) -> None:
+    """Refuse models that look at places of the face which only aligned crops have where they are."""
+    of_frames = [name for name in task.releases if name in RELEASES and RELEASES[name].kind == "frames"]
+    if entry.model in EYES_NEEDED and of_frames and params["align"].get("mode") == "given":
+        raise ParamsError(
+            f"{where}: model {entry.model!r} {EYES_NEEDED[entry.model]}, and nobody knows where the eyes are in the "
+            f"crops that {', '.join(of_frames)} came with (align.mode: given); choose another mode or model"
+        )
+
+
 def _cure(name: str, task: TaskParams, missing: list[str]) -> str:
     """What to set so that a task gives what a model misses, where its releases can give that."""
     of_frames = [needed for needed in missing if INPUTS[needed].needs_frames]
@@ -193,9 +208,22 @@ def _cure(name: str, task: TaskParams, missing: list[str]) -> str:
 def _check_protocol(where: str, entry: RunEntry, model: ModelInfo) -> None:
     if model.kind == "estimator" and (entry.protocol != "honest" or entry.faults.frozen_batch_norm):
         raise ParamsError(f"{where}: {entry.model} is fitted at once: it has no epoch to choose and no batch norm")
+    if entry.training_subjects is not None:
+        _check_training_subjects(f"params.yaml: {where}.training_subjects", entry)
     if entry.faults.own_set_normalisation and (model.kind == "estimator" or model.scales_itself):
         how = "scales each frame by itself" if model.scales_itself else "reads its inputs as they are"
         raise ParamsError(f"{where}: {entry.model} {how}: own_set_normalisation would change nothing")
+
+
+def _check_training_subjects(where: str, entry: RunEntry) -> None:
+    if entry.protocol == "zero_shot":
+        raise ParamsError(f"{where}: protocol zero_shot trains on no subject at all; leave it out")
+    if entry.protocol == "inner" and entry.training_subjects == 1:
+        raise ParamsError(f"{where}: protocol inner chooses the epoch on some of them and needs at least 2")
+    if entry.faults.untested_subjects:
+        raise ParamsError(
+            f"{where}: every fold trains on faults.untested_subjects, which need not be drawn; leave one of both out"
+        )
 
 
 def _layers(name: str, entry: RunEntry, params: dict[str, Any]) -> dict[str, Any]:

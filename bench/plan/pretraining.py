@@ -282,6 +282,8 @@ def _check_crops(where: str, entry: RunEntry, model: ModelInfo, task: TaskParams
     keys: list[tuple[str, Any, str, Any]] = [
         (f"crop.{key}", value, f"align.{key}", align[key]) for key, value in corpus.crop.model_dump().items()
     ]
+    if align["mode"] == "given":
+        keys.append(("crops", "aligned by their eyes", "align.mode", "given"))
     if read != {"apex"}:
         keys.append(("sampling", corpus.sampling, f"tasks.{entry.task}.sampling", task.sampling))
     if "landmarks" in read:
@@ -306,7 +308,7 @@ def _corpus_behind(init: str, params: Mapping[str, Any]) -> tuple[CorpusParams, 
 
 
 def check_tables(entries: Mapping[str, RunEntry]) -> Iterator[ParamsError]:
-    """Errors for tables that would rank runs that start from weights with others.
+    """Errors for tables that would rank runs that start from weights, or of another split, with others.
 
     Parameters
     ----------
@@ -321,6 +323,16 @@ def check_tables(entries: Mapping[str, RunEntry]) -> Iterator[ParamsError]:
             yield ParamsError(
                 f"params.yaml: runs.{others[0]}.table: {table!r} is a table of runs that start from weights"
                 f"{f' ({started[0]})' if started else ''}, which are not ranked with others; name another"
+            )
+            continue
+        kinds: dict[tuple[bool, str], str] = {}
+        for name in runs:
+            kinds.setdefault(entries[name].never_beside, name)
+        if len(kinds) > 1:
+            first, second, *_ = kinds.values()
+            yield ParamsError(
+                f"params.yaml: runs.{second}.table: {table!r} holds run {first}, whose split is another: runs of "
+                "different splits are not ranked together; name another table"
             )
 
 

@@ -23,6 +23,7 @@ from fdpbench.prep.settings.flow import FlowParams
 from fdpbench.prep.settings.index import IndexParams
 from fdpbench.prep.settings.planned import Planned
 from fdpbench.prep.settings.problems import ParamsError, near
+from fdpbench.prep.settings.release import folder_releases
 from fdpbench.prep.settings.section import section
 from fdpbench.prep.settings.synth import EMBEDDED
 
@@ -98,14 +99,19 @@ def _settings(
         case "corpus":
             return section(CorpusParams, params["corpora"][item], f"corpora.{item}").model_dump(mode="json"), (), {}
         case "index":
-            return section(IndexParams, params["index"], "index").model_dump(), (reader_module(item),), {}
+            index = section(IndexParams, params["index"], "index").model_dump()
+            given = section(AlignParams, params["align"], "align").mode == "given"
+            index |= {"crops": True} if given else {}
+            return index | _described([item], params), (reader_module(item),), {}
         case "align":
             return section(AlignParams, params["align"], "align").model_dump(), (), {}
         case "flow":
             return section(FlowParams, params["flow"], "flow").model_dump(), (), {}
         case "dynamic" | "task":
             task = load_tasks(params)[item]
-            return task.model_dump(), tuple(map(reader_module, task.releases)) if stage == "task" else (), {}
+            if stage == "dynamic":
+                return task.model_dump(), (), {}
+            return task.model_dump() | _described(task.releases, params), tuple(map(reader_module, task.releases)), {}
         case "train":
             run = load_run(item, params)
             settings = {
@@ -134,6 +140,13 @@ def _settings(
     return _listed(params), (), {}
 
 
+def _described(releases: list[str], params: dict[str, Any]) -> dict[str, Any]:
+    """What params.yaml says of those among some releases that it describes; nothing where there are none."""
+    own = folder_releases(params["releases"])
+    found = {name: own[name].model_dump() for name in releases if name in own}
+    return {"described": found} if found else {}
+
+
 def _listed(params: dict[str, Any]) -> dict[str, Any]:
     """What stages read that look at all runs."""
     return {
@@ -141,6 +154,7 @@ def _listed(params: dict[str, Any]) -> dict[str, Any]:
         "tasks": {name: task.model_dump() for name, task in load_tasks(params).items()},
         "runs": {name: entry.model_dump() for name, entry in evaluated(params).items()},
         "repetitions": load_train(params).repetitions,
+        "seed": load_train(params).seed,  # folds are drawn of it
         "class_maps": {name: RELEASES[name].class_maps for name in RELEASES},  # published figures are found by them
     }
 

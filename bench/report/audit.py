@@ -60,8 +60,8 @@ def write_audit(evaluation: Evaluation, order: Sequence[str], folder: Path) -> s
             note,
             github([_effect_row(effect, scores[effect.run]) for effect in effects]),
             "## What the figure is averaged over",
-            "The same predictions, UF1 in three ways. A fold of leave-one-subject-out often lacks classes: means over "
-            "folds then depend\non what is done with them, and none of the three can be compared with another.",
+            "The same predictions, UF1 in three ways. A fold of few subjects often lacks classes: means over folds "
+            "then depend\non what is done with them, and none of the three can be compared with another.",
             github([_averages_row(scores[run]) for run in order if scores[run].competes]),
         ]
     )

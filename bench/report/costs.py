@@ -7,10 +7,11 @@ depends on them; ratios between runs hold better than seconds.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 import torch
@@ -23,7 +24,9 @@ from fdpbench.bench.evaluate.scores import Score
 from fdpbench.bench.report.escape import markdown_text, write_csv
 from fdpbench.bench.report.layout import github, perception_cells
 from fdpbench.bench.train.data import ClipSet, load_clips, load_index, load_task_info
+from fdpbench.bench.train.folds import clips_of, folds_of
 from fdpbench.bench.train.settings import Run
+from fdpbench.bench.train.stage import training_subjects
 from fdpbench.bench.train.step import Standardiser, TrainStep, resolve_device, set_up_torch, to_device
 from fdpbench.models.common.registry import create_model
 from fdpbench.prep.runtime.progress import track
@@ -118,7 +121,7 @@ class _Prepared:
         first = {name: to_device(clips.inputs[name][:1], self.device) for name in run.model.inputs}
         self.multiply_adds = multiply_adds(model, standardiser(first))
         self.clips = len(clips)
-        self.clips_of_training = _training_clips(folder) * (run.settings.epochs or 0)
+        self.clips_of_training = _training_clips(run, folder) * (run.settings.epochs or 0)
         self._step = TrainStep(run, model.train(), clips, self.device)
         self._batch = torch.arange(len(clips), device=self.device)
 
@@ -135,11 +138,13 @@ class _Prepared:
             torch.cuda.synchronize(self.device)
 
 
-def _training_clips(folder: Path) -> float:
-    """Clips of a fold's training set, mean over the subjects that are left out."""
+def _training_clips(run: Run, folder: Path) -> float:
+    """Clips of a fold's training set, mean over the folds."""
     index = load_index(folder)
-    subjects = len({clip["subject"] for clip in index})
-    return len(index) * (subjects - 1) / subjects
+    subject_of = {clip["clip_id"]: clip["subject"] for clip in index}
+    clips = Counter(subject_of.values())
+    folds = folds_of(run.entry.split, clips_of(index), run.train.seed, run.entry.faults.untested_subjects)
+    return fmean(sum(clips[name] for name in training_subjects(run, fold, subject_of, 0)) for fold in folds)
 
 
 def _first_clips(folder: Path, run: Run) -> ClipSet:

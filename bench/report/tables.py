@@ -25,11 +25,12 @@ from fdpbench.bench.report.published import Published, beside, beside_numbers, p
 from fdpbench.bench.report.ranks import draw_ranks, ranks_text
 from fdpbench.bench.train.artifacts import RESULTS, Artifacts
 from fdpbench.bench.train.data import TaskInfo
+from fdpbench.bench.train.folds import split_text
 from fdpbench.prep.runtime.progress import console
 from fdpbench.prep.runtime.scratch import open_scratch
 from fdpbench.prep.settings.planned import Planned
 
-__all__ = ["SIMULATED_NOTE", "SYNTHETIC_NOTE", "native_note", "rendered_note", "run", "write_tables"]
+__all__ = ["SIMULATED_NOTE", "SYNTHETIC_NOTE", "native_note", "rendered_note", "run", "splits_note", "write_tables"]
 
 RENDERED_NOTE = "This task is made of rendered faces: its scores say nothing about real faces."
 SYNTHETIC_NOTE = (
@@ -43,6 +44,10 @@ NATIVE_NOTE = (
 SIMULATED_NOTE = f"Simulated ({{}}, written by prep simulate). {RENDERED_NOTE}"
 LOST_NOTE = (
     "Of these clips {} lack frames between onset and offset, and are kept without them (index.lost_frames: keep)."
+)
+GIVEN_NOTE = (
+    "Crops of faces are those that {} came with, resized and not aligned (align.mode: given): where the eyes are in "
+    "them is not known."
 )
 
 
@@ -93,7 +98,7 @@ def write_tables(
     # nothing that was made up stands beside a paper
     published = {name: lines for name, lines in (published or {}).items() if not tasks[name].simulated}
     pairs = {name: beside(by_task[name], published.get(name, ())) for name in tasks}
-    sections = [_legend()]
+    sections = [_legend(scores)]
     for name, group in by_task.items():
         parts = _task_parts(group, evaluation)
         if name in published:
@@ -139,10 +144,21 @@ def write_tables(
     return text
 
 
-def _legend() -> str:
+def splits_note(scores: Sequence[Score]) -> str:
+    """How the runs are split into folds, and on how many subjects they train; plain text, a sentence for each."""
+    splits = sorted({split_text(score.entry.split) for score in scores}, key=lambda text: (len(text), text))
+    notes = ["Leave one subject out."] if "" in splits else []
+    if named := ", ".join(filter(None, splits)):
+        notes.append(f"{named}: sets of whole subjects, alike in classes and releases; tables of their own.")
+    if any(score.entry.training_subjects is not None for score in scores):
+        notes.append("N training subjects: each fold trains on so many, drawn at random, the same for all models.")
+    return " ".join(notes)
+
+
+def _legend(scores: Sequence[Score]) -> str:
     coverage = COVERAGE["bca"]
     return (
-        "Leave one subject out. Protocols: `honest` trains a fixed number of epochs; `inner` chooses it on "
+        f"{splits_note(scores)} Protocols: `honest` trains a fixed number of epochs; `inner` chooses it on "
         "held-out training subjects;\n`test_selected` keeps the epoch that does best on the test subject, which "
         "is no honest figure;\n`zero_shot` trains on no clip of the task. `from NAME`: weights that the run "
         "starts from; such runs stand in a table of their own.\nFigures are pooled over all folds: UF1 is the mean "
@@ -197,10 +213,12 @@ def _named(score: Score) -> dict[str, str]:
 
 
 def rendered_note(info: TaskInfo) -> str:
-    """What to say of a task's data, as plain text: faces are rendered, clips lack frames; empty if there is nothing."""
+    """What to say of a task's data, as plain text: faces are rendered, crops given, clips lack frames; may be empty."""
     notes = [SYNTHETIC_NOTE] if info.rendered else []
     if info.simulated:
         notes = [SIMULATED_NOTE.format(", ".join(info.simulated))]
+    if info.given_crops:
+        notes.append(GIVEN_NOTE.format(", ".join(info.given_crops)))
     if info.lost_frames:
         notes.append(LOST_NOTE.format(info.lost_frames))
     return " ".join(notes)

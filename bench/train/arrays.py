@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,10 +34,9 @@ class StoredClips:
     task: Path
     folders: Mapping[str, Path]
 
-    def split(self, held_out: str) -> tuple[StoredClips, StoredClips]:
-        """Those of all other subjects, and those of the one that is held out."""
-        others = {subject: folder for subject, folder in self.folders.items() if subject != held_out}
-        return StoredClips(self.task, others), StoredClips(self.task, {held_out: self.folders[held_out]})
+    def of(self, subjects: Collection[str]) -> StoredClips:
+        """Those of some subjects."""
+        return StoredClips(self.task, {subject: self.folders[subject] for subject in subjects})
 
     def load(self, inputs: Sequence[str]) -> ClipSet:
         """Read the clips into memory, as `bench.train.data.load_clips` gives them.

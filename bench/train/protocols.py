@@ -19,7 +19,7 @@ from pydantic import Field
 
 from fdpbench.prep.settings.section import Section
 
-__all__ = ["INNER_SHARE", "Faults", "Protocol", "best_epoch", "inner_subjects", "protocol_text"]
+__all__ = ["INNER_SHARE", "Faults", "Protocol", "best_epoch", "counted", "inner_subjects", "protocol_text"]
 
 Protocol = Literal["honest", "inner", "test_selected", "zero_shot"]
 
@@ -46,8 +46,14 @@ class Faults(Section):
     )
 
 
-def protocol_text(protocol: str, faults: Faults, sampling: str | None, init: str | None = None) -> str:
-    """What a table prints of a run's protocol: its name, every fault that is rebuilt, the weights it starts from.
+def protocol_text(
+    protocol: str,
+    faults: Faults,
+    sampling: str | None,
+    init: str | None = None,
+    folds: str = "",
+) -> str:
+    """What a table prints of a run's protocol: its name, every fault that is rebuilt, and what else sets it apart.
 
     Parameters
     ----------
@@ -59,6 +65,8 @@ def protocol_text(protocol: str, faults: Faults, sampling: str | None, init: str
         The task's sampling rule, None for a task without frames.
     init
         Name of the weights that the run starts from, if any.
+    folds
+        What sets the run's folds apart (`RunEntry.folds_text`).
     """
     parts = [protocol]
     if faults.own_set_normalisation:
@@ -69,7 +77,13 @@ def protocol_text(protocol: str, faults: Faults, sampling: str | None, init: str
         parts.append(f"untested: {', '.join(faults.untested_subjects)}")
     if sampling == "truncated":
         parts.append("truncated sampling")
-    return " + ".join(parts) + (f" from {init}" if init else "")
+    text = " + ".join(parts) + (f" from {init}" if init else "")
+    return text + (f", {folds}" if folds else "")
+
+
+def counted(count: int, what: str) -> str:
+    """A number of things in words: ``1 subject``, ``2 subjects``."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def inner_subjects(subjects: Sequence[str], seed: int) -> frozenset[str]:

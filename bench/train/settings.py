@@ -10,7 +10,8 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from fdpbench.bench.train.artifacts import located
-from fdpbench.bench.train.protocols import Faults, Protocol
+from fdpbench.bench.train.folds import SUBJECT, Split, split_text
+from fdpbench.bench.train.protocols import Faults, Protocol, counted
 from fdpbench.models.common.registry import (
     Augment,
     BatchSize,
@@ -102,6 +103,18 @@ class RunEntry(Section):
         default=None,
         description="weights to start from: a name under `pretrain`, or of weights that come with the package",
     )
+    split: Split = Field(
+        default=SUBJECT,
+        exclude_if=lambda split: split == SUBJECT,
+        description="who is tested together: subject, each alone (leave one subject out); {subject_kfold: 5}, folds of "
+        "whole subjects, alike in classes and releases, the same for all runs on the same clips",
+    )
+    training_subjects: Count | None = Field(
+        default=None,
+        exclude_if=lambda count: count is None,
+        description="each fold trains on so many of its training subjects, drawn at random, the same for all models, "
+        "fewer among those of more; a class that they lack is seldom predicted. Absent: all of them",
+    )
     faults: Faults = Field(default=Faults(), description="faults of the released code to rebuild")
     table: str | None = Field(
         default=None,
@@ -123,8 +136,24 @@ class RunEntry(Section):
 
     @property
     def printed_in(self) -> str | None:
-        """Name of the table beside the task's own that prints the run; pretrained ones are never ranked with others."""
-        return self.table or (PRETRAINED_TABLE if self.init else None)
+        """Name of the table beside the task's own that prints the run: `table`, or what sets the run apart."""
+        apart = [PRETRAINED_TABLE] if self.init else []
+        return self.table or "-".join([*apart, *(word.replace(" ", "_") for word in self._folds)]) or None
+
+    @property
+    def never_beside(self) -> tuple[bool, str]:
+        """What all runs of a table have in common: whether they start from weights, and their split."""
+        return self.init is not None, split_text(self.split)
+
+    @property
+    def folds_text(self) -> str:
+        """What sets its folds apart, as tables print it: ``5 folds, 2 training subjects``; of the default nothing."""
+        return ", ".join(self._folds)
+
+    @property
+    def _folds(self) -> list[str]:
+        few = "" if self.training_subjects is None else counted(self.training_subjects, "training subject")
+        return [text for text in (split_text(self.split), few) if text]
 
 
 class PretrainEntry(Section):

@@ -17,6 +17,7 @@ from fdpbench.bench.evaluate.predictions import (
     check_predictions,
     expected_clips,
     prediction_rows,
+    predictions_schema,
     read_predictions,
 )
 from fdpbench.bench.train.arrays import StoredClips, store_clips
@@ -29,11 +30,13 @@ from fdpbench.bench.train.data import (
 )
 from fdpbench.bench.train.features import features_of_run
 from fdpbench.bench.train.fit import Fitted, fit
-from fdpbench.bench.train.folds import leave_one_subject_out
+from fdpbench.bench.train.folds import Fold, SplitError, clips_of, drawn_subjects, fold_by_clip, folds_of
 from fdpbench.bench.train.init import started_from
+from fdpbench.bench.train.kept import KeptRun, kept_run
 from fdpbench.bench.train.provenance import write_machine, write_provenance
 from fdpbench.bench.train.seeds import seed_of
 from fdpbench.bench.train.settings import Run, run_of
+from fdpbench.prep.runtime.progress import console
 from fdpbench.prep.runtime.scratch import hash_file, key_of, open_scratch
 from fdpbench.prep.runtime.training import TrainingProgress
 from fdpbench.prep.runtime.workers import Context, Unit, run_units
@@ -41,7 +44,7 @@ from fdpbench.prep.settings.planned import Planned
 from fdpbench.prep.store import paths, shards
 from fdpbench.prep.store.documents import read_json
 
-__all__ = ["run", "train_run"]
+__all__ = ["made_of", "run", "train_run", "training_subjects"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,8 @@ class _Training:
     task: Path
     features: Path | None  # where the model reads these in place of the task's inputs
     fold: str
+    train: tuple[str, ...]  # its subjects
+    test: tuple[str, ...]
     repetition: int
     device: str
     devices: int
@@ -105,19 +110,84 @@ def train_run(
     """
     info = load_task_info(task)
     clips = load_index(task)
-    folds = leave_one_subject_out({clip["clip_id"]: clip["subject"] for clip in clips})
+    subject_of = {clip["clip_id"]: clip["subject"] for clip in clips}
     tested = expected_clips(run.name, run.entry.faults.untested_subjects, clips)
-    device, devices, precision = _hardware(run)
+    try:
+        folds = folds_of(run.entry.split, clips_of(clips), run.train.seed, run.entry.faults.untested_subjects)
+    except SplitError as error:
+        raise SplitError(f"runs.{run.name}.split: {error}") from None
+    device, devices, _ = _hardware(run)
+    provenance = made_of(run, task, made_by)
+    kept = kept_run(run.name, provenance)
+    if kept:
+        rows = kept[0].to_pylist()
+        check_predictions(run.name, rows, tested, len(info.classes), run.train.repetitions, fold_by_clip(folds))
+        _take_up(*kept, artifacts, provenance)
+        return
     features = features_of_run(run, task, jobs, made_by) if run.model.hand_crafted else None
     trainings = {
         training.name: training
         for repetition in range(run.train.repetitions)
         for fold in folds
-        if fold.name not in run.entry.faults.untested_subjects
-        for training in [_Training(run, task, features, fold.name, repetition, device, devices, len(info.classes))]
+        for training in [
+            _Training(
+                run,
+                task,
+                features,
+                fold.name,
+                training_subjects(run, fold, subject_of, repetition),
+                tuple(sorted({subject_of[clip] for clip in fold.test})),
+                repetition,
+                device,
+                devices,
+                len(info.classes),
+            )
+        ]
     }
+    workers = jobs if device == "cpu" else folds_per_device * devices
+    with open_scratch(f"train-{run.name}", key_of(**provenance)) as scratch:
+        missing = scratch.missing(trainings)
+        stored = store_clips(task, _wanted(run) if missing and not features else (), scratch)
+        work = (
+            Unit(name, (trainings[name], stored.of(trainings[name].train), stored.of(trainings[name].test)))
+            for name in missing
+        )
+        with TrainingProgress(run.name, len(trainings), len(trainings) - len(missing), workers) as progress:
+            for name in run_units(work, _train_fold, scratch, workers, progress.report):
+                progress.finished(name)
+        places = {name: scratch.unit(name) for name in trainings}
+        rows = _predictions(places)
+        check_predictions(run.name, rows, tested, len(info.classes), run.train.repetitions, fold_by_clip(folds))
+        made_from = [task / "clips.parquet", *([features] if features else [])]
+        schema = shards.marked(predictions_schema(run.entry.folds_text), *made_from)
+        table = pa.Table.from_pylist(rows, schema=schema)
+        write_machine(artifacts.machine, device)  # not published: scratch is kept until DVC has recorded what was
+        scratch.publish(
+            {
+                artifacts.predictions: lambda path: shards.write_table(table, path),
+                artifacts.curves: lambda path: _write_curves(places, trainings, path),
+                artifacts.provenance: lambda path: write_provenance(path, run.name, provenance),
+                artifacts.checkpoints: lambda path: _copy_checkpoints(places, trainings, path),
+            }
+        )
+
+
+def made_of(run: Run, task: Path, made_by: Mapping[str, Mapping[str, str]] | None = None) -> dict[str, Any]:
+    """All that a run's outputs depend on: what its provenance says.
+
+    Parameters
+    ----------
+    run, task, made_by
+        As of `train_run`.
+
+    Raises
+    ------
+    ValueError
+        If weights that it starts from are missing, or not those that stage `init` saw.
+    """
     pretrained = [file for file in run.start if not is_shipped(file)]
-    made_of = {
+    device, _, precision = _hardware(run)
+    return {
         "run": {
             "task": run.task,
             "model": run.model.name,
@@ -132,28 +202,45 @@ def train_run(
         **(made_by or {"code": {}, "versions": {}, "files": {}}),
         "hardware": [device, precision],
     }
-    workers = jobs if device == "cpu" else folds_per_device * devices
-    with open_scratch(f"train-{run.name}", key_of(**made_of)) as scratch:
-        missing = scratch.missing(trainings)
-        stored = store_clips(task, _wanted(run) if missing and not features else (), scratch)
-        work = (Unit(name, (trainings[name], *stored.split(trainings[name].fold))) for name in missing)
-        with TrainingProgress(run.name, len(trainings), len(trainings) - len(missing), workers) as progress:
-            for name in run_units(work, _train_fold, scratch, workers, progress.report):
-                progress.finished(name)
-        places = {name: scratch.unit(name) for name in trainings}
-        rows = _predictions(places)
-        check_predictions(run.name, rows, tested, len(info.classes), run.train.repetitions)
-        made_from = [task / "clips.parquet", *([features] if features else [])]
-        table = pa.Table.from_pylist(rows, schema=shards.marked(PREDICTIONS, *made_from))
-        write_machine(artifacts.machine, device)  # not published: scratch is kept until DVC has recorded what was
+
+
+def _take_up(table: pa.Table, kept: KeptRun, artifacts: Artifacts, provenance: Mapping[str, Any]) -> None:
+    """Publish a finished run's outputs; in place of weights a line that says why there are none."""
+
+    def note(path: Path) -> None:
+        path.mkdir()
+        write(path / "none.txt", "This run was taken up from committed predictions: it was not trained here.\n")
+
+    def write(path: Path, text: str) -> None:
+        path.write_bytes(text.encode())
+
+    with open_scratch(f"train-{artifacts.run}", key_of(**provenance)) as scratch:
         scratch.publish(
             {
                 artifacts.predictions: lambda path: shards.write_table(table, path),
-                artifacts.curves: lambda path: _write_curves(places, trainings, path),
-                artifacts.provenance: lambda path: write_provenance(path, run.name, made_of),
-                artifacts.checkpoints: lambda path: _copy_checkpoints(places, trainings, path),
+                artifacts.curves: lambda path: write(path, kept.curves),
+                artifacts.provenance: lambda path: write(path, json.dumps(kept.provenance, indent=2) + "\n"),
+                artifacts.checkpoints: note,
             }
         )
+    console.print(f"train {artifacts.run}: taken up from committed predictions of the same code, settings and data")
+
+
+def training_subjects(run: Run, fold: Fold, subject_of: Mapping[str, str], repetition: int) -> tuple[str, ...]:
+    """Subjects that a fold trains on in a repetition, in order of name.
+
+    Raises
+    ------
+    ValueError
+        If the run asks for more than there are.
+    """
+    subjects = {subject_of[clip] for clip in fold.train}
+    if run.entry.training_subjects is None:
+        return tuple(sorted(subjects))
+    try:
+        return drawn_subjects(subjects, run.entry.training_subjects, run.train.seed, run.task, fold.name, repetition)
+    except SplitError as error:
+        raise SplitError(f"runs.{run.name}: {error}; set it to {len(subjects)} or less") from None
 
 
 def _hardware(run: Run) -> tuple[str, int, str]:
@@ -199,7 +286,7 @@ def _train_fold(work: tuple[_Training, StoredClips, StoredClips], context: Conte
 def _write_fold(training: _Training, fitted: Fitted, test: ClipSet, folder: Path) -> None:
     """Write what a trained fold says of its test clips, its curve and its weights."""
     index = sorted(load_index(training.task), key=lambda clip: clip["clip_id"])
-    held_out = [clip for clip in index if clip["subject"] == training.fold]
+    held_out = [clip for clip in index if clip["subject"] in training.test]
     said, run = fitted.predict(test), training.run
     rows = prediction_rows(run.name, training.repetition, training.seed, training.fold, held_out, said, fitted.epoch)
     shards.write_table(pa.Table.from_pylist(rows, schema=PREDICTIONS), folder / "predictions.parquet")

@@ -90,7 +90,8 @@ def check() -> None:
         for run in check_project():
             sampling = run.task_params.sampling
             rule = sampling.rule if sampling else None
-            protocol = protocol_text(run.entry.protocol, run.entry.faults, rule, run.entry.init)
+            entry = run.entry
+            protocol = protocol_text(entry.protocol, entry.faults, rule, entry.init, entry.folds_text)
             inputs = ", ".join(run.model.inputs) or "none"
             read = set(PREDICTING) if run.entry.protocol == "zero_shot" else set(type(run.settings).model_fields)
             settled = run.settings.model_dump(include=read - {"model"}, exclude_defaults=True) | run.settings.model

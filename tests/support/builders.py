@@ -180,12 +180,13 @@ def run_of(
     train: dict[str, Any] | None = None,
     protocol: str = "honest",
     faults: dict[str, Any] | None = None,
+    entry: dict[str, Any] | None = None,
     **settings: Any,
 ) -> Run:
     """A run on the task ``tiny``, checked; named ``it``, or ``it-test_selected`` where the protocol asks for it."""
     name = "it-test_selected" if protocol == "test_selected" else "it"
-    entry = {"task": "tiny", "model": model, "protocol": protocol, "faults": faults or {}, "set": settings}
-    return load_run(name, params(runs={name: entry}, train=train or {}))
+    whole = {"task": "tiny", "model": model, "protocol": protocol, "faults": faults or {}, "set": settings}
+    return load_run(name, params(runs={name: whole | (entry or {})}, train=train or {}))
 
 
 def _write_subjects(path: Path, schema: pa.Schema, rows: list[dict[str, Any]]) -> None:
@@ -222,10 +223,11 @@ def train_fold(
     out.mkdir(parents=True)
     features = write_features(run, task, out.with_name(f"{out.name}.features")) if run.model.hand_crafted else None
     reports: list[dict[str, Any]] = []
-    training = _Training(run, task, features, fold, repetition, "cpu", 1, len(CLASSES))
+    train = tuple(subject for subject in shards.subjects_of(task / "clips.parquet") if subject != fold)
+    training = _Training(run, task, features, fold, train, (fold,), repetition, "cpu", 1, len(CLASSES))
     if clips is None:
         clips = stored(task, () if features else _wanted(run), out.with_name(f"{out.name}.scratch"))
-    _train_fold((training, *clips.split(fold)), Context(out, reports.append, 0))
+    _train_fold((training, clips.of(train), clips.of((fold,))), Context(out, reports.append, 0))
     return {path.name: path.read_bytes() for path in sorted(out.iterdir())}
 
 

@@ -25,7 +25,7 @@ from fdpbench.bench.report.html.data import Release, Task, releases_of, tasks_of
 from fdpbench.bench.report.html.facts import NAMES, Estimate, RunFacts, chance, leaderboards
 from fdpbench.bench.report.html.leakage import averages, effects, span
 from fdpbench.bench.report.html.pictures import gallery_of
-from fdpbench.bench.report.tables import native_note, rendered_note
+from fdpbench.bench.report.tables import native_note, rendered_note, splits_note
 from fdpbench.bench.train.artifacts import RESULTS, Artifacts
 from fdpbench.bench.train.data import TaskInfo
 from fdpbench.bench.train.provenance import read_provenance
@@ -105,7 +105,14 @@ def build_report(
         (out / path).write_text(text, encoding="utf-8", newline="\n")
 
     boards = [_Board(name, facts, evaluation) for name in evaluation.by_task]
-    write("index.html.j2", "index.html", boards=boards, protocols=PROTOCOLS, runs=len(facts))
+    write(
+        "index.html.j2",
+        "index.html",
+        boards=boards,
+        protocols=PROTOCOLS,
+        runs=len(facts),
+        splits=splits_note(evaluation.scores),
+    )
     for one in facts.values():
         write("run.html.j2", f"runs/{one.run}.html", **_run_page(one, clips[one.run], out))
     shown = effects(facts, evaluation.effects)

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdpbench.prep.align import geometry
-from fdpbench.prep.demo.corpus.expressions import sided_weights
 from fdpbench.prep.demo.corpus.flow import CAMERA
 from fdpbench.prep.demo.corpus.mesh import MESH_VERTICES, in_crop, mesh_error, person_error
 from fdpbench.prep.demo.corpus.planner import Person, Placing, PlannedClip
 from fdpbench.prep.demo.synth.camera import SUPERSAMPLING, expose
+from fdpbench.prep.demo.synth.expressions import sided_weights
 from fdpbench.prep.demo.synth.motion import BLINK, Motion, plan_motion
 from fdpbench.prep.demo.synth.raster import Window
 from fdpbench.prep.demo.synth.render import Renderer
@@ -84,7 +84,7 @@ def frame_clip(renderer: Renderer, planned: PlannedClip, params: CorpusParams, e
     """
     clip, sampling = planned.clip, params.sampling
     assert sampling.frames is not None
-    motion = plan_motion(clip, renderer, planned.drift, planned.sitting.pose)
+    motion = plan_motion(clip, renderer)
     sampled = RULES[sampling.rule](clip.offset - clip.onset + 1, sampling.frames)
     entries = np.concatenate([clip.onset - 1 + sampled, [clip.apex - 1]])  # entry k belongs to frame number k + 1
     offsets = motion.offsets(renderer.subject.head, entries)  # (T + 1, V, 3)
@@ -101,7 +101,7 @@ def frame_clip(renderer: Renderer, planned: PlannedClip, params: CorpusParams, e
         if entry not in crops:
             gaze = (float(motion.gaze[entry, 0]), float(motion.gaze[entry, 1]))
             light = renderer.frame(moved, motion.poses[entry], gaze, motion.lights[entry], window)
-            grey = geometry.to_grey(expose(light, noise))
+            grey = geometry.to_grey(expose(light, noise, clip.sensor_noise))
             crops[entry] = geometry.warp(grey, in_window, params.crop.size, params.crop.interpolation)
     *frames, apex = (crops[int(entry)] for entry in entries)
     vertices = list(MESH_VERTICES)

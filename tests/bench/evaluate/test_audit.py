@@ -98,7 +98,9 @@ def test_each_departure_is_beside_its_honest_run(ready: Path) -> None:
     assert images.read_image(Path("results/audit.png")).shape[1] > 500
 
 
-def test_runs_that_start_from_weights_are_no_departure_and_no_reference(project: Path) -> None:
+def test_runs_that_start_from_weights_or_of_few_subjects_are_no_departure_and_no_reference_of_others(
+    project: Path,
+) -> None:
     content = params()
     content["runs"] = {
         "a-tuned": {"task": "tiny", "model": "ststnet", "init": "w"},
@@ -108,6 +110,14 @@ def test_runs_that_start_from_weights_are_no_departure_and_no_reference(project:
         "d-inner": {"task": "tiny", "model": "ststnet", "protocol": "inner"},
         "e-inner": {"task": "tiny", "model": "cnn3d", "protocol": "inner"},
         "f-tuned": {"task": "tiny", "model": "cnn3d", "init": "v"},
+        "g-few": {"task": "tiny", "model": "ststnet", "training_subjects": 1},
+        "h-few-test_selected": {
+            "task": "tiny",
+            "model": "ststnet",
+            "training_subjects": 1,
+            "protocol": "test_selected",
+        },
+        "i-few": {"task": "tiny", "model": "cnn3d", "training_subjects": 1},
     }
     content["pretrain"] = {"w": {"corpus": "c", "model": "ststnet"}, "v": {"corpus": "c", "model": "cnn3d"}}
     write_params(content)
@@ -117,7 +127,7 @@ def test_runs_that_start_from_weights_are_no_departure_and_no_reference(project:
     result = audit()
     assert result.exit_code == 0, result.output
     table = pd.read_csv("results/audit.csv").set_index("run")
-    assert table["honest"].to_dict() == {"d-inner": "c-honest"}
+    assert table["honest"].to_dict() == {"d-inner": "c-honest", "h-few-test_selected": "g-few"}
 
 
 def test_nothing_to_compare_is_said(ready: Path) -> None:

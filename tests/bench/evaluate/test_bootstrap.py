@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats as scipy_stats
 
-from fdpbench.bench.evaluate.bootstrap import compare, holm, intervals, permutation_test
+from fdpbench.bench.evaluate.bootstrap import compare, compare_pairs, holm, intervals, permutation_test
 from fdpbench.bench.evaluate.metrics import METRICS, MetricError, metric_of, subject_confusions
 from fdpbench.bench.evaluate.records import COVERAGE, Interval
 
@@ -162,6 +162,98 @@ def test_repetitions_are_swapped_whole() -> None:
         values = [metric_of(one.sum(axis=0), "uf1") - metric_of(other.sum(axis=0), "uf1") for one, other in pairs]
         extreme += abs(np.mean(values)) >= abs(observed) - 1e-12
     assert permutation_test(first, second, ("uf1",), permutations=300)["uf1"] == pytest.approx((1 + extreme) / 301)
+
+
+def uf1_by_hand(truth: NDArray, said: NDArray) -> float:
+    """UF1 of three classes from clips, without confusion matrices."""
+    right = [((truth == k) & (said == k)).sum() for k in range(3)]
+    return float(np.mean([2 * right[k] / ((truth == k).sum() + (said == k).sum()) for k in range(3)]))
+
+
+def three_pairs(subjects: int) -> tuple[NDArray, list[str], list[tuple[NDArray, NDArray]]]:
+    """Labels, subjects, and of three pairs predictions (R, N), two repetitions of the first and three of the second."""
+    generator = np.random.default_rng(11)
+    truth, _, names = predictions(generator, subjects, 6, 0.5)
+    hard = generator.uniform(-0.25, 0.25, subjects)  # some subjects are hard for every model
+    sides = [(0.75, 0.6), (0.7, 0.62), (0.65, 0.6)]
+    pairs = [
+        (
+            np.stack([predictions(generator, subjects, 6, first + hard)[1] for _ in range(2)]),
+            np.stack([predictions(generator, subjects, 6, second + hard)[1] for _ in range(3)]),
+        )
+        for first, second in sides
+    ]
+    return truth, names, pairs
+
+
+def confused(pair: tuple[NDArray, NDArray], truth: NDArray, names: list[str]) -> tuple[NDArray, NDArray]:
+    """Confusions of both sides of a pair."""
+    return subject_confusions(truth, pair[0], names, "abc"), subject_confusions(truth, pair[1], names, "abc")
+
+
+def test_the_mean_difference_of_pairs_against_plain_loops_over_clips() -> None:
+    """Another bootstrap, clip by clip and with other draws, gives nearly the same value and ends."""
+    truth, names, pairs = three_pairs(24)
+    confusions = [confused(pair, truth, names) for pair in pairs]
+    found = compare_pairs(confusions, ("uf1",), resamples=4000, permutations=50)["uf1"].difference
+    clips = [np.flatnonzero(np.array(names) == name) for name in sorted(set(names))]
+
+    def difference(chosen: NDArray, repetitions: Any) -> float:
+        sides = [
+            [np.mean([uf1_by_hand(truth[chosen], said[k][chosen]) for k in repetitions(len(said))]) for said in pair]
+            for pair in pairs
+        ]
+        return float(np.mean([first - second for first, second in sides]))
+
+    assert found.value == pytest.approx(difference(np.arange(len(truth)), range))
+    generator = np.random.default_rng(77)
+    sampled = [
+        difference(
+            np.concatenate([clips[k] for k in generator.integers(0, 24, 24)]),
+            lambda count: generator.integers(0, count, count),
+        )
+        for _ in range(600)
+    ]
+    assert (found.low, found.high) == pytest.approx(np.quantile(sampled, [0.025, 0.975]), abs=0.008)
+    assert found.low < found.value < found.high and found.subjects == 24 and found.clips == 144
+
+
+def test_the_mean_difference_of_pairs_against_all_swaps() -> None:
+    """A swap exchanges a subject in every pair at once: with 6 subjects there are 64."""
+    truth, names, pairs = three_pairs(6)
+    confusions = [confused(pair, truth, names) for pair in pairs]
+    values = []
+    for swaps in itertools.product([False, True], repeat=6):
+        swap = np.repeat(swaps, 6)
+        differences = [
+            uf1_by_hand(truth, np.where(swap, b, a)) - uf1_by_hand(truth, np.where(swap, a, b))
+            for first, second in pairs
+            for a in first
+            for b in second
+        ]
+        values.append(np.mean(differences))
+    exact = np.mean(np.abs(values) >= abs(values[0]) - 1e-12)
+    found = compare_pairs(confusions, ("uf1",), resamples=50, permutations=20_000)["uf1"]
+    assert found.p_value == pytest.approx(exact, abs=0.01) and 0.03 < exact < 0.9
+
+
+def test_the_same_pair_three_times_is_no_more_evidence_than_once() -> None:
+    truth, names, pairs = three_pairs(20)
+    pair = confused((pairs[0][0][0], pairs[0][1][0]), truth, names)
+    once, thrice = (compare_pairs([pair] * count, permutations=500) for count in (1, 3))
+    for metric, one in once.items():
+        three = thrice[metric]
+        ends = one.difference.low, one.difference.high, one.p_value
+        assert (three.difference.low, three.difference.high, three.p_value) == pytest.approx(ends)
+    assert compare(*pair, permutations=500) == once
+
+
+def test_pairs_of_other_clips_are_refused() -> None:
+    truth, names, pairs = three_pairs(8)
+    first, second = pairs[0]
+    whole, fewer = (confused((first[:, k:], second[:, k:]), truth[k:], names[k:]) for k in (0, 1))
+    with pytest.raises(MetricError, match="not of the same subjects"):
+        compare_pairs([whole, fewer])
 
 
 @pytest.mark.skipif(os.environ.get("HYPOTHESIS_PROFILE") != "long", reason="the long profile (make test-long)")

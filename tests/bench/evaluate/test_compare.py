@@ -88,6 +88,36 @@ def test_pretrained_runs_and_others_share_no_table(table: str | None, project: P
     assert frame.loc[["shot", "plain"], "table"].tolist() == [table or "pretrained", ""]
 
 
+def test_runs_of_few_training_subjects_stand_apart_unless_a_table_is_named(project: Path) -> None:
+    runs = setup({"plain": 0.4, "two": 0.1, "tuned-two": 0.0, "five": 0.2, "curve-2": 0.3, "curve-5": 0.2})
+    two = {"task": "tiny", "model": "majority", "training_subjects": 2}
+    five = two | {"training_subjects": 5}
+    runs |= {
+        name: RunEntry.model_validate(entry)
+        for name, entry in {
+            "two": two,
+            "tuned-two": two | {"init": "w"},
+            "five": five,
+            "curve-2": two | {"table": "curve"},
+            "curve-5": five | {"table": "curve"},
+        }.items()
+    }
+    found = {one.name: one for one in evaluated(runs, 2).tables}
+    assert {name: set(one.runs) for name, one in found.items()} == {
+        "": {"plain"},
+        "2_training_subjects": {"two"},
+        "5_training_subjects": {"five"},
+        "pretrained-2_training_subjects": {"tuned-two"},
+        "curve": {"curve-2", "curve-5", "plain"},
+    }
+    assert found["curve"].best[POOLED]["uf1"] == ("curve-5",)
+    text = (results_of(runs, 2) / "tables.md").read_text()
+    rows = {row[0]: row for row in cells_of(text)}
+    assert "honest, 2 training subjects" in rows["two"] and "honest" in rows["plain"]
+    assert "honest from w, 2 training subjects" in rows["tuned-two"]
+    assert Path("results/tables/tiny-2_training_subjects.tex").is_file()
+
+
 def test_a_fault_or_a_look_at_the_test_subject_is_never_best_among_pretrained_ones(project: Path) -> None:
     runs = setup({"tuned": 0.4, "faulty": 0.0, "tuned-test_selected": 0.0})
     started = {"task": "tiny", "model": "ststnet", "init": "w"}

@@ -149,7 +149,9 @@ def test_check_says_what_an_ensemble_is(study: dict[str, Any], project: Path) ->
         (["a", "a"], "ensembles.it: duplicate run 'a'"),
         (["a", "other"], "ensembles.it: 'other' is an ensemble itself; list its runs instead"),
         (["a", "histogram"], "ensembles.it: histogram: scores of flow_histogram are not probabilities"),
-        (["a", "elsewhere"], "ensembles.it: task of elsewhere is not that of a; members share task, protocol and"),
+        (["a", "elsewhere"], "ensembles.it: task of elsewhere is not that of a; members share task, protocol, split"),
+        (["a", "folds"], "ensembles.it: split of folds is not that of a"),
+        (["a", "few"], "ensembles.it: training_subjects of few is not that of a"),
         (["a", "inner"], "ensembles.it: protocol of inner is not that of a"),
         (["a", "frozen"], "ensembles.it: faults of frozen is not that of a"),
         (["a"], "ensembles.it: one run with one seed is no ensemble; name another run, or set train.repetitions"),
@@ -165,6 +167,8 @@ def test_what_cannot_be_is_named(project: Path, members: Any, message: str) -> N
         "histogram": {"task": "tiny", "model": "flow_histogram"},
         "elsewhere": {"task": "tiny2", "model": "ststnet"},
         "inner": {"task": "tiny", "model": "ststnet", "protocol": "inner"},
+        "folds": {"task": "tiny", "model": "ststnet", "split": {"subject_kfold": 2}},
+        "few": {"task": "tiny", "model": "ststnet", "training_subjects": 1},
         "frozen": {"task": "tiny", "model": "ststnet", "faults": {"frozen_batch_norm": True}},
     }
     content["ensembles"] = {"it": members, "other": ["a", "b"]}

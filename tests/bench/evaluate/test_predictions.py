@@ -57,7 +57,7 @@ def edited(**values: Any) -> list[dict[str, Any]]:
         ({"y_true": 1}, "label 1"),
         ({"dataset": "casme2"}, "casme2"),
         ({"fold": "synthetic/s02"}, "another fold"),
-        ({"subject": "synthetic/s02", "fold": "synthetic/s02"}, "another fold"),
+        ({"subject": "synthetic/s02", "fold": "synthetic/s02"}, "subject synthetic/s02, the task says synthetic/s01"),
         ({"scores": [1.0, float("nan"), 0.0]}, "nan"),
         ({"scores": [1.0, float("inf"), 0.0]}, "inf"),
         ({"scores": [1.0, None, 0.0]}, "scores"),

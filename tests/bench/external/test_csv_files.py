@@ -158,6 +158,29 @@ def test_subject_and_two_columns_of_classes_are_enough(tmp_path: Path, monkeypat
     assert result.exit_code == 0 and "+0.000" in result.stdout, result.output
 
 
+def test_files_are_paired_by_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, predicted in (("a", UNNAMED), ("b", UNNAMED.replace(",0", ",1")), ("c", UNNAMED)):
+        labels = [line.split(",")[1] for line in UNNAMED.splitlines()]
+        lines = [line.split(",") for line in predicted.splitlines()]
+        text = [",".join([line[0], label, *line[2:]]) for line, label in zip(lines, labels, strict=True)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(text))
+
+    def told(*arguments: str) -> str:
+        result = CliRunner().invoke(app, arguments)
+        return result.stdout if result.exit_code == 0 else result.stderr
+
+    pooled = told("compare", "a.csv", "b.csv", "c.csv", "--with", "b.csv", "--with=a.csv", "--with=c.csv")
+    assert "a - b" in pooled and "b - a" in pooled and "mean of the 3 differences" in pooled
+    assert told("compare", "a.csv", "--with=b.csv") == told("compare", "a.csv", "b.csv")
+    assert "3 file(s): give two, or the counterpart of each by --with" in told("compare", "a.csv", "b.csv", "c.csv")
+    assert "2 file(s) and 1 by --with" in told("compare", "a.csv", "b.csv", "--with", "c.csv")
+    same = [f"--with={name}.csv" for name in "abc"]
+    assert "Spearman's rho +1.000" in told("agreement", "a.csv", "b.csv", "c.csv", *same)
+    assert "1 file(s) and 3 by --with" in told("agreement", "a.csv", *same)
+    assert "at least 3" in told("agreement", "a.csv", "b.csv", *same[:2])
+
+
 def test_classes_come_from_the_values(tmp_path: Path) -> None:
     said = read_said(
         write(tmp_path, UNNAMED.replace(",0", ",Happy").replace(",1", ",fear").replace("Happy", "happy", 1))

@@ -11,8 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fdpbench.bench.evaluate.metrics import METRICS
+from fdpbench.bench.external.agreement import agreement_lines, agreement_said
 from fdpbench.bench.external.read import Known, OutsideError, known_of_official_list, read_said, write_megc_log
-from fdpbench.bench.external.score import compare_said, comparison_lines, score_lines, score_said
+from fdpbench.bench.external.score import (
+    compare_pairs_said,
+    compare_said,
+    comparison_lines,
+    score_lines,
+    score_said,
+)
 
 OFFICIAL = """casme2,sub01,EP02_01f,1
 casme2,sub01,EP19_05f,0
@@ -148,6 +155,36 @@ def test_scores_and_differences(tmp_path: Path, official: Known) -> None:
     report = json.loads(json.dumps(compare_said(perfect, said, resamples=100)))
     assert report["differences"]["all"]["uf1"]["difference"]["value"] == pytest.approx(1 / 3)
     assert report["tests"] == 4 * len(METRICS) and "mine - log" in "\n".join(comparison_lines(report))
+
+
+def test_pairs_are_compared_one_by_one_and_together(tmp_path: Path, official: Known) -> None:
+    said = read_said(write(tmp_path, LOG), official)
+    perfect = read_said(write(tmp_path, csv_of(official), "mine.csv"), official)
+    report = json.loads(json.dumps(compare_pairs_said([(perfect, said), (said, said), (perfect, said)], resamples=100)))
+    assert report["pairs"][0] == json.loads(json.dumps(compare_said(perfect, said, resamples=100)))
+    value = report["pooled"]["differences"]["all"]["uf1"]["difference"]["value"]
+    assert value == pytest.approx((1 / 3 + 0 + 1 / 3) / 3) and report["pooled"]["tests"] == 4 * len(METRICS)
+    text = "\n".join(comparison_lines(report))
+    assert text.count("mine - log") == 2 and "log - log" in text and "mean of the 3 differences" in text
+    fewer = Known("fewer", official.classes, dict(list(official.clips.items())[1:]))
+    other = read_said(write(tmp_path, csv_of(fewer), "fewer.csv"), fewer)
+    with pytest.raises(OutsideError, match="casme2/sub01/EP02_01f"):
+        compare_pairs_said([(perfect, said), (other, other)])
+
+
+def test_order_of_models_on_two_releases(tmp_path: Path, official: Known) -> None:
+    clips = list(official.clips)
+    said = [
+        read_said(
+            write(tmp_path, csv_of(official, **dict.fromkeys(clips[:wrong], "negative")), f"{wrong}.csv"), official
+        )
+        for wrong in (0, 4, 9)
+    ]
+    report = json.loads(json.dumps(agreement_said(list(zip(said, [said[1], said[0], said[2]], strict=True)), 0.9, 50)))
+    assert report["spearman"]["value"] == pytest.approx(0.5) and report["kendall"]["value"] == pytest.approx(1 / 3)
+    assert [one["second"]["rank"] for one in report["models"]] == [2, 1, 3]
+    text = "\n".join(agreement_lines(report))
+    assert "Spearman's rho +0.500 [" in text and "3 models on 9 clips" in text and "90% percentile" in text
 
 
 def test_other_clips_are_not_compared(tmp_path: Path, official: Known) -> None:

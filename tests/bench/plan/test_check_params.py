@@ -126,7 +126,7 @@ def test_every_section_at_once(project: Path) -> None:
 @pytest.mark.parametrize("key", list(SECTIONS))
 def test_no_section_goes_unread(key: str, project: Path) -> None:
     content = checked_params()
-    if key in TYPES:
+    if key in TYPES or key == "synth":
         content[key]["no_such_key"] = 1
     elif key == "ensembles":
         content[key] = {"new": ["no_such_key"]}
@@ -257,6 +257,52 @@ def test_a_damaged_manifest_is_no_reason_to_refuse(project: Path) -> None:
 
 
 # What later stages would refuse
+
+
+def test_more_training_subjects_than_there_are(project: Path) -> None:
+    """Of the rendered release params.yaml tells, of a linked one its manifest, once it is there."""
+    content = put("runs.tiny-ststnet.training_subjects", 2)  # of two subjects
+    assert problem(content) == (
+        "params.yaml: runs.tiny-ststnet.training_subjects: 2 is more than task 'tiny' has beside those that are "
+        "tested; it has 2 subjects: set it to 1 or less"
+    )
+    write_params(put("runs.tiny-ststnet.training_subjects", 1))
+    assert check_project()
+
+    content["releases"], content["tasks"]["tiny"]["releases"] = ["casme2"], ["casme2"]
+    paths.raw("casme2").mkdir(parents=True)
+    write_params(content)
+    assert check_project()  # nothing is known
+    row = {name: None for name in MANIFEST.names} | {"dataset": "casme2"}
+    seen = [("casme2/s1", "happiness"), ("casme2/s1", "disgust"), ("casme2/s2", "surprise"), ("casme2/s3", "fear")]
+    rows = [row | {"subject": subject, "emotion": emotion} for subject, emotion in seen]
+    path = paths.manifest("casme2") / "manifest.parquet"
+    shards.write_table(pa.Table.from_pylist(rows, schema=MANIFEST), path)
+    assert "it has 2 subjects: set it to 1 or less" in problem(content)
+
+
+def test_more_folds_than_subjects(project: Path) -> None:
+    said = "params.yaml: runs.tiny-ststnet.split: 3 folds, but task 'tiny' has 2 subjects; set less"
+    assert problem(put("runs.tiny-ststnet.split", {"subject_kfold": 3})) == said
+    content = put("synth.subjects", 5)
+    put("runs.tiny-ststnet", {"task": "tiny", "model": "ststnet", "split": {"subject_kfold": 3}}, content)
+    write_params(content)
+    assert check_project()
+    put("runs.tiny-ststnet.training_subjects", 4, content)  # the largest of three folds of five subjects has two
+    assert problem(content).endswith("it has 5 subjects: set it to 3 or less")
+
+
+def test_runs_of_different_splits_share_no_table(project: Path) -> None:
+    content = put("synth.subjects", 5)
+    for name, split in (("loso", {}), ("k", {"split": {"subject_kfold": 2}}), ("l", {"split": {"subject_kfold": 3}})):
+        content["runs"][name] = {"task": "tiny", "model": "majority", "table": "mine"} | split
+    assert problem(content) == (
+        "params.yaml: runs.k.table: 'mine' holds run loso, whose split is another: runs of different splits are not "
+        "ranked together; name another table"
+    )
+    del content["runs"]["loso"], content["runs"]["l"]["table"]
+    write_params(content)
+    assert check_project()
 
 
 def test_a_class_without_emotions(project: Path) -> None:

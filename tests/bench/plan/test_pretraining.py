@@ -103,6 +103,13 @@ def test_an_entry_that_cannot_be_trained(entry: dict[str, Any], said: str, proje
     assert all("pretrain.w" in line or "runs.it" in line for line in found)
 
 
+def test_nothing_is_trained_of_any_subjects(project: Path) -> None:
+    found = problems(content({"protocol": "zero_shot", "training_subjects": 1}))
+    assert found == [
+        "params.yaml: runs.it.training_subjects: protocol zero_shot trains on no subject at all; leave it out"
+    ]
+
+
 def test_no_corpus_at_all(project: Path) -> None:
     made = content()
     made["corpora"] = {}

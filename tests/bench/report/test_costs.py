@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -30,7 +31,7 @@ from tests.support.builders import (
     write_task,
 )
 
-RUNS = {
+RUNS: dict[str, dict[str, Any]] = {
     "tiny-majority": {"task": "tiny", "model": "majority"},
     "tiny-ststnet": {"task": "tiny", "model": "ststnet"},
     "tiny-wet": {"task": "tiny", "model": "ststnet", "table": "dropout", "set": {"lr": 0.1, "model": {"dropout": 0.1}}},
@@ -115,6 +116,12 @@ def test_costs_stand_beside_the_figures(ready: Path, arguments: tuple[str, ...],
     assert frame["fold_s"].tolist() == pytest.approx((2 * 12 * frame["step_ms"] / 1000).tolist(), abs=2e-3)
     if "tiny-majority" in runs:
         assert body["tiny-majority"]["parameters"] == "-"
+
+
+def test_a_fold_of_few_training_subjects_takes_less(ready: Path) -> None:
+    few = load_run("few", params(runs={"few": RUNS["tiny-ststnet"] | {"training_subjects": 1}}))
+    (cost,) = measure_costs([few], rounds=1)
+    assert cost.fold_s == pytest.approx(2 * 6 * cost.step_ms / 1000)
 
 
 def test_a_table_that_no_run_names(ready: Path) -> None:

@@ -47,7 +47,7 @@ def same(found: Any, expected: Any) -> None:
 @pytest.mark.parametrize("held_out", SUBJECTS)
 def test_arrays_are_those_of_the_table(task: Path, tmp_path: Path, held_out: str) -> None:
     clips = stored(task, tuple(INPUTS), tmp_path / "scratch")
-    train, test = clips.split(held_out)
+    train, test = clips.of(set(SUBJECTS) - {held_out}), clips.of([held_out])
     assert set(train.folders) == set(SUBJECTS) - {held_out} and set(test.folders) == {held_out}
     assert not any(str(path).startswith(str(test.folders[held_out]) + "/") for path in train.folders.values())
     for names in (tuple(INPUTS), ("flow",), ()):

@@ -35,9 +35,9 @@ from fdpbench.bench.train.weights import read_about, read_weights
 from fdpbench.models.common.checkpoints import CheckpointError
 from fdpbench.models.common.registry import create_model, model_info
 from fdpbench.prep.demo.corpus import stage
-from fdpbench.prep.demo.corpus.expressions import CLASSES, EMOTIONS, SIDED_UNITS, UNITS, sides_of
 from fdpbench.prep.demo.corpus.reading import read_corpus
 from fdpbench.prep.demo.corpus.table import unit_targets
+from fdpbench.prep.demo.synth.expressions import CLASSES, EMOTIONS, SIDED_UNITS, UNITS, sides_of
 from fdpbench.prep.runtime.workers import Context, run_units
 from fdpbench.prep.settings.corpus import CorpusParams
 from fdpbench.prep.settings.planned import Planned

@@ -558,6 +558,13 @@ def test_protocol_text_names_the_weights_after_the_faults() -> None:
     )
 
 
+def test_protocol_text_names_what_sets_folds_apart() -> None:
+    assert protocol_text("honest", Faults(), None, None, "5 folds") == "honest, 5 folds"
+    assert protocol_text("inner", Faults(), "truncated", "w", "5 folds, 2 training subjects") == (
+        "inner + truncated sampling from w, 5 folds, 2 training subjects"
+    )
+
+
 def test_protocol_text_names_every_fault() -> None:
     """A fault that is added to `Faults` and not printed would make a run look honest."""
     for name, known in Faults.model_fields.items():
