@@ -46,13 +46,13 @@ study: install ## your own runs, those of params.mine.yaml (NAME=mine), in build
 	@echo; cat build/$(NAME)/results/tables.md
 	@echo "Results: build/$(NAME)/results; the commands of bench and prep work there: cd build/$(NAME)"
 
-full: install ## FDP, its ablations, protocols and faults, three seeds, in build/full (hours; goes on where it stopped)
-	$(call study,full)
-	cd build/full && fdpbench audit && fdpbench costs && fdpbench costs --table ablations
+full: install ## FDP, its ablations, protocols and faults, three seeds, in build/full (hours; RUNS="a b" does a part)
+	$(call part,full)
+	cd build/full && { fdpbench audit $(IF_ANY); fdpbench costs --table ablations $(IF_ANY); fdpbench costs; }
 	$(call keep,full)
 
-baselines: install ## every model with three seeds, in build/baselines (hours; goes on where it stopped)
-	$(call study,baselines)
+baselines: install ## every model, in build/baselines (hours; RUNS="a b" does a part and takes up what is finished)
+	$(call part,baselines)
 	cd build/baselines && fdpbench costs
 	$(call keep,baselines)
 
@@ -72,6 +72,14 @@ define study
 		"those sections of params.yaml that differ: at least runs"; exit 1; }
 	fdpbench new build/$(1) --profile params.$(1).yaml --again
 	cd build/$(1) && fdpbench check && fdpbench repair && dvc repro
+endef
+# The same with the runs that RUNS names (all, if none), and those whose committed predictions, results/NAME/runs, are of
+# now. A part may lack what audit and ablations compare: they then say so.
+IF_ANY := $(if $(RUNS),|| true,|| exit)
+define part
+	fdpbench new build/$(1) --profile params.$(1).yaml --again
+	cd build/$(1) && fdpbench check && fdpbench repair && dvc repro task init
+	cd build/$(1) && fdpbench part $(CURDIR)/results/$(1)/runs $(RUNS) && dvc repro && fdpbench keep
 endef
 define keep
 	@rm -rf results/$(1) && cp -r build/$(1)/results results/$(1) && cp build/$(1)/dvc.lock results/$(1)/dvc.lock
@@ -106,7 +114,7 @@ lint: install ## ruff: style and docstrings
 
 types: install ## mypy
 	@rm -rf build/types && mkdir -p build/types/fdpbench
-	@for each in bench models prep fdpbench/commands fdpbench/*.py; do ln -s "$(CURDIR)/$$each" build/types/fdpbench/; done
+	@for each in bench models prep fdpbench/api fdpbench/commands fdpbench/*.py; do ln -s "$(CURDIR)/$$each" build/types/fdpbench/; done
 	mypy
 
 format: install ## let ruff mend what it can

@@ -102,10 +102,10 @@ def _render(options: argparse.Namespace, drift: float, root: Path) -> list[Clip]
 
 def _clip(plan: ClipPlan, params: SynthParams, root: Path) -> Clip:
     """Frames of onset..offset; landmarks (frames, K, 2) as they are, and as they were on a still head; flows."""
-    record = write_clip(plan, params, root)
+    record = write_clip(plan, params.size, root)
     folder = Path(plan.subject) / plan.clip
     renderer = renderer_for(plan.identity_seed, params.size)
-    motion = plan_motion(plan, renderer, params.drift)
+    motion = plan_motion(plan, renderer)
     onset, apex, end = plan.onset - 1, plan.apex - 1, plan.offset
     offsets, poses = motion.offsets(renderer.subject.head), motion.poses
     still = [face_landmarks().project(renderer, one, poses[onset]) for one in offsets[onset:end]]

@@ -93,7 +93,8 @@ def _generate(person: Person, params: CorpusParams) -> float:
 def _render(person: Person, planned: PlannedClip) -> float:
     """Milliseconds of the way over frames."""
     renderer, rng = renderer_for(person.seed, CAMERA.size), np.random.default_rng(0)
-    head, seat, crop = load_head(), planned.sitting.pose, planned.sitting.crop
+    head, seat, crop = load_head(), planned.clip.seat, planned.sitting.crop
+    assert seat is not None
     start = time.process_time()
     offsets = head.displacement(dict(planned.clip.activation)) * np.float32(0.1)
     states = ((np.zeros_like(offsets), seat), (offsets, Pose(seat.yaw + 0.2, seat.pitch, seat.roll, 0.3, -0.2)))

@@ -53,7 +53,7 @@ def render(options: argparse.Namespace, folder: Path) -> list[ClipPlan]:
     )  # fmt: skip
     plans = plan_release(params)[: options.clips]
     for plan in plans:
-        write_clip(plan, params, folder)
+        write_clip(plan, params.size, folder)
     return plans
 
 

@@ -46,11 +46,11 @@ def main() -> None:
         root = Path(folder)
         plans = plan_release(params)
         start = time.perf_counter()
-        write_clip(plans[0], params, root)  # builds the subject, which the other clips share
+        write_clip(plans[0], params.size, root)  # builds the subject, which the other clips share
         first = time.perf_counter() - start
         for plan in plans[1 : options.clips + 1]:
             start = time.perf_counter()
-            write_clip(plan, params, root)
+            write_clip(plan, params.size, root)
             seconds["write_clip"].append((time.perf_counter() - start) / plan.frames)
 
             paths = sorted((root / "frames" / plan.subject / plan.clip).iterdir())

@@ -15,9 +15,20 @@ from __future__ import annotations
 import os
 import platform
 import sys
+import warnings
+from functools import cache
 from pathlib import Path
 
-__all__ = ["NATIVE", "ONE_THREAD", "PINS", "arithmetic", "pin_arithmetic", "processor", "unpinned_notice"]
+__all__ = [
+    "NATIVE",
+    "ONE_THREAD",
+    "PINS",
+    "arithmetic",
+    "pin_arithmetic",
+    "pin_or_warn",
+    "processor",
+    "unpinned_notice",
+]
 
 NATIVE = "FDPBENCH_NATIVE"  # set to 1: leave the arithmetic to the libraries, and say so in tables
 
@@ -93,6 +104,30 @@ def unpinned_notice() -> str | None:
     if _native_wanted():
         return said.format(f"{NATIVE} is set")
     return f"{said.format('this processor is not known to have AVX2 and FMA')}. {DIFFERENCE}"
+
+
+@cache
+def pin_or_warn() -> None:
+    """Pin the arithmetic at the first use of the package from Python; warn once where that is too late.
+
+    Nothing is said where ``FDPBENCH_NATIVE=1`` asks for the processor's own arithmetic. To be called by the functions
+    that a user calls: the warning names the line that called them.
+    """
+    if _native_wanted():
+        return
+    try:
+        pin_arithmetic()
+        notice = unpinned_notice()
+    except RuntimeError:
+        loaded = ", ".join(name for name in LIBRARIES if name in sys.modules)
+        notice = (
+            f"{loaded} imported before fdpbench was first used: the arithmetic is not pinned, results are labelled "
+            "`native` and may differ in their last digits from those of commands and of other machines. To pin it, "
+            "begin with `from fdpbench.arithmetic import pin_arithmetic; pin_arithmetic()`; to accept it without this "
+            f"warning, set {NATIVE}=1"
+        )
+    if notice is not None:
+        warnings.warn(notice, stacklevel=3)
 
 
 def processor() -> dict[str, str]:

@@ -78,6 +78,8 @@ class CapsuleOutput(ModelOutput):
         (B, num_classes), lengths of the classes' capsules, from 0 to 1. Only the loss reads them.
     """
 
+    per_class = ("logits", "lengths")
+
     lengths: Tensor | None = None
 
 

@@ -39,6 +39,8 @@ class EMROutput(ModelOutput):
         (B, num_classes), logits from one part of the face alone. Only the loss reads them.
     """
 
+    per_class = ("logits", "upper", "lower")
+
     upper: Tensor | None = None
     lower: Tensor | None = None
 

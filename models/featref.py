@@ -37,6 +37,8 @@ class FeatRefOutput(ModelOutput):
         (B, num_classes): by class, the logit of "this clip shows it", each judged without the others.
     """
 
+    per_class = ("logits", "proposals")
+
     proposals: Tensor | None = None
 
 

@@ -15,7 +15,7 @@ import yaml
 from fdpbench.bench.plan.check import load_runs
 from fdpbench.bench.plan.closure import closure
 from fdpbench.bench.plan.stages import STAGES
-from fdpbench.models.common.registry import list_models
+from fdpbench.models.common.registry import list_models, model_info
 from fdpbench.prep.settings.params import check_params
 from fdpbench.prep.settings.profile import overlay
 
@@ -25,12 +25,13 @@ FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("
 DVC = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 
-# What a package may import of the others; `fdpbench` itself holds the commands, and above them all the arithmetic.
+# What a package may import of the others; `fdpbench` itself holds the commands and the names that it offers from Python
+# (`api`, which its `__init__` alone hands out), and above them all the arithmetic.
 ALLOWED = {
     "prep": {"prep"},
     "models": {"models", "prep"},
     "bench": {"bench", "models", "prep"},
-    "fdpbench": {"bench", "commands", "models", "prep"},
+    "fdpbench": {"api", "bench", "commands", "models", "prep"},
 }
 
 
@@ -53,7 +54,11 @@ def profile(name: str) -> dict[str, Any]:
 
 
 def expansions(stage: dict[str, Any]) -> list[dict[str, Any]]:
-    """A stage as DVC expands it: once, or once for each item of its ``foreach``."""
+    """A stage as DVC expands it: once, or once for each item of its ``foreach`` or ``matrix``."""
+    if "matrix" in stage:
+        ((_, names),) = stage["matrix"].items()
+        rest = yaml.safe_dump({key: value for key, value in stage.items() if key != "matrix"})
+        return [yaml.safe_load(rest.replace("${key}", name)) for name in PARAMS[names.strip("${}")]]
     if "foreach" not in stage:
         return [stage]
     items = PARAMS[stage["foreach"].strip("${}")]
@@ -82,6 +87,8 @@ def test_imports_go_one_way(path: Path) -> None:
         room = rest.partition(".")[0]
         if first == "fdpbench" and room != "arithmetic" and rest:
             assert room in ALLOWED[package], f"{name_of(path)} imports {dotted}"
+            handed_out = name_of(path) == "fdpbench/__init__.py" or name_of(path).startswith("fdpbench/api/")
+            assert room != "api" or handed_out, f"{name_of(path)} imports {dotted}"
         if package == "models" and room == "prep":
             light = ("prep.dynamic.rank_pooling", "prep.task.inputs")  # mathematics, and what inputs are called
             assert rest.startswith(light), f"{name_of(path)} imports {dotted}"
@@ -191,17 +198,22 @@ def test_nothing_depends_on_the_conformance_suite() -> None:
         assert not suite, f"{module} imports {suite}"
 
 
-def test_the_smoke_profile_differs_in_size_alone() -> None:
-    smoke = yaml.safe_load((ROOT / "params.smoke.yaml").read_text(encoding="utf-8"))
-    assert smoke["synth"].keys() == PARAMS["synth"].keys() and smoke["tasks"] == PARAMS["tasks"]
-    assert smoke["runs"].items() <= PARAMS["runs"].items()
+FOLDS = {"split": {"subject_kfold": 5}}
+
+
+def test_the_smoke_profile_differs_from_the_calm_one_in_size_alone() -> None:
+    texts = ((ROOT / f"params.{name}.yaml").read_text(encoding="utf-8") for name in ("smoke", "calm"))
+    smoke, calm = map(yaml.safe_load, texts)
+    assert smoke["synth"].keys() == calm["synth"].keys() and smoke["tasks"] == calm["tasks"]
+    assert smoke["runs"].items() <= PARAMS["runs"].items() and calm["runs"] == PARAMS["runs"]
     assert {key for recipe in smoke["options"].values() for key in recipe} == {"epochs"}
 
 
 def test_the_full_profile_has_every_protocol_and_ablation_of_fdp() -> None:
     full = profile("full")
-    for section in ("tasks", "runs"):
-        assert full[section] == full[section] | PARAMS[section], f"{section}: what both have is the same"
+    assert full["tasks"] == full["tasks"] | PARAMS["tasks"], "what both have is the same"
+    assert full["runs"] == full["runs"] | {name: run | FOLDS for name, run in PARAMS["runs"].items()}
+    assert all(run["split"] == FOLDS["split"] for run in full["runs"].values())
     loaded = {run.name: run for run in load_runs(full)}
     assert {run.entry.protocol for run in loaded.values()} == {"honest", "inner", "test_selected"}
     models = [run.settings.model for run in loaded.values() if run.model.name == "fdp"]
@@ -211,10 +223,13 @@ def test_the_full_profile_has_every_protocol_and_ablation_of_fdp() -> None:
     assert changed >= {("input", "frames"), ("maps", 1), ("pooling", "learned"), ("ranking_weight", 0.0)}
 
 
-def test_the_profile_of_baselines_has_every_model_once() -> None:
+def test_the_profile_of_baselines_has_every_model_once_and_those_of_flow_leave_one_subject_out_too() -> None:
     baselines = profile("baselines")
-    assert baselines["runs"] == baselines["runs"] | PARAMS["runs"]
+    assert baselines["runs"] == baselines["runs"] | {name: run | FOLDS for name, run in PARAMS["runs"].items()}
     runs = load_runs(baselines)
-    assert sorted(run.model.name for run in runs if run.entry.table is None) == list_models()
+    assert sorted(run.model.name for run in runs if run.entry.printed_in == "5_folds") == list_models()
+    flow = {name for name in list_models() if set(model_info(name).inputs) == {"flow"}} - {"flow_cnn"}
+    assert sorted(run.model.name for run in runs if run.entry.printed_in is None) == sorted(flow) and len(flow) == 10
+    assert {run.train.repetitions for run in runs} == {1}
     assert {run.entry.protocol for run in runs} == {"honest"}
     assert {run.settings.objective for run in runs} == {"erm", "group_dro"}

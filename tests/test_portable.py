@@ -20,6 +20,7 @@ from fdpbench.arithmetic import arithmetic
 from fdpbench.prep.settings.profile import overlay
 from tests.support.portable import EMULATED, EMULATOR
 from tests.support.project import ROOT
+from tests.support.videos import FORMATS, numbered_frame, write_video
 
 QEMU = "qemu-x86_64"
 
@@ -82,6 +83,17 @@ def test_the_pipeline_on_an_emulated_processor(tmp_path: Path, processor: str) -
     here = run("pipeline", tmp_path / "here")
     assert {"results/metrics.json", "artifacts/predictions/synthetic-fdp.parquet"} <= set(here)
     assert run("pipeline", tmp_path / "there", processor) == here
+
+
+@pytest.mark.parametrize("processor", ["Haswell", "EPYC-Rome"])
+def test_frames_of_videos_on_an_emulated_processor(tmp_path: Path, processor: str) -> None:
+    """Written once, on this machine; with and without more than 8 bits and a standard that leaves nothing open."""
+    for name, codec, pixels in FORMATS:
+        write_video(tmp_path / "here/videos" / name, [numbered_frame(k) for k in range(12)], codec, pixels)
+    shutil.copytree(tmp_path / "here", tmp_path / "there")
+    here = run("videos", tmp_path / "here")
+    assert len(here) == len(FORMATS)
+    assert run("videos", tmp_path / "there", processor) == here
 
 
 @pytest.mark.campaign

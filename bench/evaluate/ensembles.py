@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdpbench.bench.evaluate.evaluation import FOLDER
-from fdpbench.bench.evaluate.predictions import PredictionError
+from fdpbench.bench.evaluate.predictions import PREDICTIONS, PredictionError
 from fdpbench.bench.train.artifacts import Artifacts
 from fdpbench.bench.train.settings import RunEntry
 
@@ -50,7 +50,9 @@ def ensemble_rows(ensemble: str, members: Sequence[Sequence[dict[str, Any]]]) ->
     once = [row for row in members[0] if row["repetition"] == members[0][0]["repetition"]]
     nothing = {"repetition": 0, "seed": 0, "epoch": None, "rank_scores": None, "drawn": None}
     return [
-        row | nothing | {"run": ensemble, "y_pred": int(scores.argmax()), "scores": scores.tolist()}
+        {key: row[key] for key in PREDICTIONS.names}
+        | nothing
+        | {"run": ensemble, "y_pred": int(scores.argmax()), "scores": scores.tolist()}
         for row, scores in zip(once, probabilities, strict=True)
     ]
 

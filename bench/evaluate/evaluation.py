@@ -126,6 +126,9 @@ def write_evaluation(
     """
     folder.mkdir(parents=True, exist_ok=True)
     content = ADAPTER.dump_python(evaluation, mode="json")
+    for score in content["scores"]:  # as in task.json, where nothing stands unless there are some
+        if not score["task"]["given_crops"]:
+            del score["task"]["given_crops"]
     text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False)
     (folder / DOCUMENT).write_text(text + "\n", encoding="utf-8")
     rows = [{name: getattr(clip, name) for name in NAMED} | clip.perception for clip in clips]

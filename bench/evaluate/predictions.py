@@ -16,6 +16,7 @@ from fdpbench.prep.store import images, shards
 
 __all__ = [
     "FOLDS",
+    "MEASURED",
     "PREDICTIONS",
     "Prediction",
     "PredictionError",
@@ -25,6 +26,8 @@ __all__ = [
     "predictions_schema",
     "read_predictions",
     "expected_clips",
+    "measured_schema",
+    "predictions_table",
 ]
 
 PREDICTIONS = pa.schema(
@@ -49,7 +52,11 @@ PREDICTIONS = pa.schema(
 FOLDS = "folds"  # key of a note in a file's schema: what sets its folds apart (`RunEntry.folds_text`)
 
 # Columns that may be null; every other value of a row is there.
-MAY_BE_NULL = {"epoch", "rank_scores", "drawn"}
+MAY_BE_NULL = {"epoch", "rank_scores", "drawn", "measured"}
+
+# A further column of runs that are taken up (`bench.train.kept`): what was measured of a generated image, as JSON; the
+# image itself is mostly not there.
+MEASURED = pa.field("measured", pa.string())
 
 # Beyond any run (DFME with ten repetitions has 75,000 rows): what is larger is another file, or made to exhaust memory.
 MAX_ROWS = 1_000_000
@@ -165,7 +172,7 @@ def read_predictions(path: Path) -> list[dict[str, Any]]:
             f"{path}: {rows:,} rows, {unpacked / 2**20:,.0f} MiB unpacked; predictions may have {MAX_ROWS:,} rows, "
             f"{MAX_UNPACKED // 2**20:,} MiB"
         )
-    table = shards.read_table(path, PREDICTIONS)
+    table = predictions_table(path)
     for name in table.column_names:
         column = table.column(name).combine_chunks()
         if name not in MAY_BE_NULL and column.null_count:
@@ -175,6 +182,22 @@ def read_predictions(path: Path) -> list[dict[str, Any]]:
         raise PredictionError(f"{path}: a score is null; a prediction has one number for each class")
     result: list[dict[str, Any]] = table.to_pylist()
     return result
+
+
+def predictions_table(path: Path) -> pa.Table:
+    """Read a file of predictions as it is: with its notes, and with `MEASURED` where it has that.
+
+    Raises
+    ------
+    prep.store.shards.ShardError
+        If it is missing or damaged, or has other columns.
+    """
+    return shards.read_table(path, measured_schema() if MEASURED.name in shards.read_notes(path) else PREDICTIONS)
+
+
+def measured_schema(like: pa.Schema = PREDICTIONS) -> pa.Schema:
+    """The schema of predictions with `MEASURED`, and a note that says so beside those of another."""
+    return pa.schema([*PREDICTIONS, MEASURED]).with_metadata({**(like.metadata or {}), MEASURED.name: "json"})
 
 
 def expected_clips(run: str, untested: list[str], clips: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -172,6 +173,8 @@ def _write_ensemble(
 
 def _clip_result(row: dict[str, Any], task: _Task) -> ClipResult:
     up_to_apex = task.up_to_apex.get(row["clip_id"]) if row["rank_scores"] else None
+    if row.get("measured"):  # the image itself is not kept
+        return ClipResult.of(row, measure_clip(row | {"drawn": None}, None, up_to_apex) | json.loads(row["measured"]))
     return ClipResult.of(row, measure_clip(row, task.truth if row["drawn"] else None, up_to_apex))
 
 

@@ -85,10 +85,12 @@ def join(
             f"{path}: it has no labels (column y_true): say what its clips are: --task NAME, or --official LIST for "
             "MEGC2019"
         )
+    if known is None and classes is None:
+        classes = _classes_of(path, _flat(repetitions), notes)
     if first[0].clip is None:
-        return _over_subjects(path, first, known, notes)
+        return _over_subjects(path, repetitions, known, notes, classes or ())
     if known is None:
-        known = _known_of_rows(path, first, classes, notes)
+        known = _known_of_rows(path, first, classes or ())
         locate = partial(_own_id, path)
     else:
         locate = partial(_locate, path, known, _finder(known))
@@ -133,8 +135,14 @@ def join(
     )
 
 
-def _over_subjects(path: Path, rows: Sequence[Row], known: Known | None, notes: list[str]) -> Said:
-    """Predictions of clips that are not named: the labels of each subject must be the known ones, in any order."""
+def _over_subjects(
+    path: Path, repetitions: Sequence[Sequence[Row]], known: Known | None, notes: list[str], classes: tuple[str, ...]
+) -> Said:
+    """Predictions of clips that are not named: the labels of each subject must be the known ones, in any order.
+
+    Repetitions hold the same clips in the same order.
+    """
+    rows = repetitions[0]
     written: dict[tuple[str | None, str], str] = {}  # where each subject stands first
     for row in rows:
         written.setdefault((row.dataset, row.subject or ""), row.where)
@@ -158,19 +166,19 @@ def _over_subjects(path: Path, rows: Sequence[Row], known: Known | None, notes: 
             known = None
     if known is None:
         names = {one: _subject(*one) for one in written}
-    classes = known.classes if known is not None else _classes_of(path, rows, notes)
+    classes = known.classes if known is not None else classes or _classes_of(path, _flat(repetitions), notes)
     read = _class_reader(path, classes)
-    triples = sorted(
+    clips = sorted(
         (
             names[row.dataset, row.subject or ""],
             read(row.true or "", f"{row.where}: label"),
-            read(row.predicted, f"{row.where}: prediction"),
+            [read(each[k].predicted, f"{row.where}: prediction") for each in repetitions],
         )
-        for row in rows
+        for k, row in enumerate(rows)
     )
     if known is not None:
-        _same_labels(path, triples, known)
-    subjects = tuple(subject for subject, _, _ in triples)
+        _same_labels(path, clips, known)
+    subjects = tuple(subject for subject, *_ in clips)
     of_subject = {subject: dataset or "" for (dataset, _), subject in names.items()}
     if known is not None:
         of_subject = {subject: dataset for dataset, subject, _ in known.clips.values()}
@@ -189,18 +197,18 @@ def _over_subjects(path: Path, rows: Sequence[Row], known: Known | None, notes: 
         clip_ids=tuple(clip_ids),
         datasets=datasets,
         subjects=subjects,
-        y_true=np.array([true for _, true, _ in triples], dtype=np.int64),
-        y_pred=np.array([[predicted for _, _, predicted in triples]], dtype=np.int64),
+        y_true=np.array([true for _, true, _ in clips], dtype=np.int64),
+        y_pred=np.array([predicted for _, _, predicted in clips], dtype=np.int64).T,
         notes=tuple(notes),
         named=False,
     )
 
 
-def _same_labels(path: Path, triples: Iterable[tuple[str, int, int]], known: Known) -> None:
+def _same_labels(path: Path, clips: Iterable[tuple[str, int, list[int]]], known: Known) -> None:
     """Compare the labels of each subject, as many of each class, with the known ones."""
     theirs: dict[str, Counter[int]] = defaultdict(Counter)
     ours: dict[str, Counter[int]] = defaultdict(Counter)
-    for subject, true, _ in triples:
+    for subject, true, _ in clips:
         theirs[subject][true] += 1
     for _, subject, label in known.clips.values():
         ours[subject][label] += 1
@@ -274,9 +282,8 @@ def _own_id(path: Path, row: Row) -> str:
     return f"{_subject(row.dataset, row.subject)}/{written}"
 
 
-def _known_of_rows(path: Path, rows: Sequence[Row], classes: tuple[str, ...] | None, notes: list[str]) -> Known:
+def _known_of_rows(path: Path, rows: Sequence[Row], classes: tuple[str, ...]) -> Known:
     """Clips of a file by itself: every row names its clip and its subject."""
-    classes = classes or _classes_of(path, rows, notes)
     read = _class_reader(path, classes)
     clips: dict[str, tuple[str, str, int]] = {}
     for row in rows:
@@ -287,6 +294,10 @@ def _known_of_rows(path: Path, rows: Sequence[Row], classes: tuple[str, ...] | N
     check_count(path, len({subject for _, subject, _ in clips.values()}), MAX_SUBJECTS, "subjects")
     check_count(path, len({dataset for dataset, _, _ in clips.values()}), MAX_DATASETS, "data sets")
     return Known(path.name, classes, clips)
+
+
+def _flat(repetitions: Iterable[Iterable[Row]]) -> list[Row]:
+    return [row for rows in repetitions for row in rows]
 
 
 def _classes_of(path: Path, rows: Sequence[Row], notes: list[str]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Predictions from anywhere: our Parquet files, CSV files, logs of released code.
+"""Predictions from anywhere: our Parquet files, arrays of numpy, CSV files, logs of released code.
 
 Whatever the file, it is joined with what is known of the clips: a task of this project, the MEGC2019 challenge's
 official list, or, where the file brings its own labels, itself. A clip that is doubled, unknown, missing or labelled
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fdpbench.bench.evaluate.predictions import FOLDS, check_row, read_predictions
+from fdpbench.bench.external.arrays import looks_like_npz, npz_rows
 from fdpbench.bench.external.csv_files import csv_rows, first_line_splits, looks_like_csv
 from fdpbench.bench.external.join import Known, Said, join
 from fdpbench.bench.external.keys import Finder
@@ -51,6 +52,7 @@ def read_said(path: Path, known: Known | None = None, order: Order | None = None
     ----------
     path
         A file of one of these forms, told by its content and not by its name: Parquet as `fdpbench train` writes it;
+        arrays as `numpy.savez` writes them (`bench.external.arrays`);
         CSV with a column for the prediction, one or three for the clip or one for the subject, and maybe one for the
         label (names or indices of classes); a log of the MEGC2019 challenge (a line ``casme2 sub01``, then
         ``clip gt pred`` for each of its clips); a log with lists for each subject (`bench.external.logs`).
@@ -68,7 +70,10 @@ def read_said(path: Path, known: Known | None = None, order: Order | None = None
         raise OutsideError(f"{path}: no such file")
     if path.suffix == ".parquet" or _begins_as_parquet(path):
         return _own(path, known)
-    text, notes = read_text(path), list[str]()
+    notes = list[str]()
+    if looks_like_npz(path):
+        return join(path, npz_rows(path, notes), known, notes)
+    text = read_text(path)
     if not text.strip():
         raise OutsideError(f"{path}: the file is empty")
     if looks_like_csv(text):

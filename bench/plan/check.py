@@ -23,7 +23,7 @@ from fdpbench.models.common.registry import create_model
 from fdpbench.prep.align import faces_dlib
 from fdpbench.prep.demo import synth
 from fdpbench.prep.index.class_maps import known_emotions
-from fdpbench.prep.releases import RELEASES
+from fdpbench.prep.releases import RELEASES, ReleaseError, refuse_crops
 from fdpbench.prep.settings.align import AlignParams
 from fdpbench.prep.settings.corpus import CorpusParams
 from fdpbench.prep.settings.flow import FlowParams
@@ -32,7 +32,7 @@ from fdpbench.prep.settings.params import NAMED, PARAMS_FILE, SECTION_TYPES, che
 from fdpbench.prep.settings.plain_yaml import read_yaml
 from fdpbench.prep.settings.problems import ParamsError, Problems, near
 from fdpbench.prep.settings.section import Section, section
-from fdpbench.prep.settings.synth import EMBEDDED, SynthParams
+from fdpbench.prep.settings.synth import EMBEDDED, synth_section
 from fdpbench.prep.settings.task import TaskParams
 from fdpbench.prep.store import paths, shards
 from fdpbench.prep.store.schema import MANIFEST
@@ -40,9 +40,8 @@ from fdpbench.prep.task.inputs import INPUTS, lengths_of
 
 __all__ = ["TYPES", "check_project", "load_runs"]
 
-# The sections that are one object each.
+# The sections that are one object of one form each.
 TYPES: dict[str, type[Section]] = {
-    "synth": SynthParams,
     "index": IndexParams,
     "align": AlignParams,
     "flow": FlowParams,
@@ -107,26 +106,29 @@ def _sound(content: dict[str, Any]) -> dict[str, Any]:
     """The sections, an empty one in place of each that is missing or of the wrong kind; without names that are none."""
     sound: dict[str, Any] = {}
     for key, kind in SECTION_TYPES.items():
-        sound[key] = content[key] if isinstance(content.get(key), kind) else kind()
+        sound[key] = content[key] if isinstance(content.get(key), kind) else kind[0]()
     for key in NAMED:
         kept = [name for name in sound[key] if isinstance(name, str)]
-        sound[key] = kept if SECTION_TYPES[key] is list else {name: sound[key][name] for name in kept}
+        sound[key] = kept if isinstance(sound[key], list) else {name: sound[key][name] for name in kept}
     return sound
 
 
 def _runs_of(params: dict[str, Any], problems: Problems, whole: bool = True) -> list[Run]:
     """Check all sections; the runs if nothing is wrong with them, else as good as none."""
     for key, kind in TYPES.items():
-        needed = key != "synth" or EMBEDDED in params["releases"]
-        if params[key] or (whole and needed):  # of a section that is missing, this has been said
+        if params[key] or whole:  # of a section that is missing, this has been said
             with problems.gather():
                 section(kind, params[key], key)
+    if params["synth"] or (whole and EMBEDDED in params["releases"]):
+        with problems.gather():
+            synth_section(params["synth"])
     for name, content in params["corpora"].items():
         with problems.gather():
             section(CorpusParams, content, f"corpora.{name}")
     for name in params["pretrain"]:
         problems.add(*errors_of_pretraining(name, params))
     tasks = _tasks(params, problems)
+    _check_given(params, problems)
     _check_options(params, problems)
     if not params["releases"] and whole:
         problems.add(f"params.yaml: releases: none is named; {EMBEDDED!r}, the embedded one, needs no licence")
@@ -163,6 +165,17 @@ def _tasks(params: dict[str, Any], problems: Problems) -> dict[str, TaskParams]:
             with problems.gather():
                 check_task(name, tasks[name], section(AlignParams, params["align"], "align"))
     return tasks
+
+
+def _check_given(params: dict[str, Any], problems: Problems) -> None:
+    """With align.mode given every release comes with crops of faces."""
+    if params["align"].get("mode") == "given":
+        for release in params["releases"]:
+            if release in RELEASES:
+                try:
+                    refuse_crops(RELEASES[release])
+                except ReleaseError as error:
+                    problems.add(f"params.yaml: {error}")
 
 
 def _check_releases(name: str, task: TaskParams, params: dict[str, Any], problems: Problems) -> None:
@@ -226,7 +239,7 @@ def _subjects(task: TaskParams, params: dict[str, Any]) -> int | None:
     count = 0
     for release in task.releases:
         if release == EMBEDDED:
-            count += section(SynthParams, params["synth"], "synth").subjects
+            count += synth_section(params["synth"]).subjects
             continue
         try:
             table = shards.read_table(paths.manifest(release) / "manifest.parquet", MANIFEST)

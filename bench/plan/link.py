@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from fdpbench.bench.plan.params import errors_of_run, parse_task
 from fdpbench.bench.train.settings import RunEntry
 from fdpbench.prep.index.class_maps import maps_of
 from fdpbench.prep.index.sheet_report import report_lines, report_of_listing
-from fdpbench.prep.releases import RELEASES, Release, ReleaseError, read_release, release_info
+from fdpbench.prep.releases import RELEASES, Release, ReleaseError, is_described, read_release, release_info
+from fdpbench.prep.releases.own.advice import advice
 from fdpbench.prep.runtime.progress import console
+from fdpbench.prep.settings.align import AlignParams
 from fdpbench.prep.settings.index import IndexParams
 from fdpbench.prep.settings.params import PARAMS_FILE, check_params, read_params
 from fdpbench.prep.settings.plain_yaml import parse_yaml
@@ -29,6 +32,7 @@ from fdpbench.prep.settings.yaml_edit import (
     append_to_mapping,
     block,
     inline,
+    replace_section,
     section_text,
 )
 from fdpbench.prep.store import paths
@@ -44,8 +48,12 @@ _FRAMES = {"sampling": {"rule": "uniform", "frames": 8}, "rank_pooling": "harmon
 _FLOW = {"flow": {"size": 28, "scaling": "per_image"}}
 
 
-def standard_task(release: Release, classes: str | None = None) -> tuple[str, dict[str, Any]]:
+def standard_task(
+    release: Release, classes: str | None = None, emotions: Sequence[str] = ()
+) -> tuple[str, dict[str, Any]]:
     """Name and definition of the task that goes with a release and a class map of the literature.
+
+    A data set of one's own has no class map: its task has its name, and a class for each emotion.
 
     Parameters
     ----------
@@ -53,22 +61,30 @@ def standard_task(release: Release, classes: str | None = None) -> tuple[str, di
         A release that is linked.
     classes
         Name of one of its class maps; None: the first.
+    emotions
+        Emotions of its clips, in order of class index: classes of the task of a release that has no class map.
 
     Raises
     ------
     ParamsError
-        If the release has no such class map.
+        If the release has no such class map, or a data set of one's own has one emotion alone.
     """
     known = [class_map.name for class_map in maps_of(release.name)]
     if classes is not None and classes not in known:
         raise ParamsError(
-            f"release {release.name!r} has no class map {classes!r}{near(classes, known)}; it has {', '.join(known)}"
+            f"release {release.name!r} has no class map {classes!r}{near(classes, known)}; it has "
+            f"{', '.join(known) or 'none, but a class for each emotion: write others under tasks'}"
         )
-    classes = classes or known[0]
-    name = f"{classes}_frames" if release.name == "megc2019" else classes  # its flow images were here first
+    if known:
+        gathered: Any = classes or known[0]
+        name = f"{gathered}_frames" if release.name == "megc2019" else gathered  # its flow images were here first
+    elif len(set(emotions)) < 2:
+        raise ParamsError(f"release {release.name!r}: its clips have one emotion alone: {', '.join(emotions)}")
+    else:
+        name, gathered = release.name, {emotion: [emotion] for emotion in emotions}
     frames = _FRAMES if release.kind == "frames" else {}
     flow = {} if release.without_apex else _FLOW
-    return name, {"releases": [release.name], "classes": classes, **frames, **flow}
+    return name, {"releases": [release.name], "classes": gathered, **frames, **flow}
 
 
 def link_release(
@@ -110,14 +126,25 @@ def link_release(
     ParamsError
         If params.yaml, or the study's, is missing or cannot be read, or a model cannot be run on the task.
     """
+    file = params if study is None else study_file(study, params)
+    content = _whole(params, file, name)
     release = release_info(name)
     if name == EMBEDDED:
         raise ReleaseError(f"release {name!r} is {release.expects}; there is nothing to link")
-    file = params if study is None else study_file(study, params)
-    text, changes = activated(release, params, file, classes, models)
     target = folder.expanduser().resolve()
-    index = section(IndexParams, read_params(params)["index"], "index")
-    listing = read_release(name, target, index.lost_frames)
+    lost_frames = section(IndexParams, content["index"], "index").lost_frames
+    crops = section(AlignParams, content["align"], "align").mode == "given"
+    emotions: list[str] = []
+    if release.class_maps:
+        text, changes = activated(release, params, file, classes, models)  # refuses before the folder is read
+        listing = read_release(name, target, lost_frames, crops)
+    else:  # its task follows from what is there
+        listing = read_release(name, target, lost_frames, crops)
+        emotions = list(dict.fromkeys(str(clip["emotion"]) for clip in listing.clips))
+        if is_described(name):
+            emotions.sort()
+            release = replace(release, without_apex=any(clip["apex"] is None for clip in listing.clips))
+        text, changes = activated(release, params, file, classes, models, emotions)
     link = paths.raw(name)
     if link.exists() and not link.is_symlink():
         raise ReleaseError(f"{link} is a folder of its own, not a link; move it away first")
@@ -126,7 +153,10 @@ def link_release(
     console.print(f"{link} -> {target}" + (f" (was {before})" if before != target else ""))
     for line in report_lines(report_of_listing(name, listing)):
         console.print(f"  {line}")
-    task, definition = standard_task(release, classes)
+    if is_described(name):
+        for line in advice(listing):
+            console.print(f"  {line}")
+    task, definition = standard_task(release, classes, emotions)
     console.print(f"{file}: {', '.join(changes) or f'{name} and task {task} are there already'}")
     others = [class_map.name for class_map in maps_of(name) if class_map.name != definition["classes"]]
     if others:
@@ -151,8 +181,30 @@ def study_file(study: str, params: Path = PARAMS_FILE) -> Path:
     return params.with_name(f"params.{study}.yaml")
 
 
+def _whole(params: Path, file: Path, release: str) -> dict[str, Any]:
+    """The sections that hold for a file of settings: those of params.yaml, and those of a study in place of them.
+
+    A release that params.yaml describes and the study does not name is among them.
+    """
+    content = read_params(params)
+    if file == params or not file.is_file():
+        return content
+    described = content["releases"]
+    content = check_params(parse_yaml(overlay(file, params), file), file)
+    if isinstance(described, dict) and described.get(release) and release not in content["releases"]:
+        listed = content["releases"]
+        listed = dict(listed) if isinstance(listed, dict) else {name: {} for name in listed}
+        content = check_params(content | {"releases": listed | {release: described[release]}}, file)
+    return content
+
+
 def activated(
-    release: Release, params: Path, file: Path, classes: str | None = None, models: Sequence[str] = ()
+    release: Release,
+    params: Path,
+    file: Path,
+    classes: str | None = None,
+    models: Sequence[str] = (),
+    emotions: Sequence[str] = (),
 ) -> tuple[str, list[str]]:
     """Text of a file of settings that names a release, a task and runs of it; all else in it stays as it is.
 
@@ -160,6 +212,8 @@ def activated(
     ----------
     release, classes, models
         See `link_release`.
+    emotions
+        See `standard_task`.
     params
         The project's params.yaml.
     file
@@ -176,25 +230,25 @@ def activated(
     ParamsError
         If a file is missing or wrong, a model cannot be run on the task, or the addition would change anything else.
     """
-    whole = read_params(params)
+    whole = _whole(params, file, release.name)
     if file == params or file.is_file():
         text, changes = file.read_text(encoding="utf-8"), []
     else:
         text, changes, models = STUDY_HEAD, ["written"], models or ["majority"]
     if file != params and file.is_file():
-        whole = check_params(parse_yaml(overlay(file, params), file), file)
         there = parse_yaml(text, file) or {}
         for key in ("releases", "tasks", *(["runs"] if models else [])):
             if key not in there:
                 text = append_section(text, section_text(params.read_text(encoding="utf-8"), key))
     parsed = parse_yaml(text, file) or {}
     content = {key: copy.deepcopy(value) for key, value in parsed.items()}  # sections share nothing by aliases
-    task, definition = standard_task(release, classes)
+    task, definition = standard_task(release, classes, emotions)
     definition = content.get("tasks", {}).get(task, definition)
     entries = {f"{task}-{model}": {"task": task, "model": model} for model in models}
     _check_runs(task, definition, entries, whole)
+    described = whole["releases"].get(release.name) if isinstance(whole["releases"], dict) else None
     for key, name, value in (
-        ("releases", release.name, None),
+        ("releases", release.name, described or ({} if isinstance(content.get("releases"), dict) else None)),
         ("tasks", task, definition),
         *(("runs", run, entry) for run, entry in entries.items()),
     ):
@@ -203,6 +257,9 @@ def activated(
         if key not in content:
             content[key] = [name] if value is None else {name: value}
             text = append_section(text, block({key: content[key]}))
+        elif value is not None and isinstance(content[key], list):
+            content[key] = {listed: {} for listed in content[key]} | {name: value}
+            text = replace_section(text, key, block({key: content[key]}))
         elif value is None:
             content[key].append(name)
             text = append_to_list(text, key, name)
@@ -265,7 +322,7 @@ def check_links(params: dict[str, Any]) -> None:
         if name not in RELEASES:
             problems.add(
                 f"params.yaml, releases: unknown release {name!r}{near(name, RELEASES)}; known releases: "
-                f"{', '.join(RELEASES)}"
+                f"{', '.join(RELEASES)}. A data set of your own needs its settings here: fdpbench describe DIR"
             )
         elif name != EMBEDDED and not paths.raw(name).is_dir():
             problems.add(

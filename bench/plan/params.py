@@ -36,6 +36,10 @@ __all__ = [
 RESERVED = {"against_best", "chance", "confusion", "per_class", "per_subject", "perception", "published"}
 
 
+# Models that read regions of the crop at places that align.eye_distance and eye_height make sure of.
+EYES_NEEDED = {"mdmo": "takes 36 regions at fixed distances from the eyes"}
+
+
 class _TaskEntry(TaskParams):
     """A task as params.yaml has it, whose classes may be the name of a class map."""
 
@@ -146,6 +150,7 @@ def errors_of_run(
         return
     if task is not None:
         yield from caught(_check_inputs, where, entry, task, model)
+        yield from caught(_check_places, where, entry, task, params)
     yield from caught(_check_protocol, where, entry, model)
     before = list(caught(check_init, name, entry, model, task, params))
     yield from before
@@ -179,6 +184,16 @@ def _check_inputs(where: str, entry: RunEntry, task: TaskParams, model: ModelInf
         raise ParamsError(
             f"{where}: model {entry.model!r} needs {', '.join(missing)}, but task {entry.task!r} gives "
             f"{', '.join(task.inputs)}; choose another model or task{_cure(entry.task, task, missing)}"
+        )
+
+
+def _check_places(where: str, entry: RunEntry, task: TaskParams, params: dict[str, Any]) -> None:
+    """Refuse models that look at places of the face which only aligned crops have where they are."""
+    of_frames = [name for name in task.releases if name in RELEASES and RELEASES[name].kind == "frames"]
+    if entry.model in EYES_NEEDED and of_frames and params["align"].get("mode") == "given":
+        raise ParamsError(
+            f"{where}: model {entry.model!r} {EYES_NEEDED[entry.model]}, and nobody knows where the eyes are in the "
+            f"crops that {', '.join(of_frames)} came with (align.mode: given); choose another mode or model"
         )
 
 

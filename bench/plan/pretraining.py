@@ -8,18 +8,23 @@ from typing import Any, Literal
 
 from fdpbench.bench.plan.recipes import errors_of_settings, known_model, merged_settings
 from fdpbench.bench.train.artifacts import located, shipped_weights, weights_files
-from fdpbench.bench.train.settings import PRETRAINED, ModelSettings, PretrainEntry, Run, RunEntry, TrainParams
+from fdpbench.bench.train.outputs import untold
+from fdpbench.bench.train.pretrain import run_on_corpus
+from fdpbench.bench.train.settings import PRETRAINED_TABLE, ModelSettings, PretrainEntry, Run, RunEntry, TrainParams
 from fdpbench.models.common.registry import ModelInfo, UnknownModelError, model_info
+from fdpbench.prep.demo.composite import CLASSES, EMOTIONS
 from fdpbench.prep.settings.align import AlignParams
 from fdpbench.prep.settings.corpus import CorpusParams
 from fdpbench.prep.settings.problems import ParamsError, Problems, near
 from fdpbench.prep.settings.section import section
 from fdpbench.prep.settings.task import TaskParams
+from fdpbench.prep.store.documents import read_object
 from fdpbench.prep.task.inputs import INPUTS
 
 __all__ = [
     "CROPS_SHIFT",
     "FINE_TUNING",
+    "FINE_TUNING_FRAMES",
     "PREDICTING",
     "PRETRAINING",
     "PRETRAINING_FRAMES",
@@ -37,7 +42,8 @@ SCALING: Literal["per_image"] = "per_image"  # of the flow of a corpus, as tasks
 PREDICTING = ("batch_size", "mirrored_prediction", "model")  # settings that a run reads which is not trained
 
 # What stands in place of a model's recipe where params.yaml says nothing else: when it is pretrained on a corpus of
-# flow images, or of frames, of which there are fewer clips; and when a run starts from weights.
+# flow images, or of frames, of which there are fewer clips; and when a run starts from weights, of a model that reads
+# flow alone, or crops.
 PRETRAINING: dict[str, Any] = {
     "epochs": 6,
     "batch_size": 128,
@@ -50,6 +56,7 @@ PRETRAINING: dict[str, Any] = {
 }
 PRETRAINING_FRAMES: dict[str, Any] = PRETRAINING | {"epochs": 10, "batch_size": 32, "lr": 2e-3}
 FINE_TUNING: dict[str, Any] = PRETRAINING | {"epochs": 10, "batch_size": 64, "lr": 3e-4, "class_weight": 0.5}
+FINE_TUNING_FRAMES: dict[str, Any] = FINE_TUNING | {"batch_size": 16, "lr": 1e-3}
 CROPS_SHIFT = 4  # pixels of crops, which are larger than flow images
 
 
@@ -60,15 +67,18 @@ def pretraining_of(model: ModelInfo, generator: str) -> dict[str, Any]:
 
 def fine_tuning_of(model: ModelInfo) -> dict[str, Any]:
     """What stands in place of a model's recipe when a run starts from weights."""
-    return _for_its_inputs(model, FINE_TUNING)
+    return _for_its_inputs(model, FINE_TUNING if _reads_flow_alone(model) else FINE_TUNING_FRAMES)
 
 
 def _for_its_inputs(model: ModelInfo, layer: dict[str, Any]) -> dict[str, Any]:
     """Shifts by what a model reads; nothing is mirrored or shifted where that cannot be done to an input."""
-    read = {*model.inputs, *model.targets}
-    if any(INPUTS[name].mirrored is None for name in read):
+    if any(INPUTS[name].mirrored is None for name in (*model.inputs, *model.targets)):
         return {key: value for key, value in layer.items() if key not in ("augment", "mirrored_prediction")}
-    return layer if read == {"flow"} else layer | {"augment": layer["augment"] | {"shift": CROPS_SHIFT}}
+    return layer if _reads_flow_alone(model) else layer | {"augment": layer["augment"] | {"shift": CROPS_SHIFT}}
+
+
+def _reads_flow_alone(model: ModelInfo) -> bool:
+    return {*model.inputs, *model.targets} == {"flow"}
 
 
 @dataclass(frozen=True)
@@ -90,9 +100,8 @@ class Pretraining:
 
     def as_run(self, name: str) -> Run:
         """The training as a run on the corpus, for what checks runs: of its name, its network and its inputs."""
-        task = self.corpus.as_task(self.entry.corpus, {each: [each] for each in classes_of(self.entry)})
-        entry = RunEntry(task=self.entry.corpus, model=self.entry.model)
-        return Run(name, self.entry.corpus, task, entry, model_info(self.entry.model), self.settings, self.train)
+        classes = {each: [each] for each in classes_of(self.entry)}
+        return run_on_corpus(name, self.entry, self.corpus, classes, self.settings, self.train)
 
 
 def load_pretraining(name: str, params: Mapping[str, Any]) -> Pretraining:
@@ -106,7 +115,7 @@ def load_pretraining(name: str, params: Mapping[str, Any]) -> Pretraining:
     problems = Problems()
     problems.add(*errors_of_pretraining(name, params))
     problems.refuse()
-    entry = section(PretrainEntry, params["pretrain"][name], f"pretrain.{name}")
+    entry = entry_of(name, params)
     settings = merged_settings(entry.model, _layers(name, entry, params))
     return Pretraining(entry, corpus_of(name, entry, params), settings, section(TrainParams, params["train"], "train"))
 
@@ -115,7 +124,7 @@ def errors_of_pretraining(name: str, params: Mapping[str, Any]) -> Iterator[Valu
     """What is wrong with an entry of section `pretrain`, each error by itself."""
     where = f"pretrain.{name}"
     try:
-        entry = section(PretrainEntry, params["pretrain"][name], where)
+        entry = entry_of(name, params)
         model = known_model(f"{where}.model", entry.model)
     except (ParamsError, UnknownModelError) as error:
         yield error
@@ -155,10 +164,19 @@ def _layers(name: str, entry: PretrainEntry, params: Mapping[str, Any]) -> dict[
     }
 
 
+def entry_of(name: str, params: Mapping[str, Any]) -> PretrainEntry:
+    """An entry of section `pretrain`, by itself.
+
+    Raises
+    ------
+    ParamsError
+        If a key of it is wrong.
+    """
+    return section(PretrainEntry, params["pretrain"][name], f"pretrain.{name}")
+
+
 def classes_of(entry: PretrainEntry) -> tuple[str, ...]:
     """Names of the classes that an entry of section `pretrain` learns, in order."""
-    from fdpbench.prep.demo.corpus.expressions import CLASSES, EMOTIONS
-
     return CLASSES if entry.classes == "composite" else EMOTIONS
 
 
@@ -190,8 +208,7 @@ def start_of(entry: RunEntry, params: Mapping[str, Any]) -> tuple[str, ...]:
     if entry.init is None:
         return ()
     if entry.init in params["pretrain"]:
-        made = section(PretrainEntry, params["pretrain"][entry.init], f"pretrain.{entry.init}")
-        return weights_files(entry.init, made.repetitions)
+        return weights_files(entry.init, entry_of(entry.init, params).repetitions)
     shipped = shipped_weights()
     if entry.init not in shipped:
         known = [*params["pretrain"], *shipped]
@@ -231,7 +248,7 @@ def check_init(
             f"{where}.init: {entry.init!r} were trained on flow that is scaled {SCALING}, and task {entry.task!r} has "
             f"scaling {task.flow.scaling}; take a task of scaling {SCALING}"
         )
-    if task and entry.init in params["pretrain"]:
+    if task:
         _check_crops(where, entry, model, task, params)
     if entry.protocol == "zero_shot":
         unread = [key for key in entry.set if key not in PREDICTING]
@@ -239,7 +256,7 @@ def check_init(
             unread.append("faults.frozen_batch_norm")
         if unread:
             raise ParamsError(f"{where}: {', '.join(unread)}: protocol zero_shot trains nothing; leave out")
-    unknown = [each for each in (task.classes if task else ()) if each not in outputs]
+    unknown = untold(tuple(task.classes), outputs) if task else []
     if entry.protocol == "zero_shot" and unknown:
         raise ParamsError(
             f"{where}: protocol zero_shot: {entry.init!r} tells {', '.join(outputs) or 'no classes'}, and not "
@@ -255,15 +272,18 @@ def _check_crops(where: str, entry: RunEntry, model: ModelInfo, task: TaskParams
     ParamsError
         Naming what differs of that which the model reads.
     """
-    made = section(PretrainEntry, params["pretrain"][entry.init], f"pretrain.{entry.init}")
-    corpus = corpus_of(str(entry.init), made, params)
     read = {*model.inputs, *model.targets} - {"flow"}
-    if corpus.generator != "frames" or not read:
+    if not read:
+        return
+    corpus, place, cure = _corpus_behind(str(entry.init), params)
+    if corpus.generator != "frames":
         return
     align = section(AlignParams, params["align"], "align").model_dump()
     keys: list[tuple[str, Any, str, Any]] = [
         (f"crop.{key}", value, f"align.{key}", align[key]) for key, value in corpus.crop.model_dump().items()
     ]
+    if align["mode"] == "given":
+        keys.append(("crops", "aligned by their eyes", "align.mode", "given"))
     if read != {"apex"}:
         keys.append(("sampling", corpus.sampling, f"tasks.{entry.task}.sampling", task.sampling))
     if "landmarks" in read:
@@ -273,9 +293,18 @@ def _check_crops(where: str, entry: RunEntry, model: ModelInfo, task: TaskParams
     differing = [f"{theirs} is {mine}, and {key} {value}" for key, value, theirs, mine in keys if value != mine]
     if differing:
         raise ParamsError(
-            f"{where}.init: {entry.init!r} were trained on other images: {'; '.join(differing)} in "
-            f"corpora.{made.corpus}; make the corpus as the task"
+            f"{where}.init: {entry.init!r} were trained on other images: {'; '.join(differing)} in {place}; {cure}"
         )
+
+
+def _corpus_behind(init: str, params: Mapping[str, Any]) -> tuple[CorpusParams, str, str]:
+    """The corpus that weights were trained on, where it is described, and what to do where a task differs from it."""
+    if init in params["pretrain"]:
+        made = entry_of(init, params)
+        return corpus_of(init, made, params), f"corpora.{made.corpus}", "make the corpus as the task"
+    card = located(shipped_weights()[init]).with_suffix(".json")
+    settings = read_object(card, "install the package anew").get("corpus", {}).get("settings")
+    return section(CorpusParams, settings, f"{card.name}: corpus"), card.name, "prepare the task's clips as these"
 
 
 def check_tables(entries: Mapping[str, RunEntry]) -> Iterator[ParamsError]:
@@ -290,7 +319,7 @@ def check_tables(entries: Mapping[str, RunEntry]) -> Iterator[ParamsError]:
         runs = [name for name, one in entries.items() if (one.task, one.printed_in) == (task, table)]
         others = [name for name in runs if not entries[name].init]
         started = [name for name in runs if entries[name].init]
-        if table and others and (started or table == PRETRAINED):
+        if table and others and (started or table == PRETRAINED_TABLE):
             yield ParamsError(
                 f"params.yaml: runs.{others[0]}.table: {table!r} is a table of runs that start from weights"
                 f"{f' ({started[0]})' if started else ''}, which are not ranked with others; name another"
@@ -310,7 +339,7 @@ def check_tables(entries: Mapping[str, RunEntry]) -> Iterator[ParamsError]:
 def _known_of(init: str, start: tuple[str, ...], params: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
     """Model of weights, and the classes that they tell."""
     if init in params["pretrain"]:
-        entry = section(PretrainEntry, params["pretrain"][init], f"pretrain.{init}")
+        entry = entry_of(init, params)
         return entry.model, () if entry.targets == "units" else classes_of(entry)
     about = _about_shipped(start[0])
     return about["model"], tuple(about["outputs"])
@@ -320,8 +349,7 @@ def options_of(entry: RunEntry, params: Mapping[str, Any]) -> dict[str, Any]:
     """Options of the network whose weights a run starts from, which are the run's too where it sets no others."""
     assert entry.init is not None
     if entry.init in params["pretrain"]:
-        made = section(PretrainEntry, params["pretrain"][entry.init], f"pretrain.{entry.init}")
-        options: dict[str, Any] = made.set.get("model", {})
+        options: dict[str, Any] = entry_of(entry.init, params).set.get("model", {})
         return options
     return dict(_about_shipped(start_of(entry, params)[0])["settings"].get("model", {}))
 

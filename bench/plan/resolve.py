@@ -10,10 +10,10 @@ from typing import Any
 from fdpbench.arithmetic import arithmetic
 from fdpbench.bench.plan.closure import closure, forget
 from fdpbench.bench.plan.ensembles import evaluated
-from fdpbench.bench.plan.params import load_run, load_tasks, load_train
-from fdpbench.bench.plan.pretraining import load_pretraining
+from fdpbench.bench.plan.params import load_run, load_tasks, load_train, run_names
+from fdpbench.bench.plan.pretraining import load_pretraining, start_of
 from fdpbench.bench.plan.stages import STAGES
-from fdpbench.bench.train.artifacts import located, shipped_weights
+from fdpbench.bench.train.artifacts import is_shipped, located
 from fdpbench.models.common.lookup import source_of
 from fdpbench.prep.releases import RELEASES, reader_module
 from fdpbench.prep.runtime.scratch import hash_file
@@ -23,6 +23,7 @@ from fdpbench.prep.settings.flow import FlowParams
 from fdpbench.prep.settings.index import IndexParams
 from fdpbench.prep.settings.planned import Planned
 from fdpbench.prep.settings.problems import ParamsError, near
+from fdpbench.prep.settings.release import folder_releases
 from fdpbench.prep.settings.section import section
 from fdpbench.prep.settings.synth import EMBEDDED
 
@@ -98,14 +99,19 @@ def _settings(
         case "corpus":
             return section(CorpusParams, params["corpora"][item], f"corpora.{item}").model_dump(mode="json"), (), {}
         case "index":
-            return section(IndexParams, params["index"], "index").model_dump(), (reader_module(item),), {}
+            index = section(IndexParams, params["index"], "index").model_dump()
+            given = section(AlignParams, params["align"], "align").mode == "given"
+            index |= {"crops": True} if given else {}
+            return index | _described([item], params), (reader_module(item),), {}
         case "align":
             return section(AlignParams, params["align"], "align").model_dump(), (), {}
         case "flow":
             return section(FlowParams, params["flow"], "flow").model_dump(), (), {}
         case "dynamic" | "task":
             task = load_tasks(params)[item]
-            return task.model_dump(), tuple(map(reader_module, task.releases)) if stage == "task" else (), {}
+            if stage == "dynamic":
+                return task.model_dump(), (), {}
+            return task.model_dump() | _described(task.releases, params), tuple(map(reader_module, task.releases)), {}
         case "train":
             run = load_run(item, params)
             settings = {
@@ -116,7 +122,7 @@ def _settings(
                 "start": run.start,
             }
             files = {path.as_posix(): hash_file(path) for path in run.files}
-            files |= {file: hash_file(located(file)) for file in run.start if file in shipped_weights().values()}
+            files |= {file: hash_file(located(file)) for file in run.start if is_shipped(file)}
             return settings, (source_of(run.entry.model),), files
         case "pretrain":
             pretraining = load_pretraining(item, params)
@@ -128,14 +134,17 @@ def _settings(
             }
             return settings, (source_of(pretraining.entry.model),), {}
         case "init":
-            pretrained = {name: load_run(name, params).start for name in params["runs"]}
-            shipped = shipped_weights().values()
-            return (
-                {"runs": {name: [f for f in files if f not in shipped] for name, files in pretrained.items()}},
-                (),
-                {},
-            )
+            started = {name: start_of(entry, params) for name, entry in run_names(params).items()}
+            made = {name: [file for file in files if not is_shipped(file)] for name, files in started.items()}
+            return {"runs": made}, (), {}
     return _listed(params), (), {}
+
+
+def _described(releases: list[str], params: dict[str, Any]) -> dict[str, Any]:
+    """What params.yaml says of those among some releases that it describes; nothing where there are none."""
+    own = folder_releases(params["releases"])
+    found = {name: own[name].model_dump() for name in releases if name in own}
+    return {"described": found} if found else {}
 
 
 def _listed(params: dict[str, Any]) -> dict[str, Any]:

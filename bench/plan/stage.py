@@ -41,7 +41,7 @@ PLUGINS = ("fdpbench.models", "fdpbench.releases")  # groups of entry points
 
 # Where outputs lie by the name of a release, a task or a run.
 OUTPUTS = {
-    "releases": ("data/manifest", "data/aligned", "data/flow"),
+    "releases": ("data/manifest", "data/aligned", "data/flow", "data/frames"),
     "corpora": ("data/corpus",),
     "pretrain": ("artifacts/pretrained",),
     "tasks": ("data/dynamic", "data/task"),

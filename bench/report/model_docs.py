@@ -46,13 +46,18 @@ SIZES = (
 MEASURED = (
     "The honest run of each model with its own options, for each split, from `results/baselines` where it is there,\n"
     "else from `results/full` or `results/tables`; those have intervals and all other runs. The task `synthetic` is\n"
-    "made of rendered faces: its figures say nothing about real faces. Seconds of a fold: estimated from the time of\n"
-    "a training step, one thread, on the machine that wrote `costs.csv` (`fdpbench costs`); another has others.\n"
-    "A dash: not measured. A model without a row has not been run: `make baselines` runs all. No recipe was tuned but\n"
-    "those of `fdp` (on another rendered release: `docs/fdp.md`) and `cnn3d` (on this one); a low figure may be the\n"
-    "recipe's, not the model's: most have the epochs that a laptop bears. `adapters` is a random encoder here, and\n"
-    "`fdp_released` is `tiny`. Figures on real flow images: `docs/megc2019.md`."
+    "made of rendered faces: its figures say nothing about real faces. Rows with other numbers of clips or subjects\n"
+    "are of other releases, and do not compare: 120 clips of 10 subjects are those of `params.calm.yaml`, with four\n"
+    "classes in place of three. Seconds of a fold: estimated from the time of a training step, one thread, on the\n"
+    "machine that wrote `costs.csv` (`fdpbench costs`); another has others. A dash: not measured. A model without a\n"
+    "row has not been run: `make baselines` runs all. No recipe was tuned but those of `fdp` (on another rendered\n"
+    "release: `docs/fdp.md`) and `cnn3d` (on that of `params.calm.yaml`); a low figure may be the recipe's, not the\n"
+    "model's: most have the epochs that a laptop bears. `adapters` is a random encoder here, and `fdp_released` is\n"
+    "`tiny`. Figures on real flow images: `docs/megc2019.md`."
 )
+
+
+NEEDED = ("run", "model", "protocol", "table", "clips", "subjects", "uf1", "uar", "repetitions")  # of a task's table
 
 
 def models_text(results: Path) -> str:
@@ -104,7 +109,9 @@ def measured_rows(results: Path) -> list[dict[str, str]]:
         seconds = _seconds(folder / "costs.csv")
         for path in sorted((folder / "tables").glob("*.csv")):
             frame = pd.read_csv(path, keep_default_na=False)
-            if not {"run", "model", "protocol", "table", "uf1", "uar", "repetitions"} <= set(frame):
+            if not {"run", "model", "protocol", "table", "clips", "subjects", "uf1", "uar", "repetitions"} <= set(
+                frame
+            ):
                 continue  # not a task's
             if "changes" not in frame:
                 frame["changes"] = ""
@@ -120,6 +127,8 @@ def measured_rows(results: Path) -> list[dict[str, str]]:
                         "task": markdown_text(path.stem)
                         + (" (rendered)" if str(row.get("rendered")) == "True" else ""),
                         "split": split,
+                        "clips": str(row["clips"]),
+                        "subjects": str(row["subjects"]),
                         "run": markdown_text(csv_name(str(row["run"]))),
                         "UF1": f"{float(row['uf1']):.3f}",
                         "UAR": f"{float(row['uar']):.3f}",

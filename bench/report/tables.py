@@ -45,6 +45,10 @@ SIMULATED_NOTE = f"Simulated ({{}}, written by prep simulate). {RENDERED_NOTE}"
 LOST_NOTE = (
     "Of these clips {} lack frames between onset and offset, and are kept without them (index.lost_frames: keep)."
 )
+GIVEN_NOTE = (
+    "Crops of faces are those that {} came with, resized and not aligned (align.mode: given): where the eyes are in "
+    "them is not known."
+)
 
 
 def run(planned: Planned, jobs: int) -> None:
@@ -209,10 +213,12 @@ def _named(score: Score) -> dict[str, str]:
 
 
 def rendered_note(info: TaskInfo) -> str:
-    """What to say of a task's data, as plain text: faces are rendered, clips lack frames; empty if there is nothing."""
+    """What to say of a task's data, as plain text: faces are rendered, crops given, clips lack frames; may be empty."""
     notes = [SYNTHETIC_NOTE] if info.rendered else []
     if info.simulated:
         notes = [SIMULATED_NOTE.format(", ".join(info.simulated))]
+    if info.given_crops:
+        notes.append(GIVEN_NOTE.format(", ".join(info.given_crops)))
     if info.lost_frames:
         notes.append(LOST_NOTE.format(info.lost_frames))
     return " ".join(notes)

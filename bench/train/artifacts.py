@@ -7,7 +7,7 @@ from pathlib import Path
 
 import fdpbench.models
 
-__all__ = ["PRETRAINED", "RESULTS", "Artifacts", "located", "shipped_weights", "weights_files"]
+__all__ = ["PRETRAINED", "RESULTS", "Artifacts", "is_shipped", "located", "shipped_weights", "weights_files"]
 
 RESULTS = Path("results")
 PRETRAINED = Path("artifacts/pretrained")
@@ -27,9 +27,14 @@ def weights_files(name: str, repetitions: int) -> tuple[str, ...]:
     return tuple((PRETRAINED / name / f"{repetition}.safetensors").as_posix() for repetition in range(repetitions))
 
 
+def is_shipped(file: str) -> bool:
+    """Whether a file of weights comes with the package; else section `pretrain` made it."""
+    return file.startswith(SHIPPED)
+
+
 def located(file: str) -> Path:
     """Where a file of weights lies on this machine."""
-    return _SHIPPED / file.removeprefix(SHIPPED) if file.startswith(SHIPPED) else Path(file)
+    return _SHIPPED / file.removeprefix(SHIPPED) if is_shipped(file) else Path(file)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from fdpbench.prep.store import shards
+from fdpbench.prep.settings.problems import near
+from fdpbench.prep.store import paths, shards
 from fdpbench.prep.store.documents import DocumentError, read_object
 from fdpbench.prep.task.inputs import INPUTS
 from fdpbench.prep.task.table import TASK
@@ -27,6 +28,7 @@ __all__ = [
     "load_features",
     "load_index",
     "load_task_info",
+    "task_folder",
 ]
 
 # A row for each clip, a row group for each subject, as `bench.train.features` writes them.
@@ -52,6 +54,7 @@ class TaskInfo:
     sampling: str | None = None  # rule by which frames were picked
     simulated: tuple[str, ...] = ()  # releases whose form alone is theirs: rendered by `fdpbench simulate`
     lost_frames: int = 0  # clips that lack frames between onset and offset, kept by `index.lost_frames`
+    given_crops: tuple[str, ...] = ()  # releases whose own crops of faces are used as they are
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,31 @@ class ClipSet:
         return {name: tuple(array.shape[1:]) for name, array in self.inputs.items()}
 
 
+def task_folder(name: str, project: Path = Path()) -> Path:
+    """Folder of a task whose data are made.
+
+    Parameters
+    ----------
+    name
+        Name of the task.
+    project
+        Folder of the project.
+
+    Raises
+    ------
+    ValueError
+        If its data are not made; the message names the tasks that are.
+    """
+    folder = project / paths.task(name)
+    if name and (folder / "task.json").is_file():
+        return folder
+    made = sorted(path.parent.name for path in folder.parent.glob("*/task.json")) if name else []
+    raise ValueError(
+        f"{folder / 'task.json'} not found: there is no task {name!r}{near(name, made)}, or it is not made; tasks made "
+        f"here: {', '.join(made) or 'none'}. `dvc repro task@{name}` makes it"
+    )
+
+
 def load_task_info(folder: Path) -> TaskInfo:
     """Read a task's description.
 
@@ -102,7 +130,7 @@ def load_task_info(folder: Path) -> TaskInfo:
         raise shards.ShardError(f"{path} not found: the task stage has not run; run `dvc repro`")
     cure = "delete it and run `dvc repro`"
     content = read_object(path, cure)
-    lists = {key: content.get(key, []) for key in ("classes", "inputs", "simulated")}
+    lists = {key: content.get(key, []) for key in ("classes", "inputs", "simulated", "given_crops")}
     for key, names in lists.items():
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise DocumentError(f"{path}: {key}: expected a list of names; {cure}")

@@ -16,6 +16,7 @@ from fdpbench.bench.evaluate.predictions import Prediction
 from fdpbench.bench.train.augment import mirrored
 from fdpbench.bench.train.data import ClipSet
 from fdpbench.bench.train.fit import Curve, Report
+from fdpbench.bench.train.outputs import told_by, untold
 from fdpbench.bench.train.protocols import best_epoch
 from fdpbench.bench.train.settings import Run
 from fdpbench.bench.train.step import Heads, Standardiser, TrainStep, autocast, batch_count, set_up_torch, to_device
@@ -123,7 +124,7 @@ def started_module(run: Run, clips: ClipSet, device: str, start: Path) -> Fitted
     place = torch.device(device)
     set_up_torch(place, run.train.deterministic)
     weights = read_weights(start, place)
-    unknown = [name for name in run.task_params.classes if name not in weights.outputs]
+    unknown = untold(tuple(run.task_params.classes), weights.outputs)
     if unknown:
         raise CheckpointError(
             f"{start}: it tells {', '.join(weights.outputs)}, and not {', '.join(unknown)}: run {run.name} cannot be "
@@ -214,14 +215,18 @@ class FittedModule:
     @torch.no_grad()
     def _outputs(self, clips: ClipSet, standardiser: Standardiser) -> Iterator[ModelOutput]:
         """Outputs batch by batch, on the CPU in float64, logits as probabilities."""
-        assert self.run.settings.batch_size
-        for start in range(0, len(clips), self.run.settings.batch_size):
-            window = slice(start, start + self.run.settings.batch_size)
-            batch = {name: to_device(clips.inputs[name][window], self.device) for name in self.run.model.inputs}
+        for batch in self._batches(clips):
             output = self._output(standardiser(batch))
             if self.run.settings.mirrored_prediction:
                 output = _mean(output, self._output(standardiser(mirrored(batch, self.run))))
             yield output
+
+    def _batches(self, clips: ClipSet) -> Iterator[dict[str, Tensor]]:
+        """The model's inputs of clips, in their order, as they are stored, on the device."""
+        assert self.run.settings.batch_size
+        for start in range(0, len(clips), self.run.settings.batch_size):
+            window = slice(start, start + self.run.settings.batch_size)
+            yield {name: to_device(clips.inputs[name][window], self.device) for name in self.run.model.inputs}
 
     def _output(self, inputs: dict[str, Tensor]) -> ModelOutput:
         with autocast(self.run, self.device):
@@ -229,8 +234,9 @@ class FittedModule:
         if self.heads:
             output, _ = self.heads.split(output)
         if self.outputs is not None:
-            columns = [self.outputs.index(name) for name in self.run.task_params.classes]
-            output = replace(output, logits=output.logits[:, columns])
+            told = told_by(tuple(self.run.task_params.classes), self.outputs)
+            logits = [output.logits[:, places].double().logsumexp(dim=1) for places in told]  # probabilities add up
+            output = replace(output, logits=torch.stack(logits, dim=1))
         return ModelOutput(
             logits=torch.softmax(output.logits.double(), dim=1).cpu(),
             dynamic_image=None if output.dynamic_image is None else output.dynamic_image.double().cpu(),
@@ -240,12 +246,10 @@ class FittedModule:
     @torch.no_grad()
     def unit_probabilities(self, clips: ClipSet) -> NDArray[np.float64]:
         """What a pretrained network says of action units, (N, U): the probability that each moves."""
-        assert self.heads and self.run.settings.batch_size
+        assert self.heads
         found = []
         self.model.eval()
-        for start in range(0, len(clips), self.run.settings.batch_size):
-            window = slice(start, start + self.run.settings.batch_size)
-            batch = {name: to_device(clips.inputs[name][window], self.device) for name in self.run.model.inputs}
+        for batch in self._batches(clips):
             with autocast(self.run, self.device):
                 _, units = self.heads.split(self.model(**self.standardiser(batch)))
             found.append(torch.sigmoid(units.double()).cpu())

@@ -29,6 +29,7 @@ __all__ = [
     "clips_of",
     "drawn_subjects",
     "folds_of",
+    "leave_one_subject_out",
     "least_training_subjects",
     "split_text",
     "fold_by_clip",
@@ -161,6 +162,17 @@ def _subject_kfold(clips: Sequence[Clip], count: int, seed: int) -> dict[str, se
     if empty:
         raise SplitError(f"{', '.join(empty)} of {count} would test nobody; set subject_kfold to less")
     return folds
+
+
+def leave_one_subject_out(subject_of: Mapping[str, str]) -> list[Fold]:
+    """Folds of the default split, for which the subject of each clip id is all that need be known.
+
+    Raises
+    ------
+    SplitError
+        If there are fewer than two subjects.
+    """
+    return folds_of(SUBJECT, [Clip(clip, subject, "", 0) for clip, subject in subject_of.items()], 0)
 
 
 def least_training_subjects(split: Split, subjects: int) -> int:

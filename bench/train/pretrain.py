@@ -7,8 +7,9 @@ card.json and card.md: what the weights were made of, and what they do on people
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from fdpbench.prep.settings.planned import Planned
 from fdpbench.prep.settings.section import section
 from fdpbench.prep.store import contents, paths
 
-__all__ = ["corpus_clips", "held_out_people", "run"]
+__all__ = ["corpus_clips", "held_out_people", "run", "run_on_corpus"]
 
 RUN = "pretrain"  # in the place of a subject in the hash that seeds a training
 
@@ -58,7 +59,14 @@ def run(planned: Planned, jobs: int) -> None:
     corpus = paths.corpus(entry.corpus)
     description = read_description(corpus)
     classes = _classes(entry, description["classes"])
-    whole = _as_run(name, entry, planned, classes)
+    whole = run_on_corpus(
+        name,
+        entry,
+        section(CorpusParams, planned.settings["corpus"], f"corpora.{entry.corpus}"),
+        classes,
+        section(ModelSettings, planned.settings["settings"], f"pretrain.{name}.set"),
+        TrainParams(**planned.settings["train"], repetitions=entry.repetitions),
+    )
     units = tuple(description["units"]) if entry.targets != "classes" else ()
     device = resolve_device(whole.train.device)
     seeds = {
@@ -77,8 +85,9 @@ def run(planned: Planned, jobs: int) -> None:
         missing = scratch.missing(seeds)
         work = [Unit(k, _Training(whole, entry, corpus, units, seeds[k], device)) for k in missing]
         workers = min(jobs, len(work)) if device == "cpu" else 1
-        with TrainingProgress(f"{RUN} {name}", len(seeds), len(seeds) - len(missing), max(1, workers)) as progress:
-            for unit in run_units(work, _train, scratch, max(1, workers), progress.report):
+        done, workers = len(seeds) - len(missing), max(1, workers)
+        with TrainingProgress(f"{RUN} {name}", len(seeds), done, workers, "repetition") as progress:
+            for unit in run_units(work, _train, scratch, workers, progress.report):
                 progress.finished(unit)
         write_machine(Path("artifacts/machine") / f"{RUN}-{name}.json", device)
 
@@ -87,7 +96,7 @@ def run(planned: Planned, jobs: int) -> None:
             weights = {}
             for k in seeds:
                 target = staging / f"{k}.safetensors"
-                target.write_bytes((scratch.unit(k) / "model.safetensors").read_bytes())
+                shutil.copyfile(scratch.unit(k) / "model.safetensors", target)
                 measured = json.loads((scratch.unit(k) / "measured.json").read_text(encoding="utf-8"))
                 weights[target.name] = {"sha256": hash_file(target), "bytes": target.stat().st_size, **measured}
             card = {
@@ -110,20 +119,30 @@ def _classes(entry: PretrainEntry, composite: dict[str, list[str]]) -> dict[str,
     return {emotion: [emotion] for emotion in sorted(emotion for group in composite.values() for emotion in group)}
 
 
-def _as_run(name: str, entry: PretrainEntry, planned: Planned, classes: dict[str, list[str]]) -> Run:
-    """The training as a run on the corpus, as far as the training loop looks at it."""
-    corpus = section(CorpusParams, planned.settings["corpus"], f"corpora.{entry.corpus}")
-    settings = section(ModelSettings, planned.settings["settings"], f"pretrain.{name}.set")
-    train = TrainParams(**planned.settings["train"], repetitions=entry.repetitions)
-    return Run(
-        name,
-        entry.corpus,
-        corpus.as_task(entry.corpus, classes),
-        RunEntry(task=entry.corpus, model=entry.model),
-        model_info(entry.model),
-        settings,
-        train,
-    )
+def run_on_corpus(
+    name: str,
+    entry: PretrainEntry,
+    corpus: CorpusParams,
+    classes: Mapping[str, Sequence[str]],
+    settings: ModelSettings,
+    train: TrainParams,
+) -> Run:
+    """A pretraining as a run on its corpus, as far as the training loop, and what checks runs, look at it.
+
+    Parameters
+    ----------
+    name, entry
+        Of section `pretrain`.
+    corpus
+        What the entry names.
+    classes
+        Classes that are learnt, with the emotions that each gathers.
+    settings, train
+        How it is trained.
+    """
+    task = corpus.as_task(entry.corpus, classes)
+    as_entry = RunEntry(task=entry.corpus, model=entry.model)
+    return Run(name, entry.corpus, task, as_entry, model_info(entry.model), settings, train)
 
 
 def corpus_clips(folder: Path, inputs: Sequence[str], classes: Mapping[str, Sequence[str]]) -> ClipSet:
@@ -169,7 +188,7 @@ def _train(training: _Training, context: Context) -> None:
     held_out = held_out_people(clips.subjects, entry.held_out)
     seen = clips.of(frozenset(clips.subjects) - held_out)
     if not training.units:
-        seen = ClipSet(seen.clip_ids, seen.subjects, seen.labels, seen.inputs)
+        seen = replace(seen, units=None)
     classes = len(run.task_params.classes)
     heads = Heads(classes, entry.targets != "units", entry.unit_weight if training.units else 0.0)
     fitted = fit_module(run, seen, classes, training.seed, training.device, context.report, heads=heads)

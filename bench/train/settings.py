@@ -48,7 +48,7 @@ class TrainParams(Section):
     )
 
 
-PRETRAINED = "pretrained"  # name of the table of runs that start from weights, where they name none
+PRETRAINED_TABLE = "pretrained"  # name of the table of runs that start from weights, where they name none
 
 
 class ModelSettings(Section):
@@ -137,7 +137,7 @@ class RunEntry(Section):
     @property
     def printed_in(self) -> str | None:
         """Name of the table beside the task's own that prints the run: `table`, or what sets the run apart."""
-        apart = [PRETRAINED] if self.init else []
+        apart = [PRETRAINED_TABLE] if self.init else []
         return self.table or "-".join([*apart, *(word.replace(" ", "_") for word in self._folds)]) or None
 
     @property

@@ -21,7 +21,7 @@ from fdpbench.bench.evaluate.predictions import (
     read_predictions,
 )
 from fdpbench.bench.train.arrays import StoredClips, store_clips
-from fdpbench.bench.train.artifacts import Artifacts, located
+from fdpbench.bench.train.artifacts import Artifacts, is_shipped
 from fdpbench.bench.train.data import (
     ClipSet,
     load_features,
@@ -32,9 +32,11 @@ from fdpbench.bench.train.features import features_of_run
 from fdpbench.bench.train.fit import Fitted, fit
 from fdpbench.bench.train.folds import Fold, SplitError, clips_of, drawn_subjects, fold_by_clip, folds_of
 from fdpbench.bench.train.init import started_from
+from fdpbench.bench.train.kept import KeptRun, kept_run
 from fdpbench.bench.train.provenance import write_machine, write_provenance
 from fdpbench.bench.train.seeds import seed_of
 from fdpbench.bench.train.settings import Run, run_of
+from fdpbench.prep.runtime.progress import console
 from fdpbench.prep.runtime.scratch import hash_file, key_of, open_scratch
 from fdpbench.prep.runtime.training import TrainingProgress
 from fdpbench.prep.runtime.workers import Context, Unit, run_units
@@ -42,7 +44,7 @@ from fdpbench.prep.settings.planned import Planned
 from fdpbench.prep.store import paths, shards
 from fdpbench.prep.store.documents import read_json
 
-__all__ = ["run", "train_run", "training_subjects"]
+__all__ = ["made_of", "run", "train_run", "training_subjects"]
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,14 @@ def train_run(
         folds = folds_of(run.entry.split, clips_of(clips), run.train.seed, run.entry.faults.untested_subjects)
     except SplitError as error:
         raise SplitError(f"runs.{run.name}.split: {error}") from None
-    device, devices, precision = _hardware(run)
+    device, devices, _ = _hardware(run)
+    provenance = made_of(run, task, made_by)
+    kept = kept_run(run.name, provenance)
+    if kept:
+        rows = kept[0].to_pylist()
+        check_predictions(run.name, rows, tested, len(info.classes), run.train.repetitions, fold_by_clip(folds))
+        _take_up(*kept, artifacts, provenance)
+        return
     features = features_of_run(run, task, jobs, made_by) if run.model.hand_crafted else None
     trainings = {
         training.name: training
@@ -135,24 +144,8 @@ def train_run(
             )
         ]
     }
-    pretrained = [file for file in run.start if located(file) == Path(file)]
-    made_of = {
-        "run": {
-            "task": run.task,
-            "model": run.model.name,
-            "inputs": list(run.model.inputs),
-            "paper": run.model.paper,
-            "entry": run.entry.model_dump(exclude={"table"}),
-        },
-        "settings": run.settings.model_dump(),
-        "train": run.train.model_dump(),
-        "data": {path.as_posix(): hash_file(path) for path in (task / "clips.parquet", task / "task.json")}
-        | started_from(run.name, pretrained),
-        **(made_by or {"code": {}, "versions": {}, "files": {}}),
-        "hardware": [device, precision],
-    }
     workers = jobs if device == "cpu" else folds_per_device * devices
-    with open_scratch(f"train-{run.name}", key_of(**made_of)) as scratch:
+    with open_scratch(f"train-{run.name}", key_of(**provenance)) as scratch:
         missing = scratch.missing(trainings)
         stored = store_clips(task, _wanted(run) if missing and not features else (), scratch)
         work = (
@@ -173,10 +166,64 @@ def train_run(
             {
                 artifacts.predictions: lambda path: shards.write_table(table, path),
                 artifacts.curves: lambda path: _write_curves(places, trainings, path),
-                artifacts.provenance: lambda path: write_provenance(path, run.name, made_of),
+                artifacts.provenance: lambda path: write_provenance(path, run.name, provenance),
                 artifacts.checkpoints: lambda path: _copy_checkpoints(places, trainings, path),
             }
         )
+
+
+def made_of(run: Run, task: Path, made_by: Mapping[str, Mapping[str, str]] | None = None) -> dict[str, Any]:
+    """All that a run's outputs depend on: what its provenance says.
+
+    Parameters
+    ----------
+    run, task, made_by
+        As of `train_run`.
+
+    Raises
+    ------
+    ValueError
+        If weights that it starts from are missing, or not those that stage `init` saw.
+    """
+    pretrained = [file for file in run.start if not is_shipped(file)]
+    device, _, precision = _hardware(run)
+    return {
+        "run": {
+            "task": run.task,
+            "model": run.model.name,
+            "inputs": list(run.model.inputs),
+            "paper": run.model.paper,
+            "entry": run.entry.model_dump(exclude={"table"}),
+        },
+        "settings": run.settings.model_dump(),
+        "train": run.train.model_dump(),
+        "data": {path.as_posix(): hash_file(path) for path in (task / "clips.parquet", task / "task.json")}
+        | started_from(run.name, pretrained),
+        **(made_by or {"code": {}, "versions": {}, "files": {}}),
+        "hardware": [device, precision],
+    }
+
+
+def _take_up(table: pa.Table, kept: KeptRun, artifacts: Artifacts, provenance: Mapping[str, Any]) -> None:
+    """Publish a finished run's outputs; in place of weights a line that says why there are none."""
+
+    def note(path: Path) -> None:
+        path.mkdir()
+        write(path / "none.txt", "This run was taken up from committed predictions: it was not trained here.\n")
+
+    def write(path: Path, text: str) -> None:
+        path.write_bytes(text.encode())
+
+    with open_scratch(f"train-{artifacts.run}", key_of(**provenance)) as scratch:
+        scratch.publish(
+            {
+                artifacts.predictions: lambda path: shards.write_table(table, path),
+                artifacts.curves: lambda path: write(path, kept.curves),
+                artifacts.provenance: lambda path: write(path, json.dumps(kept.provenance, indent=2) + "\n"),
+                artifacts.checkpoints: note,
+            }
+        )
+    console.print(f"train {artifacts.run}: taken up from committed predictions of the same code, settings and data")
 
 
 def training_subjects(run: Run, fold: Fold, subject_of: Mapping[str, str], repetition: int) -> tuple[str, ...]:

@@ -187,7 +187,8 @@ class Heads:
 
     def split(self, output: ModelOutput) -> tuple[ModelOutput, Tensor]:
         """The output as of a model of the classes alone, and the logits (B, U) of the action units."""
-        return replace(output, logits=output.logits[:, : self.classes]), output.logits[:, self.classes :]
+        of_classes = {name: getattr(output, name)[:, : self.classes] for name in output.per_class}
+        return replace(output, **of_classes), output.logits[:, self.classes :]
 
 
 class TrainStep:

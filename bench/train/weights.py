@@ -3,8 +3,8 @@
 Checkpoints of folds, pretrained networks and the weights that come with the package are files of one form: tensors by
 name, the statistics of the inputs, and in the metadata what the outputs stand for. Where the outputs are those of the
 task, all is taken as it is. Else a tensor whose shape depends on the number of outputs is a head: of it those rows are
-taken whose output, by name, is a class of the task; the others, and heads that have no row for each output, stay as the
-network began.
+taken whose output, by name, is a class of the task, or the mean of those whose emotions a class gathers
+(`bench.train.outputs`); the others, and heads that have no row for each output, stay as the network began.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from fdpbench.bench.train.outputs import told_by
 from fdpbench.bench.train.step import Standardiser
 from fdpbench.models.common.blocks import Classifier
 from fdpbench.models.common.checkpoints import CheckpointError, read_tensors, tensor_shapes
@@ -91,7 +92,7 @@ class Weights:
         """
         self._check_tensors(build)
         heads = {} if tuple(classes) == self.outputs else head_axes(build, len(classes))
-        known = [(k, self.outputs.index(name)) for k, name in enumerate(classes) if name in self.outputs]
+        known = [(mine, its) for mine, its in enumerate(told_by(classes, self.outputs)) if its]
         with torch.no_grad():
             for name, value in _kept(model).items():
                 if name not in heads:
@@ -101,7 +102,8 @@ class Weights:
                 if axis is None:
                     continue
                 for mine, its in known:
-                    value.select(axis, mine).copy_(self.tensors[name].select(axis, its))
+                    rows = self.tensors[name].index_select(axis, torch.tensor(its, device=value.device))
+                    value.select(axis, mine).copy_(rows.mean(axis))
 
     def _check_tensors(self, build: Callable[[int], Classifier]) -> None:
         """Hold the tensors against those of the network that they were taken from."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from fdpbench.commands.stages import run_stage
 from fdpbench.prep.releases import RELEASES
 from fdpbench.prep.runtime.command import Jobs, command
 from fdpbench.prep.runtime.progress import output
+from fdpbench.prep.settings.params import PARAMS_FILE, read_params
 from fdpbench.prep.store import paths
 
 ReleaseName = Annotated[str, typer.Argument(help="Name of a release, such as casme2; `fdpbench releases` lists them.")]
@@ -20,10 +22,17 @@ CorpusName = Annotated[str, typer.Argument(help="Name of a corpus under `corpora
 TaskName = Annotated[str, typer.Argument(help="Name of a task in params.yaml, such as synthetic.")]
 
 
+def _declare() -> None:
+    """Make the data sets known that params.yaml describes, if there is one here."""
+    if PARAMS_FILE.is_file():
+        read_params()
+
+
 @app.command(rich_help_panel="Prepare data")
 def releases() -> None:
     """List the releases that can be read, and what is linked."""
     with command("releases"):
+        _declare()
         for release in RELEASES.values():
             place = paths.raw(release.name)
             state = f"at {place}" if place.exists() else "not linked"
@@ -58,6 +67,39 @@ def link(
         link_release(release, folder, study=study, classes=classes, models=models)
 
 
+@app.command(rich_help_panel="Prepare data")
+def describe(
+    folder: Annotated[Path, typer.Argument(help="A folder that holds a sheet, and frames or videos of its clips.")],
+    name: Annotated[str | None, typer.Option(help="What to call the data set; by default after the folder.")] = None,
+    fps: Annotated[float | None, typer.Option(help="Frames per second, where they are known.")] = None,
+    add: Annotated[bool, typer.Option("--add", help="Write it into params.yaml here, as well as print it.")] = False,
+) -> None:
+    """Guess how params.yaml describes a data set of your own, and print it ready to paste.
+
+    Columns are guessed by their names, the pattern of files by trying which one leads from most rows of the sheet to
+    files. What was found is printed as comments. Nothing is written without --add. Example:
+
+        fdpbench describe ~/data/mylab --name mylab --fps 120 --add
+    """
+    from fdpbench.bench.plan.described import add_described, check_described, releases_with
+    from fdpbench.prep.releases.own.describe import describe_folder
+
+    with command("describe"):
+        _declare()
+        root = folder.expanduser().resolve()
+        name = name or re.sub(r"[^A-Za-z0-9_-]+", "-", root.name).strip("-_") or "mine"
+        found = describe_folder(root, fps)
+        for line in found.found:
+            output.print(f"# {line}", markup=False)
+        check_described(name, found.settings)
+        output.out(releases_with(name, found.settings), end="", highlight=False)
+        if add:
+            add_described(name, found.settings)
+            output.print("# written into params.yaml", markup=False)
+        then = "" if add else "put this in place of section `releases` of params.yaml, then: "
+        output.print(f"# Next: {then}fdpbench link {name} {folder}", markup=False)
+
+
 @app.command("annotations", rich_help_panel="Prepare data")
 def annotations_command(
     release: ReleaseName,
@@ -76,6 +118,7 @@ def annotations_command(
     from fdpbench.prep.releases import read_annotations
 
     with command("annotations"):
+        _declare()
         report = report_of_sheet(read_annotations(release, sheet))
         if as_json:
             print(json.dumps(report, indent=2, ensure_ascii=False))
@@ -130,7 +173,9 @@ def synthesize(jobs: Jobs = None) -> None:
 def corpus(name: CorpusName, jobs: Jobs = None) -> None:
     """Generate rendered clips to pretrain on into data/corpus/NAME (section `corpora` of params.yaml).
 
-    Onset-to-apex flow images with class, emotion, action units and marks; nobody in them is in any release.
+    Generator flow: onset-to-apex flow images. Generator frames: sampled frames, dynamic image, flow and apex frame,
+    with landmarks if asked for. Of each clip of both: class, emotion, action units with their intensities, marks,
+    peak. Nobody in them is in any release.
     """
     run_stage("corpus", name, jobs=jobs)
 

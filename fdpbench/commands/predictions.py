@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from fdpbench.bench.external.read import Said
 
 RunName = Annotated[str, typer.Argument(help="Name of a run or an ensemble in params.yaml, such as synthetic-fdp.")]
-File = Annotated[Path, typer.Argument(help="Predictions: our Parquet, a CSV file, or a log of released code.")]
+File = Annotated[
+    Path, typer.Argument(help="Predictions: our Parquet, a CSV file, arrays (.npz), or a log of released code.")
+]
 TaskOption = Annotated[
     str | None, typer.Option("--task", help="A task of params.yaml whose clips are predicted (data/task/TASK).")
 ]
@@ -78,8 +80,10 @@ def score(
 
     A CSV file (comma, semicolon or tab) has the columns clip_id (dataset/subject/clip; or dataset, subject, clip) and
     y_pred, and may have y_true; classes by name or index. Columns subject, y_true, y_pred alone are enough, without
-    a project: subjects are resampled. Logs are those of the MEGC2019 challenge, or lists 'Predicted' and 'Ground
-    Truth' for each subject. Doubled, unknown, missing or differently labelled clips are refused by name. Examples:
+    a project: subjects are resampled. A .npz file has the arrays y_true, y_pred and groups (subjects), as scikit-learn
+    calls them, or clip_ids; y_pred may be (R, N) for R repetitions. Logs are those of the MEGC2019 challenge, or lists
+    'Predicted' and 'Ground Truth' for each subject. Doubled, unknown, missing or differently labelled clips are refused
+    by name. Examples:
 
         fdpbench score artifacts/predictions/synthetic-fdp.parquet
         fdpbench score mine.csv

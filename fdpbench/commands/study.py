@@ -17,7 +17,7 @@ def new(
     folder: Annotated[Path, typer.Argument(help="The study's folder: a new one, or an empty one.")],
     profile: Annotated[
         str | None,
-        typer.Option(help="smoke, full, baselines, or a YAML file with some sections of params.yaml."),
+        typer.Option(help="smoke, calm, full, baselines, or a YAML file with some sections of params.yaml."),
     ] = None,
     again: Annotated[
         bool, typer.Option("--again", help="Write params.yaml and dvc.yaml of a study anew; what it has made stays.")
@@ -39,6 +39,42 @@ def new(
         shared = lay_out(folder, profile, again=again, alone=alone)
         output.print(f"{folder}: a study" + (f", which shares {', '.join(shared)}" if shared else ""), markup=False)
         output.print(f"Next: cd {folder} && dvc repro", markup=False)
+
+
+@app.command(rich_help_panel="Set up")
+def part(
+    kept: Annotated[Path, typer.Argument(help="Folder of finished runs, as `fdpbench keep` writes it.")],
+    runs: Annotated[list[str] | None, typer.Argument(help="Runs to do; by default all that params.yaml lists.")] = None,
+) -> None:
+    """Do some runs of a study, and take up those that are finished: `make baselines RUNS="run-a run-b"`.
+
+    Says of each run in a line what will be done with it, and takes off params.yaml what is neither named nor finished.
+    Finished predictions are taken up only if code, settings and data are those that they were made of. Run
+    `dvc repro task init` before, and `dvc repro` after it.
+    """
+    from fdpbench.bench.plan.part import take_up
+
+    with command("part"):
+        for line in take_up(kept, runs or ()):
+            output.print(line, markup=False)
+
+
+@app.command(rich_help_panel="Care")
+def keep(
+    folder: Annotated[Path, typer.Argument(help="Where to write a file for each run.")] = Path("results/runs"),
+) -> None:
+    """Keep the finished runs of a study as files that can be committed, for other clones to take up.
+
+    A file holds a run's predictions with all that they were made of, loss curves, and of generated images those that
+    are shown. Needs `dvc repro` to have run.
+    """
+    from fdpbench.bench.plan.ensembles import evaluated
+    from fdpbench.bench.report.kept import keep_runs
+
+    with command("keep"):
+        files = keep_runs(evaluated(), folder)
+        size = sum(path.stat().st_size for path in files) / 1e6
+        output.print(f"keep: {len(files)} runs in {folder}, {size:.1f} MB", markup=False)
 
 
 @app.command(rich_help_panel="Care")

@@ -45,7 +45,12 @@ class ModelOutput:
         (B, H', W') in [0, 1], where the model draws one, at the model's own size.
     scores
         (B, T), rank scores of the frames, where the model ranks them.
+    per_class
+        Names of the attributes that have a column for each class: where a model has more outputs than classes, its
+        loss is given the columns of the classes alone.
     """
+
+    per_class: ClassVar[tuple[str, ...]] = ("logits",)
 
     logits: Tensor
     dynamic_image: Tensor | None = None

@@ -180,6 +180,12 @@ def transform_points(points: ArrayLike, transform: NDArray[np.float64]) -> NDArr
     return np.asarray(points, dtype=np.float64) @ transform[:, :2].T + transform[:, 2]
 
 
+def resize_transform(height: int, width: int, size: int) -> NDArray[np.float64]:
+    """Source pixels to crop pixels, (2, 3): an image of this height and width becomes a square, whatever its shape."""
+    across, down = size / width, size / height
+    return np.array([[across, 0.0, (across - 1) / 2], [0.0, down, (down - 1) / 2]])
+
+
 def warp(
     image: NDArray[np.uint8], transform: NDArray[np.float64], size: int, interpolation: str = "linear"
 ) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""Where each frame of a clip goes in its crop: three ways to align a clip, two ways to frame a face.
+"""Where each frame of a clip goes in its crop: four ways to align a clip, two ways to frame a face.
 
 ================  =============================================================================================
 `align.mode`      one transform for
@@ -6,6 +6,8 @@
 ``first_frame``   the whole clip, from the face of its first frame: the camera stands still, the head nearly so
 ``ecc``           each frame: the first frame's, after the head's drift since then is undone (`prep.align.drift`)
 ``per_frame``     each frame, from its own face: as many papers do, with the noise of landmarks found anew
+``given``         the whole clip, whose frames are crops of faces already: they are resized to a square, no face is
+                  sought, and nobody knows where the eyes are
 ================  =============================================================================================
 
 `results/accuracy.md` has what each costs and gains on rendered faces whose truth is known.
@@ -47,7 +49,9 @@ class Placed(NamedTuple):
     landmarks: NDArray[np.float64] | None
 
 
-def place(frames: Iterable[NDArray[np.uint8]], params: AlignParams, finder: FaceFinder) -> Iterator[Placed]:
+def place(
+    frames: Iterable[NDArray[np.uint8]], params: AlignParams, finder: FaceFinder | None = None
+) -> Iterator[Placed]:
     """Find where each frame of a clip goes; see this module.
 
     Parameters
@@ -57,12 +61,13 @@ def place(frames: Iterable[NDArray[np.uint8]], params: AlignParams, finder: Face
     params
         Section ``align`` of params.yaml.
     finder
-        Finds faces.
+        Finds faces; None under ``given``, which seeks none.
 
     Yields
     ------
     Each frame with its transform. Landmarks come with the first frame; under ``per_frame`` and with ``track`` with
-    each, but for a later frame that only ``track`` looks at and in which no face, or more than one, is found.
+    each, but for a later frame that only ``track`` looks at and in which no face, or more than one, is found; under
+    ``given`` with none.
 
     Raises
     ------
@@ -72,6 +77,11 @@ def place(frames: Iterable[NDArray[np.uint8]], params: AlignParams, finder: Face
         If the first frame's face is not found again.
     """
     stream = iter(frames)
+    if params.mode == "given":
+        for frame in stream:
+            yield Placed(frame, geometry.resize_transform(frame.shape[0], frame.shape[1], params.size), None)
+        return
+    assert finder is not None
     if params.mode == "per_frame":
         for frame in stream:
             yield _by_its_face(frame, params, finder)

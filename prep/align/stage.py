@@ -27,6 +27,7 @@ from fdpbench.prep.settings.planned import Planned
 from fdpbench.prep.settings.section import section
 from fdpbench.prep.store import contents, images, paths, shards
 from fdpbench.prep.store.documents import read_object
+from fdpbench.prep.store.extracted import extract_videos, file_of_frame, frames_of_videos, video_of
 from fdpbench.prep.store.schema import FRAMES, Reason, rejected_table
 
 __all__ = ["RejectedClip", "align_release", "aligned_clip", "run"]
@@ -83,17 +84,18 @@ def align_release(
     if holds_flow_images(manifest):
         manifest = []
     rows = {row["clip_id"]: row for row in manifest}
-    if params.landmarks == "dlib":
+    if params.landmarks == "dlib" and params.mode != "given":
         require_dlib()
     key = key_of(
         params=params.model_dump(),
         manifest=manifest,
-        files=hash_listing([root / path for row in manifest for path in row["frames"]]),
+        files=hash_listing([root / video_of(path) for row in manifest for path in row["frames"]]),
         made_by=made_by,
     )
+    extract_videos(release, root, frames_of_videos(path for row in manifest for path in row["frames"]), jobs)
     with open_scratch(f"align-{release}", key) as scratch:
         missing = scratch.missing(rows)
-        units = (Unit(name, (rows[name], root, params)) for name in missing)
+        units = (Unit(name, (rows[name], release, root, params)) for name in missing)
         finished = run_units(units, _align_clip, scratch, jobs)
         for _ in track(finished, f"align {release}", len(rows), len(rows) - len(missing), workers=jobs):
             pass
@@ -114,11 +116,11 @@ def _finder(landmarks: str) -> FaceFinder:
     return DlibFaces() if landmarks == "dlib" else FaceMesh()
 
 
-def _align_clip(payload: tuple[dict[str, Any], Path, AlignParams], context: Context) -> None:
+def _align_clip(payload: tuple[dict[str, Any], str, Path, AlignParams], context: Context) -> None:
     """Write one clip as ``frames.parquet``, or ``rejected.json`` with the reason why not."""
-    row, root, params = payload
+    row, release, root, params = payload
     try:
-        table = aligned_clip(row, root, params)
+        table = aligned_clip(row, root, params, release)
     except RejectedClip as rejection:
         text = json.dumps({"reason": rejection.reason, "detail": str(rejection)})
         (context.folder / "rejected.json").write_text(text, encoding="utf-8")
@@ -126,7 +128,7 @@ def _align_clip(payload: tuple[dict[str, Any], Path, AlignParams], context: Cont
     shards.write_table(table, context.folder / "frames.parquet")
 
 
-def aligned_clip(row: dict[str, Any], root: Path, params: AlignParams) -> pa.Table:
+def aligned_clip(row: dict[str, Any], root: Path, params: AlignParams, release: str = "") -> pa.Table:
     """Align one clip: rows of `prep.store.schema.FRAMES`.
 
     Parameters
@@ -137,6 +139,8 @@ def aligned_clip(row: dict[str, Any], root: Path, params: AlignParams) -> pa.Tab
         The release's folder.
     params
         Section ``align`` of params.yaml.
+    release
+        Name of the release, for clips that are videos: their frames are extracted below a folder of this name.
 
     Raises
     ------
@@ -144,8 +148,9 @@ def aligned_clip(row: dict[str, Any], root: Path, params: AlignParams) -> pa.Tab
         If an image is damaged or of another size, or the face is not found, not found again, or not alone.
     """
     records: list[dict[str, Any]] = []
+    finder = None if params.mode == "given" else _finder(params.landmarks)
     try:
-        for placed in place(_frames(row, root), params, _finder(params.landmarks)):
+        for placed in place(_frames(row, root, release), params, finder):
             image = placed.frame if params.colour else geometry.to_grey(placed.frame)
             crop = geometry.warp(image, placed.transform, params.size, params.interpolation)
             landmarks = placed.landmarks
@@ -166,11 +171,11 @@ def aligned_clip(row: dict[str, Any], root: Path, params: AlignParams) -> pa.Tab
     return pa.Table.from_pylist(records, schema=FRAMES)
 
 
-def _frames(row: dict[str, Any], root: Path) -> Iterator[NDArray[np.uint8]]:
+def _frames(row: dict[str, Any], root: Path, release: str) -> Iterator[NDArray[np.uint8]]:
     shape: tuple[int, ...] | None = None
     for source in row["frames"]:
         try:
-            image = images.read_image(root / source)
+            image = images.read_image(file_of_frame(release, root, source))
         except images.ImageError as error:
             raise RejectedClip(error.reason, f"{source}: {error.reason}") from error
         shape = shape or image.shape

@@ -13,8 +13,7 @@ from fdpbench.prep.runtime.progress import console, track
 from fdpbench.prep.runtime.scratch import Scratch, key_of, link_tree, open_scratch
 from fdpbench.prep.runtime.workers import Context, Unit, run_units
 from fdpbench.prep.settings.planned import Planned
-from fdpbench.prep.settings.section import section
-from fdpbench.prep.settings.synth import SynthParams
+from fdpbench.prep.settings.synth import DrawnSynthParams, SynthParams, synth_section
 from fdpbench.prep.store import paths
 
 __all__ = ["run", "synthesize"]
@@ -24,7 +23,7 @@ def run(planned: Planned, jobs: int) -> None:
     """Run the stage as it is planned; where no rendered release is listed, it leaves an empty folder."""
     out = paths.raw("synthetic")
     if planned.settings["listed"]:
-        params = section(SynthParams, planned.settings["synth"], "synth")
+        params = synth_section(planned.settings["synth"])
         synthesize(params, out, jobs, planned.made_by)
         return
     console.print("synthesize: params.yaml lists no rendered release; nothing to do")
@@ -32,7 +31,9 @@ def run(planned: Planned, jobs: int) -> None:
         scratch.publish({out: Path.mkdir})
 
 
-def synthesize(params: SynthParams, out: Path, jobs: int, made_by: Mapping[str, Any] | None = None) -> None:
+def synthesize(
+    params: SynthParams | DrawnSynthParams, out: Path, jobs: int, made_by: Mapping[str, Any] | None = None
+) -> None:
     """Write the embedded release to ``out``; a killed run goes on with the clips that are left.
 
     Parameters
@@ -50,17 +51,17 @@ def synthesize(params: SynthParams, out: Path, jobs: int, made_by: Mapping[str, 
     key = key_of(params=params.model_dump(), made_by=made_by)
     with open_scratch("synthesize", key) as scratch:
         missing = scratch.missing(plans)
-        units = (Unit(name, (plans[name], params)) for name in missing)
+        units = (Unit(name, (plans[name], params.size)) for name in missing)
         finished = run_units(units, _render, scratch, jobs)
         for _ in track(finished, "synthesize", len(plans), len(plans) - len(missing), workers=jobs):
             pass
         scratch.publish({out: lambda staging: _collect(scratch, plans, staging)})
 
 
-def _render(payload: tuple[ClipPlan, SynthParams], context: Context) -> None:
+def _render(payload: tuple[ClipPlan, int], context: Context) -> None:
     cv2.setNumThreads(1)
-    plan, params = payload
-    write_clip(plan, params, context.folder)
+    plan, size = payload
+    write_clip(plan, size, context.folder)
 
 
 def _collect(scratch: Scratch, plans: dict[str, ClipPlan], out: Path) -> None:

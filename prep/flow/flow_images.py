@@ -1,4 +1,4 @@
-"""Optical flow that a release gives as an image for each clip.
+"""Optical flow as an image for each clip: as a release gives it, and as an export writes it.
 
 The one place that knows the channel order: red u, green v, blue strain. OpenCV reads images reversed, and a wrong order
 costs points silently; `prep.store.images` gives RGB.
@@ -15,7 +15,7 @@ from fdpbench.prep.flow.methods import varies
 from fdpbench.prep.store import images
 from fdpbench.prep.store.schema import Reason
 
-__all__ = ["FlowImageError", "read_flow_image"]
+__all__ = ["FlowImageError", "encode_flow_image", "read_flow_image"]
 
 
 class FlowImageError(Exception):
@@ -55,3 +55,29 @@ def read_flow_image(root: Path, source: str) -> NDArray[np.float32]:
     if not varies(field):
         raise FlowImageError(Reason.NO_VARIATION, f"{source}: the image is flat, as where the apex is the onset")
     return field
+
+
+def encode_flow_image(field: NDArray[np.float32]) -> bytes:
+    """Encode a flow field as an image; `read_flow_image` gives each value back as the nearest of 0, 1/255, ... 1.
+
+    Parameters
+    ----------
+    field
+        Array of shape (3, side, side): u, v and strain in 0..1.
+
+    Returns
+    -------
+    bytes
+        A PNG file.
+
+    Raises
+    ------
+    ValueError
+        If a value is outside 0..1 or not finite, or the image would be flat.
+    """
+    if not (field.min() >= 0 and field.max() <= 1):  # NaN is neither
+        raise ValueError(f"flow of {field.min():.3g} to {field.max():.3g}, expected 0 to 1")
+    image = np.round(255 * field).astype(np.uint8)
+    if not varies(image):
+        raise ValueError("flow that is the same everywhere in steps of 1/255, as where nothing moves")
+    return images.encode_png(np.ascontiguousarray(np.moveaxis(image, 0, 2)))

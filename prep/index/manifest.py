@@ -9,7 +9,7 @@ from fdpbench.prep.store import paths, shards
 from fdpbench.prep.store.documents import DocumentError, read_object
 from fdpbench.prep.store.schema import MANIFEST
 
-__all__ = ["holds_flow_images", "is_simulated", "load_manifest"]
+__all__ = ["has_given_crops", "holds_flow_images", "is_simulated", "load_manifest"]
 
 
 def load_manifest(release: str) -> list[dict[str, object]]:
@@ -38,3 +38,9 @@ def is_simulated(release: str) -> bool:
     if not isinstance(simulated, bool):
         raise DocumentError(f"{path}: expected simulated: true or false; {cure}")
     return simulated
+
+
+def has_given_crops(release: str) -> bool:
+    """Whether the frames that stage `index` read are the release's own crops of faces (`align.mode: given`)."""
+    path, cure = paths.manifest(release) / "report.json", "delete it and run `dvc repro`"
+    return read_object(path, cure).get("crops") == "given"

@@ -44,13 +44,15 @@ def report_of_listing(release: str, listing: Listing) -> dict[str, Any]:
 
     Returns
     -------
-    A JSON-able mapping: ``simulated`` (whether `fdpbench simulate` wrote it), ``clips``, ``subjects`` and
+    A JSON-able mapping: ``simulated`` (whether `fdpbench simulate` wrote it), ``crops`` (``given`` where the frames are
+    the release's own crops of faces, used as they are; else not there), ``clips``, ``subjects`` and
     ``missing_apex`` (counts; a list without frame numbers misses none), ``apex_is_onset`` (clips), ``too_long`` and
     ``lost_frames`` (clips that are kept, with what is doubtful or missing), ``emotions`` (clips of each),
     ``class_maps`` (for each: clips of each class, and subjects), ``differences`` from the counts known of the
     release, ``corrections`` (each with ``found`` and ``applied``), ``rejected`` and ``notes``.
     """
-    about = {"release": release, "simulated": listing.simulated}
+    about: dict[str, Any] = {"release": release, "simulated": listing.simulated}
+    about |= {"crops": "given"} if listing.crops else {}
     return about | _report(release, listing.clips, listing.rejected, listing.corrections, listing.notes)
 
 
@@ -93,6 +95,8 @@ def report_lines(report: dict[str, Any], most: int | None = MOST_SHOWN) -> list[
     counts = ", ".join(f"{name} {count}" for name, count in report["emotions"].items())
     apex = f"; {report['missing_apex']} without an apex" if report["missing_apex"] else ""
     lines = [_SIMULATED] if report["simulated"] else []
+    if report.get("crops"):
+        lines.append("align.mode is given: frames are taken for the release's own crops of faces, and used as they are")
     lines += [f"{report['clips']} clips of {report['subjects']} subjects ({counts}){apex}"]
     for name, found in report["class_maps"].items():
         classes = ", ".join(f"{label} {count}" for label, count in found["classes"].items())

@@ -12,6 +12,7 @@ from fdpbench.prep.runtime.progress import console
 from fdpbench.prep.runtime.scratch import open_scratch
 from fdpbench.prep.settings.index import IndexParams
 from fdpbench.prep.settings.planned import Planned
+from fdpbench.prep.settings.release import declared
 from fdpbench.prep.settings.section import section
 from fdpbench.prep.store import contents, paths, shards
 
@@ -23,11 +24,13 @@ REJECT = IndexParams(lost_frames="reject")
 def run(planned: Planned, jobs: int) -> None:
     """Run the stage as it is planned."""
     release = planned.item
-    params = section(IndexParams, planned.settings, "index")
-    index_release(release, paths.raw(release), paths.manifest(release), params)
+    settings = declared(planned.settings)
+    crops = settings.pop("crops", False)
+    params = section(IndexParams, settings, "index")
+    index_release(release, paths.raw(release), paths.manifest(release), params, crops)
 
 
-def index_release(release: str, root: Path, out: Path, params: IndexParams = REJECT) -> None:
+def index_release(release: str, root: Path, out: Path, params: IndexParams = REJECT, crops: bool = False) -> None:
     """Read a release; write ``manifest.parquet``, ``rejected.parquet``, ``report.json`` and their checksums.
 
     Parameters
@@ -40,8 +43,10 @@ def index_release(release: str, root: Path, out: Path, params: IndexParams = REJ
         Folder to write into.
     params
         Section ``index`` of params.yaml.
+    crops
+        Whether the release's own crops are read, since `align.mode` is given.
     """
-    listing = read_release(release, root, params.lost_frames)
+    listing = read_release(release, root, params.lost_frames, crops)
     report = report_of_listing(release, listing)
     with open_scratch(f"index-{release}", "whole") as scratch:
         scratch.publish({out: lambda staging: _write(listing, report, staging)})

@@ -38,9 +38,12 @@ RELEASE = Release(
         KnownCounts("2014", 26, _COUNTS | {"sadness": 7, "surprise": 25}),
         KnownCounts("2019", 26, _COUNTS | {"sadness": 4, "surprise": 28}),
     ),
+    has_crops=True,
 )
 
 FPS = 200.0
+RAW = ("CASME2_RAW_selected", "CASME2-RAW", "CASME2_RAW", "CASME2/CASME2-RAW")
+CROPPED = ("Cropped", "CASME2_Cropped")
 EMOTIONS = ("anger", "contempt", "disgust", "fear", "happiness", "others", "repression", "sadness", "surprise")
 SAME = {"other": "others", "happy": "happiness", "sad": "sadness"}
 
@@ -54,8 +57,8 @@ def annotations_of(sheet: Path) -> Annotations:
     return result
 
 
-def read(root: Path, lost_frames: LostFrames) -> Listing:
-    """Read CASME II from its folder; `add_clips` says what ``lost_frames`` does.
+def read(root: Path, lost_frames: LostFrames, crops: bool = False) -> Listing:
+    """Read CASME II from its folder, or its crops; `add_clips` says what ``lost_frames`` does.
 
     Raises
     ------
@@ -63,9 +66,7 @@ def read(root: Path, lost_frames: LostFrames) -> Listing:
         If the sheet or the folder of frames is not there.
     """
     found = annotations_of(find_sheet(root, "CASME2-coding-*", "CASME*2*coding*", "CASME*2*", "CASME*II*"))
-    frames = require_folder(
-        root, "CASME2_RAW_selected", "CASME2-RAW", "CASME2_RAW", "CASME2/CASME2-RAW", "Cropped", "CASME2_Cropped"
-    )
+    frames = require_folder(root, *(() if crops else RAW), *CROPPED)
     listing = Listing.of(found)
 
     def folder(clip: Annotation) -> Path:

@@ -17,6 +17,7 @@ from pathlib import Path
 from fdpbench.prep.releases import KnownCounts, Release, one_each
 from fdpbench.prep.releases.common.base import Annotation, Annotations, Listing
 from fdpbench.prep.releases.common.folders import add_clips, first_folder, subfolder
+from fdpbench.prep.releases.common.videos import ClipVideos
 from fdpbench.prep.settings.index import LostFrames
 from fdpbench.prep.sheets.rows import annotate, rows_of
 from fdpbench.prep.sheets.tables import find_sheet
@@ -80,5 +81,5 @@ def read(root: Path, lost_frames: LostFrames) -> Listing:
         return subfolder(frames, clip.subject, clip.place, "color")
 
     listing = Listing.of(found)
-    add_clips(listing, found, root, folder, lost_frames=lost_frames)
+    add_clips(listing, found, root, folder, lost_frames=lost_frames, videos=ClipVideos(RELEASE.name, root, first=0))
     return listing

@@ -16,6 +16,7 @@ from pathlib import Path
 from fdpbench.prep.releases import Release, one_each
 from fdpbench.prep.releases.common.base import Annotation, Annotations, Listing
 from fdpbench.prep.releases.common.folders import FolderProblem, add_clips, first_folder, subfolder
+from fdpbench.prep.releases.common.videos import ClipVideos
 from fdpbench.prep.settings.index import LostFrames
 from fdpbench.prep.sheets.rows import COLUMNS, annotate, rows_of
 from fdpbench.prep.sheets.tables import find_sheet, numbered
@@ -66,5 +67,5 @@ def read(root: Path, lost_frames: LostFrames) -> Listing:
         return places[0]
 
     listing = Listing.of(found)
-    add_clips(listing, found, root, folder, lost_frames=lost_frames)
+    add_clips(listing, found, root, folder, lost_frames=lost_frames, videos=ClipVideos(RELEASE.name, root, first=0))
     return listing

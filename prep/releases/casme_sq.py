@@ -3,7 +3,7 @@
 ::
 
     CAS(ME)^2code_final.xlsx                                   (no header; three sheets)
-    rawpic/s15/15_0101disgustingteeth/img001.jpg
+    rawpic/s15/15_0101disgustingteeth/img001.jpg           (or rawvideo/s15/15_0101disgustingteeth.avi)
 
 The first sheet has a row for each expression: subject number, video (`anger1_1`: the stimulus and which
 expression on it), onset, apex, offset (0 where unknown), action units, emotion, macro- or micro-expression,
@@ -25,6 +25,7 @@ import pandas as pd
 from fdpbench.prep.releases import KnownCounts, Release, ReleaseError, one_each
 from fdpbench.prep.releases.common.base import Annotation, Annotations, Listing
 from fdpbench.prep.releases.common.folders import FolderProblem, add_clips, require_folder, subfolder
+from fdpbench.prep.releases.common.videos import is_video
 from fdpbench.prep.settings.index import LostFrames
 from fdpbench.prep.sheets.rows import annotate
 from fdpbench.prep.sheets.tables import Sheet, find_sheet, read_grids, whole_number
@@ -86,14 +87,15 @@ def read(root: Path, lost_frames: LostFrames) -> Listing:
         If the workbook or the folder ``rawpic`` is not there.
     """
     found = annotations_of(find_sheet(root, "*code_final*", "CAS(ME)^2*", "CAS(ME)2*"))
-    frames = require_folder(root, "rawpic")
+    frames = require_folder(root, "rawpic", "rawvideo")
 
     def folder(clip: Annotation) -> Path:
         subject = subfolder(frames, clip.subject)
-        places = [path for path in sorted(subject.glob(f"{clip.place}*")) if path.is_dir()]
+        found = sorted(subject.glob(f"{clip.place}*"))
+        places = [path for path in found if path.is_dir()] or [path for path in found if is_video(path)]
         if len(places) != 1:
-            found = f"{len(places)} folders" if places else "no folder"
-            raise FolderProblem(Reason.MISSING_FOLDER, f"{found} rawpic/{clip.subject}/{clip.place}*")
+            count = f"{len(places)} folders" if places else "no folder"
+            raise FolderProblem(Reason.MISSING_FOLDER, f"{count} {frames.name}/{clip.subject}/{clip.place}*")
         return places[0]
 
     listing = Listing.of(found)

@@ -27,14 +27,11 @@ from fdpbench.prep.releases import Release, ReleaseError
 from fdpbench.prep.releases.common import composite
 from fdpbench.prep.releases.common.base import Annotations, Listing
 from fdpbench.prep.releases.common.composite import EMOTIONS, OFFICIAL, Key
+from fdpbench.prep.releases.common.flow_layouts import SHEET, TEST, THREE, WHOLE
 from fdpbench.prep.settings.index import LostFrames
 from fdpbench.prep.store.schema import Reason
 
 __all__ = ["RELEASE", "annotations_of", "read"]
-
-WHOLE = "STSNet_whole_norm_u_v_os"
-THREE = "three_norm_u_v_os"
-SHEET = "combined_3_class2_for_optical_flow.csv"
 
 RELEASE = Release(
     name="megc2019_flow",
@@ -106,7 +103,7 @@ def _whole_images(root: Path, listing: Listing) -> dict[Key, str]:
 def _three(root: Path, listing: Listing) -> tuple[dict[Key, str], dict[Key, str]]:
     images: dict[Key, str] = {}
     labels: dict[Key, str] = {}
-    for path in sorted((root / THREE).glob("*/u_test/*/*.png")):
+    for path in sorted((root / THREE).glob(f"*/{TEST}/*/*.png")):
         label = path.parent.name
         if label not in EMOTIONS:
             listing.reject(

@@ -23,7 +23,14 @@ RELEASE = Release(
     kind="frames",
     about="the embedded release: rendered faces, no licence needed",
     expects="annotations.csv and frames/s01/..., written by `fdpbench synthesize`",
-    class_maps={"synthetic": one_each("disgust", "happiness", "repression", "surprise")},
+    class_maps={
+        "synthetic_3": {  # those of the MEGC2019 composite
+            "negative": ("disgust", "repression"),
+            "positive": ("happiness",),
+            "surprise": ("surprise",),
+        },
+        "synthetic": one_each("disgust", "happiness", "repression", "surprise"),
+    },
     faces_may_be_published=True,
     rendered=True,
 )

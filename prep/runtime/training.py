@@ -1,4 +1,4 @@
-"""Progress of training: which folds are at work, their epoch and loss, and the time that is left."""
+"""Progress of training: which folds, or repetitions, are at work, their epoch and loss, and the time that is left."""
 
 from __future__ import annotations
 
@@ -16,23 +16,27 @@ __all__ = ["TrainingProgress"]
 
 
 class TrainingProgress:
-    """A bar for the run and a line for each fold at work; plain lines where there is no terminal.
+    """A bar for the run and a line for each unit at work; plain lines where there is no terminal.
 
     Parameters
     ----------
     run
         Name of the run.
     total, done
-        Folds in all, and those finished before.
+        Units in all, and those finished before.
     workers
-        How many folds are trained at a time.
+        How many units are trained at a time.
+    unit
+        What a unit is called.
     """
 
-    def __init__(self, run: str, total: int, done: int, workers: int = 1) -> None:
+    def __init__(self, run: str, total: int, done: int, workers: int = 1, unit: str = "fold") -> None:
         self.run, self.total, self.done, self._workers = run, total, done, workers
+        self.unit = unit
+        self._counted = f"{total} {unit}" + "s" * (total != 1)
         self._start = self._last = time.monotonic()
         self._left: TimeLeft | None = None  # until the first report tells whether there are epochs
-        self._share: dict[str, float] = {}  # of each fold at work, what part of it is done
+        self._share: dict[str, float] = {}  # of each unit at work, what part of it is done
         self._new = 0
         self._tasks: dict[str, Any] = {}
         columns = (
@@ -45,7 +49,7 @@ class TrainingProgress:
 
     def __enter__(self) -> TrainingProgress:
         if self.done:
-            console.print(f"train {self.run}: going on, {self.done} of {self.total} folds were finished before")
+            console.print(f"train {self.run}: going on, {self.done} of {self._counted} were finished before")
         if console.is_terminal:
             self._bar.start()
             self._tasks[""] = self._bar.add_task(f"train {self.run}", total=self.total, completed=self.done, text="")
@@ -56,7 +60,7 @@ class TrainingProgress:
     ) -> None:
         self._bar.stop()
         if kind is None:
-            console.print(f"train {self.run}: {self.total} folds in {duration(time.monotonic() - self._start)}")
+            console.print(f"train {self.run}: {self._counted} in {duration(time.monotonic() - self._start)}")
 
     def report(self, unit: Unit, message: dict[str, Any]) -> None:
         """Take a worker's message: epoch, epochs, loss."""
@@ -65,18 +69,20 @@ class TrainingProgress:
         text = f"loss {message['loss']:.4f}"
         if console.is_terminal:
             if unit.name not in self._tasks:
-                self._tasks[unit.name] = self._bar.add_task(f"  fold {unit.name}", total=message["epochs"], text=text)
+                self._tasks[unit.name] = self._bar.add_task(
+                    f"  {self.unit} {unit.name}", total=message["epochs"], text=text
+                )
             self._bar.update(self._tasks[unit.name], completed=message["epoch"], total=message["epochs"], text=text)
             self._bar.update(self._tasks[""], left=self._left)
         elif time.monotonic() - self._last >= LINE_EVERY:
             self._last = time.monotonic()
             console.print(
-                f"train {self.run}: {self.done} of {self.total} folds; fold {unit.name} "
+                f"train {self.run}: {self.done} of {self._counted}; {self.unit} {unit.name} "
                 f"epoch {message['epoch']}/{message['epochs']} {text}{left_text(self._left, '; ')}"
             )
 
     def finished(self, name: str) -> None:
-        """Count a finished fold."""
+        """Count a finished unit."""
         self.done += 1
         self._new += 1
         self._share.pop(name, None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from fdpbench.prep.settings.section import Section
 
@@ -14,9 +14,10 @@ __all__ = ["AlignParams"]
 class AlignParams(Section):
     """Crops (`prep.align.placing`, `prep.align.geometry`): how a clip is aligned and where its eyes land."""
 
-    mode: Literal["first_frame", "ecc", "per_frame"] = Field(
+    mode: Literal["first_frame", "ecc", "per_frame", "given"] = Field(
         description="first_frame: the first frame's transform for the whole clip; ecc: the same, the head's drift "
-        "undone; per_frame: eyes found anew in each frame"
+        "undone; per_frame: eyes found anew in each frame; given: no face is sought, the release's own crops are "
+        "resized to size"
     )
     landmarks: Literal["mesh", "dlib"] = Field(
         description="mesh: 468 landmarks, steady; dlib: 68, as released code has them (extra `dlib`)"
@@ -36,6 +37,12 @@ class AlignParams(Section):
         description="find the landmarks anew in every frame, for tasks with landmarks; crops stay the same. Mode "
         "per_frame finds them anyway",
     )
+
+    @model_validator(mode="after")
+    def _seeks_nothing(self) -> AlignParams:
+        if self.mode == "given" and self.track:
+            raise ValueError("mode given seeks no face, so that there are no landmarks: leave track out")
+        return self
 
     @property
     def tracks(self) -> bool:

@@ -1,4 +1,4 @@
-"""params.yaml as a whole: its sections by name, and its tasks."""
+"""params.yaml as a whole: its sections by name, its tasks, and the data sets that it describes."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from fdpbench.prep.releases import ReleaseError, declare_releases
 from fdpbench.prep.settings.align import AlignParams
 from fdpbench.prep.settings.plain_yaml import read_yaml
 from fdpbench.prep.settings.problems import NAME, NAME_LENGTH, ParamsError, near, shown
+from fdpbench.prep.settings.release import folder_releases
 from fdpbench.prep.settings.synth import EMBEDDED
 from fdpbench.prep.settings.task import TaskParams
 from fdpbench.prep.settings.yaml_edit import inline
@@ -48,7 +50,7 @@ SECTIONS = {
 # but synth where the embedded release is listed
 OPTIONAL = ("synth", "corpora", "index", "pretrain", "ensembles", "options")
 
-SECTION_TYPES = dict.fromkeys(SECTIONS, dict) | {"releases": list}
+SECTION_TYPES: dict[str, tuple[type, ...]] = dict.fromkeys(SECTIONS, (dict,)) | {"releases": (list, dict)}
 
 
 def read_params(path: Path = PARAMS_FILE) -> dict[str, Any]:
@@ -76,6 +78,9 @@ def read_params(path: Path = PARAMS_FILE) -> dict[str, Any]:
 def check_params(content: Any, path: Path = PARAMS_FILE) -> dict[str, Any]:
     """Check the frame of params.yaml: its sections, their kinds, the names of tasks, runs and releases.
 
+    The data sets that section `releases` describes are known by name from here on, in place of those of any file that
+    was checked before (`prep.releases.declare_releases`).
+
     Returns
     -------
     The sections, with empty ones for those that are optional and not there.
@@ -93,10 +98,14 @@ def check_params(content: Any, path: Path = PARAMS_FILE) -> dict[str, Any]:
             if key not in OPTIONAL or (key == "synth" and EMBEDDED in _listed(content, "releases")):
                 problems.append(f"section {key!r} is missing (read by: {SECTIONS[key]})")
         elif not isinstance(content[key], kind):
-            expected = "a list" if kind is list else "a mapping"
+            expected = "a list, or a mapping with settings," if list in kind else "a mapping"
             problems.append(f"{key} must be {expected} (write [] or {{}} for none), found {shown(content[key])}")
         elif key in NAMED:
             problems += _problems_of_names(key, list(content[key]))
+    try:
+        declare_releases(folder_releases(content.get("releases", ())))
+    except (ParamsError, ReleaseError) as error:
+        problems += [problem.removeprefix("params.yaml: ") for problem in getattr(error, "problems", [str(error)])]
     if problems:
         raise ParamsError(*(f"{path}: {problem}" for problem in problems))
     return content | {key: {} for key in OPTIONAL if key not in content}
@@ -119,7 +128,7 @@ def problems_of_keys(content: dict[str, Any]) -> Iterator[str]:
 
 
 def _listed(content: dict[str, Any], key: str) -> list[Any]:
-    return content[key] if isinstance(content.get(key), list) else []
+    return list(content[key]) if isinstance(content.get(key), (list, dict)) else []
 
 
 def _problems_of_names(key: str, names: list[Any]) -> Iterator[str]:
@@ -141,6 +150,11 @@ def check_task(name: str, task: TaskParams, align: AlignParams) -> None:
     ParamsError
         If it asks for landmarks that are not sought.
     """
+    if task.landmarks and align.mode == "given":
+        raise ParamsError(
+            f"params.yaml: tasks.{name}.landmarks needs landmarks of every frame, and align.mode: given seeks none; "
+            "choose another mode, or leave landmarks out"
+        )
     if task.landmarks and not align.tracks:
         raise ParamsError(
             f"params.yaml: tasks.{name}.landmarks needs landmarks of every frame, which are not sought: set "

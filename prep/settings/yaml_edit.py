@@ -8,7 +8,15 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.nodes import MappingNode, ScalarNode
 
-__all__ = ["append_section", "append_to_list", "append_to_mapping", "block", "inline", "section_text"]
+__all__ = [
+    "append_section",
+    "append_to_list",
+    "append_to_mapping",
+    "block",
+    "inline",
+    "replace_section",
+    "section_text",
+]
 
 
 def append_to_list(text: str, key: str, value: str) -> str:
@@ -65,6 +73,11 @@ def section_text(text: str, key: str) -> str:
     name, node = next((name, node) for name, node in root.value if name.value == key)
     lines = text.splitlines(keepends=True)
     return "".join(lines[name.start_mark.line : max(name.start_mark.line, _last_line(node)) + 1])
+
+
+def replace_section(text: str, key: str, section: str) -> str:
+    """Put the text of a section in place of the one that is there; comments around it stay."""
+    return text.replace(section_text(text, key), section, 1)
 
 
 def _section(text: str, key: str) -> Any:

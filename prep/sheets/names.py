@@ -50,7 +50,10 @@ _RENDERED = ("disgust", "happiness", "repression", "surprise")
 # Releases whose sheets can be taken for one another; the others' have columns of their own.
 NAMES = {
     "synthetic": Names(
-        r"s\d+", r"(?P<emotion>[a-z]+)_\d+", "subject s01, clip happiness_1", {name: name for name in _RENDERED}
+        r"s\d+",
+        r"(?P<emotion>[a-z]+)_\d+|c\d+",
+        "subject s01, clip happiness_1 or c01",
+        {name: name for name in _RENDERED},
     ),
     "casme2": Names(r"(sub)?\d+", r"EP\d+\w*", "subject 01, clip EP02_01f"),
     "samm": Names(r"\d+", r"(?P<subject>\d{3})_\d+_\d+", "subject 006, clip 006_1_2"),

@@ -156,6 +156,7 @@ def annotate(
     emotions: Iterable[str] | None = None,
     same: Mapping[str, str] | None = None,
     zero_is_missing: bool = True,
+    whole_clips: bool = False,
 ) -> None:
     """Turn a sheet's rows into annotations: tidied, corrected, checked.
 
@@ -183,6 +184,8 @@ def annotate(
         Emotions that are spelt in two ways: spelling -> the one to use, both in lower case.
     zero_is_missing
         Whether frames count from 1, so that an apex of 0 is unknown.
+    whole_clips
+        Whether onset and offset may be unknown, as the apex may: the clip's first and last frame then, None here.
     """
     known = None if emotions is None else set(emotions)
     corrections = known_corrections(annotations.release, annotations.sheet)
@@ -220,13 +223,19 @@ def annotate(
         onset, offset, apex = (whole_number(cells[mark]) for mark in ("onset", "offset", "apex"))
         problem: tuple[Reason, str] | None = None
         unknown = is_unknown(cells["apex"]) or (apex == 0 and zero_is_missing)
-        if onset is None or offset is None or (apex is None and not unknown):
-            problem = Reason.BAD_ROW, _NUMBERS
-        elif min(onset, offset, 0 if unknown or apex is None else apex) < 0:
+        apex = None if unknown else apex
+        left_open = {"apex"} if unknown else set()
+        left_open |= {mark for mark in ("onset", "offset") if whole_clips and is_unknown(cells[mark])}
+        marks = {"onset": onset, "apex": apex, "offset": offset}
+        known_marks = [mark for mark in marks.values() if mark is not None]
+        if (
+            any(mark is None and name not in left_open for name, mark in marks.items())
+            or min(known_marks, default=0) < 0
+        ):
             problem = Reason.BAD_ROW, _NUMBERS
         elif is_unknown(word):
             problem = Reason.BAD_ROW, "an emotion"
-        elif onset >= offset or not (unknown or apex is None or onset <= apex <= offset):
+        elif known_marks != sorted(known_marks) or (onset is not None and onset == offset):
             problem = Reason.BAD_MARKS, "onset < offset, and the apex between them"
         elif known is not None and emotion not in known:
             problem = Reason.UNKNOWN_EMOTION, f"one of the emotions {', '.join(sorted(known))}"
@@ -236,13 +245,12 @@ def annotate(
         if problem is not None and problem[0] != Reason.UNKNOWN_EMOTION:
             annotations.reject(subject, clip, problem[0], detail, emotion)
             continue
-        assert onset is not None and offset is not None  # for the type checker: checked above
         annotation = Annotation(
             row,
             subject,
             clip,
             onset,
-            None if unknown else apex,
+            apex,
             offset,
             emotion,
             cells.get("action_units") or None,

@@ -21,6 +21,7 @@ from fdpbench.prep.sheets.columns import ALIASES, fold, own_column, place_column
 from fdpbench.prep.sheets.workbooks import KINDS, read_grids
 
 __all__ = [
+    "HEADER_ROWS",
     "Sheet",
     "find_sheet",
     "is_unknown",

@@ -19,7 +19,7 @@ import numpy as np
 
 from fdpbench.prep.store.schema import Reason
 
-__all__ = ["MOST_BYTES", "PNG_SIGNATURE", "REASONS", "ImageFault", "Structure", "check_structure"]
+__all__ = ["MOST_BYTES", "MOST_PIXELS", "PNG_SIGNATURE", "REASONS", "ImageFault", "Structure", "check_structure"]
 
 # Every reason an image can be refused for, with what was expected and what to do.
 REASONS = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["aligned", "corpus", "dynamic", "flow", "manifest", "raw", "task"]
+__all__ = ["aligned", "corpus", "dynamic", "flow", "frames", "manifest", "raw", "task"]
 
 DATA = Path("data")
 
@@ -12,6 +12,11 @@ DATA = Path("data")
 def raw(release: str) -> Path:
     """Folder of a release as it is, often a link."""
     return DATA / "raw" / release
+
+
+def frames(release: str) -> Path:
+    """Folder of the frames that were extracted from a release's videos; no stage's output, made where it is needed."""
+    return DATA / "frames" / release
 
 
 def corpus(name: str) -> Path:

@@ -18,11 +18,12 @@ import pyarrow as pa
 
 from fdpbench.prep.flow import methods
 from fdpbench.prep.index.doubts import lost_frames
-from fdpbench.prep.index.manifest import is_simulated, load_manifest
+from fdpbench.prep.index.manifest import has_given_crops, is_simulated, load_manifest
 from fdpbench.prep.releases import release_info
 from fdpbench.prep.runtime.progress import console
 from fdpbench.prep.runtime.scratch import open_scratch
 from fdpbench.prep.settings.planned import Planned
+from fdpbench.prep.settings.release import declared
 from fdpbench.prep.settings.section import section
 from fdpbench.prep.settings.task import FlowInput, TaskParams
 from fdpbench.prep.store import contents, paths, shards
@@ -38,7 +39,7 @@ Source = Literal["dynamic", "flow"]
 def run(planned: Planned, jobs: int) -> None:
     """Run the stage as it is planned."""
     name = planned.item
-    gather_task(name, section(TaskParams, planned.settings, f"tasks.{name}"), paths.task(name))
+    gather_task(name, section(TaskParams, declared(planned.settings), f"tasks.{name}"), paths.task(name))
 
 
 def gather_task(name: str, task: TaskParams, out: Path) -> None:
@@ -126,6 +127,9 @@ def gather_task(name: str, task: TaskParams, out: Path) -> None:
             console.print(
                 f"task {name}: {description['lost_frames']} of its clips lack frames (index.lost_frames: keep)"
             )
+        if "given_crops" in description:
+            names = ", ".join(description["given_crops"])
+            console.print(f"task {name}: crops of faces of {names} are used as they came (align.mode: given)")
         if description["simulated"]:
             names = ", ".join(description["simulated"])
             console.print(f"task {name}: {names} written by `fdpbench simulate`: scores say nothing about real faces")
@@ -150,7 +154,8 @@ def describe_task(name: str, task: TaskParams, clips: Path) -> dict[str, Any]:
 
     Returns
     -------
-    A JSON-able mapping; ``lost_frames``, the number of the task's clips that lack frames, is in it if there are any.
+    A JSON-able mapping; ``lost_frames``, the number of the task's clips that lack frames, is in it if there are any,
+    and so is ``given_crops``, the releases whose own crops of faces are used as they are.
 
     Raises
     ------
@@ -162,17 +167,22 @@ def describe_task(name: str, task: TaskParams, clips: Path) -> dict[str, Any]:
         sum(row["clip_id"] in lacking for row in shards.read_rows(clips, TASK, columns=["clip_id"])) if lacking else 0
     )
     simulated = [release for release in task.releases if is_simulated(release)]
+    given = [release for release in task.releases if has_given_crops(release)]
     known = [release_info(release) for release in task.releases]
-    return {
-        "task": name,
-        "classes": list(task.classes),
-        "inputs": list(task.inputs),
-        "flow_side": task.flow.size if task.flow else None,
-        "sampling": task.sampling.rule if task.sampling else None,
-        "rendered": bool(simulated) or any(release.rendered for release in known),
-        "simulated": simulated,
-        "faces_may_be_published": all(release.faces_may_be_published for release in known),
-    } | ({"lost_frames": lost} if lost else {})
+    return (
+        {
+            "task": name,
+            "classes": list(task.classes),
+            "inputs": list(task.inputs),
+            "flow_side": task.flow.size if task.flow else None,
+            "sampling": task.sampling.rule if task.sampling else None,
+            "rendered": bool(simulated) or any(release.rendered for release in known),
+            "simulated": simulated,
+            "faces_may_be_published": all(release.faces_may_be_published for release in known),
+        }
+        | ({"lost_frames": lost} if lost else {})
+        | ({"given_crops": given} if given else {})
+    )
 
 
 def _tables(source: Source, name: str, task: TaskParams) -> list[Path]:

@@ -10,14 +10,15 @@ import torch
 import yaml
 
 from fdpbench.bench.train.artifacts import located, shipped_weights
+from fdpbench.bench.train.outputs import untold
 from fdpbench.bench.train.weights import read_about, read_weights
 from fdpbench.models.common.blocks import Classifier
 from fdpbench.models.common.registry import create_model, model_info
+from fdpbench.prep.demo.composite import CLASSES
 from fdpbench.prep.runtime.scratch import hash_file
 
 ROOT = Path(__file__).resolve().parents[2]
 MOST_BYTES = 8_000_000  # of all together, for a repository that is cloned quickly
-SHAPES = {"flow": (3, 28, 28)}
 NAMES = sorted(shipped_weights())
 
 
@@ -53,27 +54,46 @@ def test_the_card_is_of_the_profile(name: str) -> None:
     assert {key: card["corpus"]["settings"][key] for key in corpus} == corpus
 
 
+def probes(clips: int = 64) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """Smooth random motion as each input has it, before it is standardised, and its mirror image."""
+    generator = torch.Generator().manual_seed(0)
+
+    def smooth(channels: int, side: int) -> torch.Tensor:
+        coarse = torch.rand(clips, channels, 7, 7, generator=generator)
+        return torch.nn.functional.interpolate(coarse, size=(side, side), mode="bilinear", align_corners=True)
+
+    flow = smooth(3, 28)
+    mirror = flow.flip(3).clone()
+    mirror[:, 0] = 1 - mirror[:, 0]
+    rise = torch.sin(torch.linspace(0, torch.pi, 8))[:, None, None, None]
+    frames = 80 + 80 * smooth(1, 96)[:, None] + 8 * rise * (smooth(1, 96)[:, None] - 0.5)  # (B, 8, 1, 96, 96)
+    return {"flow": flow, "frames": frames}, {"flow": mirror, "frames": frames.flip(-1)}
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_network_takes_them_and_tells_left_from_right_no_difference(name: str) -> None:
     """Mirror images of a clip are of the same class: what was learned from mirrored clips, to a few per cent."""
     path = located(shipped_weights()[name])
     weights, about = read_weights(path, torch.device("cpu")), read_about(path)
+    inputs = model_info(about["model"]).inputs
+    both = [{key: each[key] for key in inputs} for each in probes()]
 
     def build(count: int) -> Classifier:
-        network: Classifier = create_model(about["model"], count, shapes=SHAPES, **about["settings"]["model"])
+        shapes = {key: tuple(value.shape[1:]) for key, value in both[0].items()}
+        network: Classifier = create_model(about["model"], count, shapes=shapes, **about["settings"]["model"])
         return network
 
     model = build(len(weights.outputs)).eval()
     weights.put_into(model, weights.outputs, build)
-    assert model_info(about["model"]).inputs == ("flow",)
-    generator = torch.Generator().manual_seed(0)
-    coarse = torch.rand(64, 3, 7, 7, generator=generator)
-    flow = torch.nn.functional.interpolate(coarse, size=(28, 28), mode="bilinear", align_corners=True)
-    mirror = flow.flip(3).clone()
-    mirror[:, 0] = 1 - mirror[:, 0]
+    classes = [k for k, output in enumerate(weights.outputs) if not output.startswith("AU")]
     with torch.no_grad():
-        plain, other = (
-            model(**weights.standardiser({"flow": each})).logits[:, :3].softmax(1) for each in (flow, mirror)
-        )
+        plain, other = (model(**weights.standardiser(each)).logits[:, classes].softmax(1) for each in both)
     assert bool(plain.isfinite().all()) and len({*plain.argmax(1).tolist()}) > 1
     assert float((plain.argmax(1) == other.argmax(1)).float().mean()) > 0.6
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_they_tell_the_classes_of_the_composite(name: str) -> None:
+    """Whether they learned these, or the emotions that these gather."""
+    about = read_about(located(shipped_weights()[name]))
+    assert untold(CLASSES, about["outputs"]) == []

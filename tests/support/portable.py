@@ -2,7 +2,8 @@
 FOLDER`.
 
 WHAT is ``pipeline``, every stage of params.yaml in FOLDER; ``steps``, one rendered clip with its crops and flow, and
-two training steps of some networks; or ``networks``, such steps of all. Prints a JSON object of hashes by name.
+two training steps of some networks; ``videos``, the frames of all videos in FOLDER/videos; or ``networks``, training
+steps of all. Prints a JSON object of hashes by name.
 
 qemu-user emulates the process it starts, while that one's children run on the machine itself. So stages run one after
 the other in this process, and the workers that they start are started by the emulator too: FDPBENCH_EMULATOR is its
@@ -115,7 +116,7 @@ def run_steps() -> dict[str, str]:
     params = read_params()
     synth = section(SynthParams, params["synth"], "synth")
     plan = plan_release(synth)[0]
-    write_clip(plan, synth, Path("clip"))
+    write_clip(plan, synth.size, Path("clip"))
     frames = [images.read_image(path) for path in sorted(Path("clip").rglob("*.png"))]
     note("frames", *frames)
 
@@ -155,6 +156,19 @@ def run_steps() -> dict[str, str]:
     return found | train_networks(SOME_NETWORKS)
 
 
+def run_videos() -> dict[str, str]:
+    """Hashes of the frames of each video in the working directory's folder ``videos``."""
+    from fdpbench.prep.store.videos import read_video
+
+    found = {}
+    for path in sorted(Path("videos").iterdir()):
+        digest = hashlib.sha256()
+        for frame in read_video(path):
+            digest.update(frame.image.tobytes())
+        found[path.name] = digest.hexdigest()
+    return found
+
+
 def train_networks(names: Iterable[str]) -> dict[str, str]:
     """Hashes of the weights of networks after two training steps."""
     import torch
@@ -183,7 +197,7 @@ def run(what: str) -> dict[str, str]:
         from fdpbench.models import list_models, model_info
 
         return train_networks(name for name in list_models() if model_info(name).kind == "module")
-    return {"pipeline": run_pipeline, "steps": run_steps}[what]()
+    return {"pipeline": run_pipeline, "steps": run_steps, "videos": run_videos}[what]()
 
 
 wanted = os.environ.get(EMULATED)

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdpbench.prep.demo.corpus.estimator import RENDERED, SAMPLES, bleed, estimate, face_texture, shrink
-from fdpbench.prep.demo.corpus.expressions import SIDED_UNITS
 from fdpbench.prep.demo.corpus.planner import Crop, Person, PlannedClip, Sitting
 from fdpbench.prep.demo.corpus.reading import SIDE
 from fdpbench.prep.demo.synth.camera import EYES_SHARE, Camera, Pose
+from fdpbench.prep.demo.synth.expressions import SIDED_UNITS, sided_weights
 from fdpbench.prep.demo.synth.head import SKIN, load_head
 from fdpbench.prep.demo.synth.motion import BLINK, DRIFT_SHIFT, DRIFT_TURN, blink_closure
 from fdpbench.prep.demo.synth.raster import Samples, gather_corners, rasterize
@@ -71,14 +71,14 @@ class Stage:
     ----------
     face, scale
         Of `prep.demo.synth.subject.bare_face`.
-    sitting
-        Pose and crop.
+    seat, sitting
+        Pose of the head, and crop.
     """
 
-    def __init__(self, face: NDArray[np.float32], scale: float, sitting: Sitting) -> None:
+    def __init__(self, face: NDArray[np.float32], scale: float, seat: Pose, sitting: Sitting) -> None:
         head = load_head()
-        self.face, self.scale, self.sitting = face, np.float32(scale), sitting
-        self.rest, depth = CAMERA.project(face, sitting.pose)  # (V, 2)
+        self.face, self.scale, self.seat, self.sitting = face, np.float32(scale), seat, sitting
+        self.rest, depth = CAMERA.project(face, seat)  # (V, 2)
         self.samples: Samples = rasterize(self._in_crop(sitting.crop), depth, head.triangles, RENDERED, RENDERED)
         self.eyes = head.triangle_part[self.samples.triangle] != SKIN  # of the samples
         self.cover = np.zeros((RENDERED, RENDERED), np.float32)
@@ -104,7 +104,7 @@ class Stage:
         points = face_landmarks().vertices
         rest, part, gain = self.rest[points], offsets[points] * self.scale, 1.0
         for _ in range(2):  # perspective makes motion not quite proportional
-            moved, _ = CAMERA.project(self.face[points] + np.float32(gain) * part, self.sitting.pose)
+            moved, _ = CAMERA.project(self.face[points] + np.float32(gain) * part, self.seat)
             gain *= peak / max(float(np.linalg.norm(moved - rest, axis=1).max()), LEAST_MOTION)
         return gain
 
@@ -120,7 +120,8 @@ def flow_clips(person: Person) -> list[FlowClip]:
     stage = None
     for planned in person.clips:
         if stage is None or stage.sitting is not planned.sitting:
-            stage = Stage(face, scale, planned.sitting)
+            assert planned.clip.seat is not None
+            stage = Stage(face, scale, planned.clip.seat, planned.sitting)
         clips.append(flow_clip(stage, planned))
     return clips
 
@@ -138,7 +139,7 @@ def flow_clip(stage: Stage, planned: PlannedClip) -> FlowClip:
     rng = np.random.default_rng(planned.noise_seed)
     intensity = _intensity(stage, planned, rng)
     offsets = (intensity @ unit_fields().reshape(len(SIDED_UNITS), -1)).reshape(-1, 3)
-    seen = stage.seen(stage.motion(offsets, _drifted(planned, rng)))
+    seen = stage.seen(stage.motion(offsets, _drifted(stage.seat, planned.clip.drift, rng)))
     gaze = GAZE * rng.standard_normal((2, 1))
     if planned.clip.gaze_shift is not None:
         seen[:, stage.eyes] += gaze.astype(np.float32)
@@ -157,24 +158,20 @@ def flow_clip(stage: Stage, planned: PlannedClip) -> FlowClip:
 def _intensity(stage: Stage, planned: PlannedClip, rng: np.random.Generator) -> NDArray[np.float32]:
     """Weight of each of `SIDED_UNITS` at apex, less that at onset: the expression scaled to its peak, and the blink."""
     clip = planned.clip
-    weights = np.zeros(len(SIDED_UNITS), np.float32)
-    for unit, weight in clip.activation:
-        weights[SIDED_UNITS.index(unit)] = weight
+    weights = sided_weights(dict(clip.activation))
     used = np.flatnonzero(weights)
     offsets = (weights[used] @ unit_fields()[used].reshape(len(used), -1)).reshape(-1, 3)
     weights *= np.float32(stage.gain(offsets, clip.peak))
     closure = rng.uniform(*CLOSURE)
     if clip.blink is not None:
         at_onset, at_apex = blink_closure(np.array([clip.onset, clip.apex]) - clip.blink)
-        for side in "LR":
-            weights[SIDED_UNITS.index(BLINK + side)] += np.float32(closure * (at_apex - at_onset))
+        weights += sided_weights({BLINK: closure * (at_apex - at_onset)})
     return weights
 
 
-def _drifted(planned: PlannedClip, rng: np.random.Generator) -> Pose:
+def _drifted(seat: Pose, drift: float, rng: np.random.Generator) -> Pose:
     """Pose of the head at apex."""
-    seat = planned.sitting.pose
-    yaw, pitch, roll, x, y = planned.drift * rng.standard_normal(5)
+    yaw, pitch, roll, x, y = drift * rng.standard_normal(5)
     turn, shift = TURN_DRIFT * np.array(DRIFT_TURN), SHIFT_DRIFT * DRIFT_SHIFT * CAMERA.size
     return Pose(
         yaw=float(seat.yaw + turn[0] * yaw),

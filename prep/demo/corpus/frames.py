@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdpbench.prep.align import geometry
-from fdpbench.prep.demo.corpus.expressions import SIDED_UNITS, sides_of
+from fdpbench.prep.demo.corpus.flow import CAMERA
 from fdpbench.prep.demo.corpus.mesh import MESH_VERTICES, in_crop, mesh_error, person_error
 from fdpbench.prep.demo.corpus.planner import Person, Placing, PlannedClip
-from fdpbench.prep.demo.synth.camera import SUPERSAMPLING, Camera, expose
+from fdpbench.prep.demo.synth.camera import SUPERSAMPLING, expose
+from fdpbench.prep.demo.synth.expressions import sided_weights
 from fdpbench.prep.demo.synth.motion import BLINK, Motion, plan_motion
 from fdpbench.prep.demo.synth.raster import Window
 from fdpbench.prep.demo.synth.render import Renderer
@@ -31,9 +32,8 @@ from fdpbench.prep.flow.methods import flow_field, resize_flow, scale_per_image
 from fdpbench.prep.settings.corpus import FLOW_SIDE, CorpusParams, CropParams
 from fdpbench.prep.store.images import encode_png
 
-__all__ = ["CAMERA", "FrameClip", "crop_transform", "crop_window", "frame_clip", "frame_clips", "inputs_of"]
+__all__ = ["FrameClip", "crop_transform", "crop_window", "frame_clip", "frame_clips", "inputs_of"]
 
-CAMERA = Camera(240)  # the embedded release's: its pixels are the unit of motion
 MEASURED_EYES = 38.4  # px between the eyes in the crops in which the mesh's errors were measured
 MARGIN = 5  # px around a crop's corners: the widest interpolation, Lanczos, looks at four to each side
 
@@ -84,7 +84,7 @@ def frame_clip(renderer: Renderer, planned: PlannedClip, params: CorpusParams, e
     """
     clip, sampling = planned.clip, params.sampling
     assert sampling.frames is not None
-    motion = plan_motion(clip, renderer, planned.drift, planned.sitting.pose)
+    motion = plan_motion(clip, renderer)
     sampled = RULES[sampling.rule](clip.offset - clip.onset + 1, sampling.frames)
     entries = np.concatenate([clip.onset - 1 + sampled, [clip.apex - 1]])  # entry k belongs to frame number k + 1
     offsets = motion.offsets(renderer.subject.head, entries)  # (T + 1, V, 3)
@@ -101,7 +101,7 @@ def frame_clip(renderer: Renderer, planned: PlannedClip, params: CorpusParams, e
         if entry not in crops:
             gaze = (float(motion.gaze[entry, 0]), float(motion.gaze[entry, 1]))
             light = renderer.frame(moved, motion.poses[entry], gaze, motion.lights[entry], window)
-            grey = geometry.to_grey(expose(light, noise))
+            grey = geometry.to_grey(expose(light, noise, clip.sensor_noise))
             crops[entry] = geometry.warp(grey, in_window, params.crop.size, params.crop.interpolation)
     *frames, apex = (crops[int(entry)] for entry in entries)
     vertices = list(MESH_VERTICES)
@@ -177,11 +177,8 @@ def inputs_of(clip: FrameClip, params: CorpusParams) -> dict[str, Any]:
 
 def _intensity(motion: Motion, onset: int, apex: int) -> NDArray[np.float32]:
     """Weight of each of `SIDED_UNITS` at apex, less that at onset: the expression and the blink."""
-    weights = np.zeros(len(SIDED_UNITS), np.float32)
-    for unit, weight in motion.expression.items():
-        weights[SIDED_UNITS.index(unit)] = weight
+    weights = sided_weights(motion.expression)
     if BLINK in motion.weights:
         closed = motion.weights[BLINK]
-        for side in sides_of(BLINK):
-            weights[SIDED_UNITS.index(side)] += np.float32(closed[apex - 1] - closed[onset - 1])
+        weights += sided_weights({BLINK: closed[apex - 1] - closed[onset - 1]})
     return weights

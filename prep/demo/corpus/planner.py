@@ -1,12 +1,8 @@
 """What a corpus holds, decided before anything is computed: people, sittings and clips, for any generator.
 
-Every draw is seeded by its own place (person, sitting, clip, and what it is for), so that more people, more clips or
-another generator leave the others as they are. People are planned one after the other: nothing grows with the corpus.
-
-**Nobody of a corpus is in a release.** A person is a seed (`prep.demo.synth.subject.build_subject`). Seeds of the
-embedded release's people, and of those of simulated releases, are 64-bit numbers; those of a corpus are 2^64 and above:
-``1 << 64 | seed << 32 | number``. numpy's SeedSequence takes up to 128 bits without loss, so other seeds are other
-random numbers, and two corpora of other seeds share nobody either.
+What is drawn of a clip in a release too stands in `prep.demo.synth.people`; here is what generators need beside. People
+are planned one after the other: nothing grows with the corpus. More people, more clips or another generator leave the
+others as they are, and nobody of a corpus is in a release.
 """
 
 from __future__ import annotations
@@ -17,45 +13,34 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fdpbench.prep.demo.corpus.expressions import (
-    CLASS_OF,
-    CLASSES,
-    EMOTIONS,
-    LEANING,
-    UNIT_SETS,
-    UNITS,
-    UnitSet,
-    sides_of,
-)
 from fdpbench.prep.demo.synth.camera import Pose
-from fdpbench.prep.demo.synth.motion import BLINK, BLINK_OPEN
-from fdpbench.prep.demo.synth.plan import BLINK_CLOSE, ClipPlan
-from fdpbench.prep.settings.corpus import CorpusParams, Range
+from fdpbench.prep.demo.synth.clip import ClipPlan
+from fdpbench.prep.demo.synth.expressions import CLASS_OF, CLASSES
+from fdpbench.prep.demo.synth.people import (
+    ESTIMATOR,
+    MESH,
+    NOISE,
+    OF_CORPUS,
+    PLACING,
+    SITTING,
+    SITTING_CLIPS,
+    draw_seat,
+    draw_style,
+    draw_within,
+    draw_within_log,
+    identity_seed,
+    plan_clip,
+    stream,
+)
+from fdpbench.prep.settings.corpus import CorpusParams
 
-__all__ = [
-    "SITTING_CLIPS",
-    "Crop",
-    "Estimator",
-    "Person",
-    "Placing",
-    "PlannedClip",
-    "Sitting",
-    "identity_seed",
-    "plan_people",
-]
+__all__ = ["Crop", "Estimator", "Person", "Placing", "PlannedClip", "Sitting", "person_seed", "plan_people"]
 
-SITTING_CLIPS = 3  # clips that follow each other with one pose of the head and one crop
-FAINT = 0.3  # relative weight below which a coder does not note a movement
-LEAD_IN, LEAD_OUT = (3, 7), (2, 5)  # frames before onset and after offset, as in the embedded release
-RISE = (0.35, 0.55)  # place of the apex between onset and offset
 CROP_SHIFT = 0.015  # standard deviation of the middle of the eyes from the middle of the crop, share of its width
 
 # Where the face mesh finds the eyes on rendered faces, beside their true centres (`Placing`): its mean error, what
 # differs from person to person and from clip to clip (standard deviations). Measured on clips of the embedded release.
 MESH_ERROR = ((-0.36, -0.90, 0.965, -0.25), (0.27, 0.53, 0.028, 0.22), (0.31, 0.30, 0.007, 0.30))
-
-# Streams of random numbers of a person, so that one never shifts another.
-STYLE, SITTING, CLIP, ESTIMATOR, NOISE, PLACING, MESH = range(7)
 
 
 @dataclass(frozen=True)
@@ -82,9 +67,8 @@ class Crop:
 
 @dataclass(frozen=True)
 class Sitting:
-    """What clips that follow each other share: pose of the head, crop, whether motion bleeds into the background."""
+    """What clips that follow each other share beside the pose of the head: crop, whether motion bleeds off the face."""
 
-    pose: Pose
     crop: Crop
     bleeds: bool
 
@@ -127,14 +111,12 @@ class PlannedClip:
     Attributes
     ----------
     clip
-        Names, emotion, action units, marks, peak, blink and gaze, as of a clip of the embedded release. Its action
-        units are those that a coder would note; its activation has the faint ones too.
+        As of a clip of the embedded release. Its action units are those that a coder would note; its activation has
+        the faint ones too.
     label
-        Class index, of `prep.demo.corpus.expressions.CLASSES`.
+        Class index, of `prep.demo.synth.expressions.CLASSES`.
     sitting, estimator
         See there.
-    drift
-        Of the head; 1 is a calm subject.
     placing
         Of the crop, where frames are rendered.
     """
@@ -143,7 +125,6 @@ class PlannedClip:
     label: int
     sitting: Sitting
     estimator: Estimator
-    drift: float
     placing: Placing
 
     @property
@@ -166,7 +147,7 @@ class Person:
     subject
         Name, such as ``p0001``.
     seed
-        Of the face: see `identity_seed`.
+        Of the face: see `person_seed`.
     clips
         In order.
     """
@@ -181,9 +162,9 @@ class Person:
         return np.random.SeedSequence(self.seed, spawn_key=(MESH,))
 
 
-def identity_seed(seed: int, number: int) -> int:
-    """Seed of person `number` of the corpus of a seed: 2^64 or above, where no release has any."""
-    return 1 << 64 | seed << 32 | number
+def person_seed(seed: int, number: int) -> int:
+    """Seed of person `number` of the corpus of a seed."""
+    return identity_seed(OF_CORPUS, seed, number)
 
 
 def plan_people(params: CorpusParams, first: int = 0, last: int | None = None) -> Iterator[Person]:
@@ -201,137 +182,43 @@ def plan_people(params: CorpusParams, first: int = 0, last: int | None = None) -
 
 
 def _plan_person(params: CorpusParams, number: int) -> Person:
-    seed = identity_seed(params.seed, number)
+    seed = person_seed(params.seed, number)
     subject = f"p{number:04d}"
-    rng = _stream(seed, STYLE)
-    style = {unit: math.exp(params.style * rng.standard_normal()) for unit in UNITS}
-    lean = {side: math.exp(params.style * rng.standard_normal()) for side in "LR"}
+    style = draw_style(params, seed)
     sittings = [
-        _sitting(params, _stream(seed, SITTING, k)) for k in range(math.ceil(params.clips_per_identity / SITTING_CLIPS))
+        _sitting(params, stream(seed, SITTING, k)) for k in range(math.ceil(params.clips_per_identity / SITTING_CLIPS))
     ]
     mean, of_person, of_clip = map(np.array, MESH_ERROR)
-    error = mean + of_person * _stream(seed, PLACING).standard_normal(4)
+    error = mean + of_person * stream(seed, PLACING).standard_normal(4)
     clips = []
     for k in range(params.clips_per_identity):
-        clip, label = _clip(params, subject, seed, k, style, lean)
-        rng = _stream(seed, ESTIMATOR, k)
-        estimator, drift = _estimator(params, rng), _within(rng, params.drift)
-        placing = Placing(*map(float, error + of_clip * _stream(seed, PLACING, k).standard_normal(4)))
-        clips.append(PlannedClip(clip, label, sittings[k // SITTING_CLIPS], estimator, drift, placing))
+        rng = stream(seed, ESTIMATOR, k)
+        estimator, drift = _estimator(params, rng), draw_within(rng, params.drift)
+        seat, sitting = sittings[k // SITTING_CLIPS]
+        clip = plan_clip(params, subject, f"c{k:03d}", seed=seed, number=k, style=style, seat=seat, drift=drift)
+        label = CLASSES.index(CLASS_OF[clip.emotion])
+        placing = Placing(*map(float, error + of_clip * stream(seed, PLACING, k).standard_normal(4)))
+        clips.append(PlannedClip(clip, label, sitting, estimator, placing))
     return Person(subject, seed, tuple(clips))
 
 
-def _stream(seed: int, *place: int) -> np.random.Generator:
-    """Random numbers of a place in a person's clips. A spawn key, since trailing zeros of a list count for nothing."""
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=place))
-
-
-def _within(rng: np.random.Generator, limits: Range) -> float:
-    return float(rng.uniform(*limits))
-
-
-def _log_within(rng: np.random.Generator, limits: Range) -> float:
-    low, high = limits
-    return float(low * (high / low) ** rng.random())
-
-
-def _sitting(params: CorpusParams, rng: np.random.Generator) -> Sitting:
-    yaw, pitch, roll = params.turn * rng.standard_normal(3)
+def _sitting(params: CorpusParams, rng: np.random.Generator) -> tuple[Pose, Sitting]:
+    """Draw a sitting: pose of the head, and the rest."""
+    seat = draw_seat(params, rng)
     crop = Crop(
-        eye_distance=_within(rng, params.eye_distance),
-        aspect=_within(rng, params.aspect),
-        eye_height=_within(rng, params.eye_height),
+        eye_distance=draw_within(rng, params.eye_distance),
+        aspect=draw_within(rng, params.aspect),
+        eye_height=draw_within(rng, params.eye_height),
         shift=float(CROP_SHIFT * rng.standard_normal()),
     )
-    return Sitting(Pose(float(yaw), float(pitch), float(roll / 2)), crop, bool(rng.random() < params.bleed))
+    return seat, Sitting(crop, bool(rng.random() < params.bleed))
 
 
 def _estimator(params: CorpusParams, rng: np.random.Generator) -> Estimator:
     return Estimator(
-        noise=_log_within(rng, params.noise),
-        spots=_within(rng, params.spots),
-        smoothing=_within(rng, params.smoothing),
+        noise=draw_within_log(rng, params.noise),
+        spots=draw_within(rng, params.spots),
+        smoothing=draw_within(rng, params.smoothing),
         dominance=int(rng.integers(params.dominance[0], params.dominance[1] + 1)),
-        shrinkage=_within(rng, params.shrinkage),
+        shrinkage=draw_within(rng, params.shrinkage),
     )
-
-
-def _clip(
-    params: CorpusParams, subject: str, seed: int, number: int, style: dict[str, float], lean: dict[str, float]
-) -> tuple[ClipPlan, int]:
-    """Plan a clip; with its class index."""
-    rng = _stream(seed, CLIP, number)
-    label, sets = _expressions(params, rng)
-    weights = np.array([one.weight for one in sets])
-    chosen = sets[int(rng.choice(len(sets), p=weights / weights.sum()))]
-    strength = {unit: rng.uniform(0.6, 1.0) * style[unit] for unit in chosen.units}
-    foreign, faint, mixed = UNITS[int(rng.integers(len(UNITS)))], rng.uniform(0.15, 0.5), rng.random() < params.foreign
-    if mixed and foreign not in strength and foreign != BLINK:
-        strength[foreign] = faint
-    activation = _with_sides(rng, strength, lean, rng.random() < params.one_sided)
-
-    onset = 1 + int(rng.integers(*LEAD_IN))
-    duration = int(rng.integers(params.duration[0], params.duration[1] + 1))
-    offset, apex = onset + duration, onset + round(duration * rng.uniform(*RISE))
-    blinks, blink = rng.random() < params.blink, int(rng.integers(onset - BLINK_OPEN, apex + BLINK_CLOSE))
-    turns, gaze_shift = rng.random() < params.gaze, int(rng.integers(onset, apex + 1))
-    plan = ClipPlan(
-        subject=subject,
-        clip=f"c{number:03d}",
-        emotion=chosen.emotion,
-        identity_seed=seed,
-        seed=int(np.random.SeedSequence(seed, spawn_key=(CLIP, number)).generate_state(1, np.uint64)[0]),
-        frames=offset + int(rng.integers(*LEAD_OUT)),
-        onset=onset,
-        apex=apex,
-        offset=offset,
-        action_units=_noted(activation, chosen.units),
-        activation=tuple(activation.items()),
-        peak=_log_within(rng, params.peak),
-        blink=blink if blinks else None,
-        gaze_shift=gaze_shift if turns else None,
-    )
-    assert CLASS_OF[plan.emotion] == CLASSES[label]
-    return plan, label
-
-
-def _expressions(params: CorpusParams, rng: np.random.Generator) -> tuple[int, tuple[UnitSet, ...]]:
-    """Draw a class, or an emotion: the class index and the sets of action units to choose from."""
-    given, names = (params.classes, CLASSES) if params.emotions is None else (params.emotions, EMOTIONS)
-    shares = np.array([getattr(given, name) for name in names])
-    drawn = int(rng.choice(len(names), p=shares / shares.sum()))
-    if params.emotions is None:
-        return drawn, UNIT_SETS[CLASSES[drawn]]
-    emotion = EMOTIONS[drawn]
-    sets = UNIT_SETS[CLASS_OF[emotion]]
-    return CLASSES.index(CLASS_OF[emotion]), tuple(one for one in sets if one.emotion == emotion)
-
-
-def _with_sides(
-    rng: np.random.Generator, strength: dict[str, float], lean: dict[str, float], one_sided: bool
-) -> dict[str, float]:
-    """Split strengths over the sides: never quite the same on both, and now and then hardly there on one."""
-    weak = "LR"[int(rng.integers(2))]
-    activation = {}
-    for unit, value in strength.items():
-        for part in sides_of(unit):
-            share = 1.0
-            if part != unit:
-                share = rng.uniform(0.65, 1.0) * lean[part[-1]]
-                if one_sided and part[-1] == weak and unit in LEANING:
-                    share *= rng.uniform(0, 0.3)
-            activation[part] = float(value * share)
-    return activation
-
-
-def _noted(activation: dict[str, float], own: tuple[str, ...]) -> tuple[str, ...]:
-    """Action units as a coder notes them: `own` always, others unless faint; of each, the side alone that moves."""
-    noted = []
-    for unit in dict.fromkeys(part.rstrip("LR") for part in activation):
-        parts = [part for part in sides_of(unit) if part in activation]
-        strongest = max(parts, key=lambda part: activation[part])
-        if unit not in own and activation[strongest] < FAINT:
-            continue
-        faint = [part for part in parts if activation[part] < FAINT * activation[strongest]]
-        noted.append(strongest if faint else unit)
-    return tuple(noted)

@@ -14,10 +14,10 @@ from typing import Any
 import cv2
 import pyarrow as pa
 
-from fdpbench.prep.demo.corpus.expressions import CLASS_OF, CLASSES, SIDED_UNITS, UNITS
 from fdpbench.prep.demo.corpus.planner import plan_people
 from fdpbench.prep.demo.corpus.reading import SCHEMAS, shard_name
 from fdpbench.prep.demo.corpus.table import generate
+from fdpbench.prep.demo.synth.expressions import CLASS_OF, CLASSES, SIDED_UNITS, UNITS
 from fdpbench.prep.runtime.progress import console, track
 from fdpbench.prep.runtime.scratch import key_of, link_tree, open_scratch
 from fdpbench.prep.runtime.workers import Context, Unit, run_units

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fdpbench.prep.demo.corpus.expressions import CLASSES, SIDED_UNITS, UNITS, sides_of
 from fdpbench.prep.demo.corpus.flow import FlowClip, flow_clips
 from fdpbench.prep.demo.corpus.frames import FrameClip, frame_clips, inputs_of
 from fdpbench.prep.demo.corpus.planner import Person, PlannedClip
 from fdpbench.prep.demo.corpus.reading import COLUMN
+from fdpbench.prep.demo.synth.expressions import CLASSES, SIDED_UNITS, UNITS, sides_of
 from fdpbench.prep.demo.synth.motion import FPS
 from fdpbench.prep.settings.corpus import CorpusParams
 

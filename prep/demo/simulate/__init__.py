@@ -71,7 +71,7 @@ def simulate(
     version = versions[0] if version is None else version
     if version not in versions:
         raise SimulateError(f"{release!r} has no version {version!r}; versions: {', '.join(versions)}")
-    if release.startswith("megc2019") and emotions:
+    if emotions and (release.startswith("megc2019") or release_info(release).kind == "flow"):
         raise SimulateError(f"{release!r} is defined by a list whose classes are fixed: leave emotions out")
     if any(not emotion.strip() for emotion in emotions):
         raise SimulateError(f"emotions {', '.join(map(repr, emotions))}; expected words")

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-from numpy.typing import NDArray
-
 from fdpbench.prep.align.geometry import to_grey
 from fdpbench.prep.demo.simulate.layouts import samm, smic
 from fdpbench.prep.demo.simulate.layouts_casme import casme2
 from fdpbench.prep.demo.simulate.sheets import Cell, write_csv
 from fdpbench.prep.demo.simulate.site import Clip, Simulated, SimulatedClip, Site, layout_of
+from fdpbench.prep.flow.flow_images import encode_flow_image
 from fdpbench.prep.flow.methods import flow_field, resize_flow, scale_per_image
-from fdpbench.prep.store import images
 
-__all__ = ["megc2019", "megc2019_flow"]
+__all__ = ["flow_images", "megc2019"]
 
 OFFICIAL = "combined_3class_gt.csv"
 CLASSES = ("negative", "positive", "surprise")
@@ -49,14 +46,17 @@ def megc2019(site: Site, version: str) -> Simulated:
     return site.simulated(OFFICIAL)
 
 
-@layout_of("megc2019_flow", versions=("whole", "three", "both"))
-def megc2019_flow(site: Site, version: str) -> Simulated:
+@layout_of("flow_images", "megc2019_flow", versions=("whole", "three", "both"))
+def flow_images(site: Site, version: str) -> Simulated:
     """The composite as flow images of 28x28, a space before each dot, in layout `whole`, `three` or both.
 
     The flow is that of the rendered faces: u, v and strain as red, green and blue, each scaled to its range.
-    In `three` every clip stands in the test folder of its subject and in the training folder of the others.
+    In `three` every clip stands in the test folder of its subject and in the training folder of the others. What is
+    exported of a task has its list in every version, with names of classes; the composite has its official list.
     """
+    composite = site.release == "megc2019_flow"
     head: list[Cell] = ["dataset", "sub", "filename_o", "label", "apex", "imagename", "sub_filename"]
+    head += [] if composite else ["class"]
     rows, official = [head], []
     subjects: list[str] = []
     stored: list[tuple[str, int, str, bytes]] = []  # subject, label, file name, PNG
@@ -64,10 +64,11 @@ def megc2019_flow(site: Site, version: str) -> Simulated:
         for clip in site.plan(CLASSES, (1, 1)):
             label = CLASSES.index(clip.emotion)
             subject, name, in_image_name = _names(dataset, clip)
-            rows.append([dataset, subject, name, label, None, f"{in_image_name}.jpg", None])
+            row: list[Cell] = [dataset, subject, name, label, None, f"{in_image_name}.jpg", None]
+            rows.append([*row, *([] if composite else [clip.emotion])])
             official.append([dataset, subject, name, label])
             file = f"{subject}_{name} .png"
-            png = images.encode_png(_flow_image(site, clip))
+            png = _flow_image(site, clip)
             stored.append((subject, label, file, png))
             subjects += [] if subject in subjects else [subject]
             place = f"three_norm_u_v_os/{subject}/u_test/{label}"
@@ -76,15 +77,16 @@ def megc2019_flow(site: Site, version: str) -> Simulated:
                 site.write(f"{place}/{file}", png)
             clip_id = f"{dataset}/{subject}/{name}"
             site.found.append(SimulatedClip(clip_id, clip.emotion, None, None, None, None, (f"{place}/{file}",)))
-    if version != "three":
+    if version != "three" or not composite:
         write_csv(site.root / SHEET, rows)
     if version != "whole":
         for fold in subjects:
             for subject, label, file, png in stored:
                 part = "u_test" if subject == fold else "u_train"
                 site.write(f"three_norm_u_v_os/{fold}/{part}/{label}/{file}", png)
-    write_csv(site.root / OFFICIAL, official, line_end="\r\n")
-    return site.simulated(OFFICIAL if version == "three" else SHEET)
+    if composite:
+        write_csv(site.root / OFFICIAL, official, line_end="\r\n")
+    return site.simulated(OFFICIAL if version == "three" and composite else SHEET)
 
 
 def _class_of(emotion: str) -> str | None:
@@ -107,8 +109,7 @@ def _names(dataset: str, clip: Clip) -> tuple[str, str, str]:
     return subject, name, f"{subject}_{name}"
 
 
-def _flow_image(site: Site, clip: Clip) -> NDArray[np.uint8]:
-    """Onset-to-peak flow of a clip, shape (28, 28, 3), uint8: u, v, strain."""
+def _flow_image(site: Site, clip: Clip) -> bytes:
+    """PNG of a clip's onset-to-peak flow, 28x28: u, v, strain."""
     onset, peak = (to_grey(site.picture(clip, strength)) for strength in (0.0, 1.0))
-    field = scale_per_image(resize_flow(flow_field(onset, peak), FLOW_SIDE))  # (3, 28, 28)
-    return np.ascontiguousarray(np.round(255 * field).astype(np.uint8).transpose(1, 2, 0))
+    return encode_flow_image(scale_per_image(resize_flow(flow_field(onset, peak), FLOW_SIDE)))

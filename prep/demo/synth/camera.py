@@ -80,7 +80,7 @@ class Camera:
         return position, np.asarray(depth, dtype=np.float32)
 
 
-def expose(light: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.uint8]:
+def expose(light: NDArray[np.float32], rng: np.random.Generator, factor: float = 1.0) -> NDArray[np.uint8]:
     """Turn linear light into an 8-bit image, with the sensor's noise.
 
     Parameters
@@ -89,6 +89,8 @@ def expose(light: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.u
         Shape (3, H, W), float32, linear, 1 saturates.
     rng
         Source of the noise: read noise, and shot noise whose variance grows with the light.
+    factor
+        On the noise's standard deviation: 1 is a good camera in good light.
 
     Returns
     -------
@@ -97,6 +99,7 @@ def expose(light: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.u
     signal = np.clip(light, 0, 1)
     deviation = np.sqrt(READ_NOISE**2 + SHOT_NOISE**2 * signal)
     deviation *= rng.standard_normal(light.shape, dtype=np.float32)
+    deviation *= np.float32(factor)
     deviation += light
     deviation *= CONVERTER_LEVELS - 1
     # The gamma curve as a table over the converter's levels: a power for each pixel is slow.

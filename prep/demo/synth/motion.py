@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdpbench.prep.demo.synth.camera import Pose
+from fdpbench.prep.demo.synth.clip import BLINK_CLOSE, ClipPlan
 from fdpbench.prep.demo.synth.head import Head
-from fdpbench.prep.demo.synth.plan import BLINK_CLOSE, ClipPlan
 from fdpbench.prep.demo.synth.render import Light, Renderer
 from fdpbench.prep.demo.synth.truth import landmark_motion
 
@@ -70,7 +70,7 @@ def envelope(numbers: NDArray[np.integer], onset: int, apex: int, offset: int) -
     return rise * (1 - (1 - RESIDUE) * fall)
 
 
-def plan_motion(plan: ClipPlan, renderer: Renderer, drift: float, seat: Pose | None = None) -> Motion:
+def plan_motion(plan: ClipPlan, renderer: Renderer) -> Motion:
     """Draw the movement of one clip.
 
     Parameters
@@ -79,16 +79,13 @@ def plan_motion(plan: ClipPlan, renderer: Renderer, drift: float, seat: Pose | N
         The clip.
     renderer
         Its subject and camera, by which the expression is scaled to the planned peak.
-    drift
-        Drift of the head and tremor of the face; 1 is a calm subject, 0 a bust.
-    seat
-        How the subject sits; by default drawn for the clip.
     """
     rng = np.random.default_rng([plan.seed, 1])
     numbers = np.arange(1, plan.frames + 1)
     side = renderer.camera.size
     spread = np.array([*DRIFT_TURN, DRIFT_SHIFT * side, DRIFT_SHIFT * side])
     place = rng.normal(0, [*POSE_TURN, POSE_SHIFT * side, POSE_SHIFT * side])
+    seat, drift = plan.seat, plan.drift
     if seat is not None:
         place = np.array([seat.yaw, seat.pitch, seat.roll, seat.shift_x, seat.shift_y])
     wander = np.stack([_wander(rng, plan.frames, DRIFT_FRAMES) for _ in spread], axis=1)  # (frames, 5)

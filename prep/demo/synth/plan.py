@@ -1,19 +1,35 @@
 """What the release holds, decided before anything is rendered: one `ClipPlan` for each clip.
 
-Every draw is seeded by the clip's own place (subject, emotion, repetition), so that adding subjects
-or clips leaves the others as they are.
+Section `synth` has two forms. The calm one has equally many clips of each emotion, chosen here; clips of the drawn one
+are drawn as those of a corpus (`prep.demo.synth.people`). Every draw is seeded by the clip's own place (subject,
+emotion, repetition), so that adding subjects or clips leaves the others as they are. No clip of one form has the name
+of one of the other, so that predictions on two such releases are never taken for those of one.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
+from fdpbench.prep.demo.synth.clip import BLINK_CLOSE, ClipPlan
 from fdpbench.prep.demo.synth.head import load_head
-from fdpbench.prep.settings.synth import SynthParams
+from fdpbench.prep.demo.synth.people import (
+    DRIFT,
+    OF_RELEASE,
+    SITTING,
+    SITTING_CLIPS,
+    draw_seat,
+    draw_style,
+    draw_within,
+    identity_seed,
+    plan_clip,
+    stream,
+)
+from fdpbench.prep.settings.synth import DrawnSynthParams, SynthParams
 
-__all__ = ["EMOTIONS", "ClipPlan", "plan_release"]
+__all__ = ["EMOTIONS", "plan_release"]
 
 # Each emotion shows as one of several sets of action units, as in annotated releases. The sets share
 # units within an emotion and across emotions (AU10 with raised lip, AU17 with pressed lips).
@@ -23,66 +39,23 @@ EMOTIONS: dict[str, tuple[tuple[str, ...], ...]] = {
     "disgust": (("AU4", "AU9"), ("AU9", "AU10"), ("AU4", "AU7", "AU10")),
     "repression": (("AU14", "AU24"), ("AU15", "AU17"), ("AU17", "AU24")),
 }
-BLINK_CLOSE = 11  # frames that the eyes take to close
 # Streams of random numbers, so that one never shifts another.
 IDENTITY, CLIP = 0, 1
 
 
-@dataclass(frozen=True)
-class ClipPlan:
-    """Everything that tells one clip from another.
-
-    Frame numbers are 1-based file numbers, as in the sheet: ``img001.png`` is frame 1.
-
-    Attributes
-    ----------
-    subject, clip, emotion
-        Names, such as ``s01``, ``happiness_1``, ``happiness``.
-    identity_seed, seed
-        Seeds of the person, and of this clip's motion and sensor noise.
-    frames
-        Number of frames in the clip.
-    onset, apex, offset
-        Frame numbers, onset < apex < offset.
-    action_units
-        As annotated: ``AU12``, or ``AU12L`` for the subject's left side alone.
-    activation
-        Relative weight of each action unit and side that moves.
-    peak
-        Largest motion of a landmark from onset to apex by the expression alone, px.
-    blink, gaze_shift
-        Frame number of the moment when the eyes are closed, or turn; None for neither.
-    """
-
-    subject: str
-    clip: str
-    emotion: str
-    identity_seed: int
-    seed: int
-    frames: int
-    onset: int
-    apex: int
-    offset: int
-    action_units: tuple[str, ...]
-    activation: tuple[tuple[str, float], ...]
-    peak: float
-    blink: int | None
-    gaze_shift: int | None
-
-    @property
-    def sheet_codes(self) -> str:
-        """Action units as sheets write them: ``4+L12`` for AU4 and AU12L."""
-        return "+".join(_sheet_code(unit) for unit in self.action_units)
+UNIT_SIDE = 240  # px: peaks of the drawn form are in those of a frame of this side
 
 
-def plan_release(params: SynthParams) -> list[ClipPlan]:
-    """List the clips of the release: subject by subject, emotion by emotion.
+def plan_release(params: SynthParams | DrawnSynthParams) -> list[ClipPlan]:
+    """List the clips of the release: subject by subject, and emotion by emotion in the calm form.
 
     Parameters
     ----------
     params
         The `synth` section of params.yaml.
     """
+    if isinstance(params, DrawnSynthParams):
+        return [plan for number in range(1, params.subjects + 1) for plan in _draw_subject(params, number)]
     plans = []
     for subject in range(1, params.subjects + 1):
         identity_seed = _seed(params.seed, IDENTITY, subject)
@@ -101,10 +74,22 @@ def plan_release(params: SynthParams) -> list[ClipPlan]:
     return plans
 
 
-def _sheet_code(unit: str) -> str:
-    """Write an action unit as sheets do: ``AU12`` as ``12``, ``AU12L`` as ``L12``."""
-    side = unit[-1] if unit[-1] in "LR" else ""
-    return side + unit.removeprefix("AU").rstrip("LR")
+def _draw_subject(params: DrawnSynthParams, number: int) -> Iterator[ClipPlan]:
+    """Draw the clips of a subject."""
+    seed = identity_seed(OF_RELEASE, params.seed, number)
+    style = draw_style(params, seed)
+    for k in range(params.clips_per_subject):
+        plan = plan_clip(
+            params,
+            f"s{number:02d}",
+            f"c{k + 1:02d}",
+            seed=seed,
+            number=k,
+            style=style,
+            seat=draw_seat(params, stream(seed, SITTING, k // SITTING_CLIPS)),
+            drift=draw_within(stream(seed, DRIFT, k), params.drift),
+        )
+        yield replace(plan, peak=plan.peak * params.size / UNIT_SIDE)
 
 
 def _seed(*place: int) -> int:
@@ -144,6 +129,9 @@ def _plan_clip(
         # Eyes are open at onset: annotators do not begin a clip within a blink.
         blink=_moment(rng, params.blink_rate, onset + BLINK_CLOSE, offset),
         gaze_shift=_moment(rng, params.gaze_rate, onset, offset),
+        drift=params.drift,
+        seat=None,
+        sensor_noise=1.0,
     )
 
 

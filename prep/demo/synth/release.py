@@ -24,12 +24,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdpbench.prep.demo.synth.camera import SUPERSAMPLING, Camera, expose
+from fdpbench.prep.demo.synth.clip import ClipPlan
 from fdpbench.prep.demo.synth.motion import FPS, plan_motion
-from fdpbench.prep.demo.synth.plan import ClipPlan
 from fdpbench.prep.demo.synth.render import Renderer
 from fdpbench.prep.demo.synth.subject import build_subject
 from fdpbench.prep.demo.synth.truth import dense_flow, face_landmarks
-from fdpbench.prep.settings.synth import SynthParams
 
 __all__ = ["COLUMNS", "ClipRecord", "encode_png", "renderer_for", "write_clip", "write_sheet"]
 
@@ -97,15 +96,15 @@ class ClipRecord:
         )
 
 
-def write_clip(plan: ClipPlan, params: SynthParams, root: Path) -> ClipRecord:
+def write_clip(plan: ClipPlan, size: int, root: Path) -> ClipRecord:
     """Render one clip and write its frames and its truth.
 
     Parameters
     ----------
     plan
         The clip, one of `prep.demo.synth.plan.plan_release`.
-    params
-        The `synth` section of params.yaml.
+    size
+        Side of a frame, pixels.
     root
         Folder of the release. What an interrupted run left of this clip is replaced.
 
@@ -114,8 +113,8 @@ def write_clip(plan: ClipPlan, params: SynthParams, root: Path) -> ClipRecord:
     OSError
         If a file cannot be written; the system's message names it.
     """
-    renderer = renderer_for(plan.identity_seed, params.size)
-    motion = plan_motion(plan, renderer, params.drift)
+    renderer = renderer_for(plan.identity_seed, size)
+    motion = plan_motion(plan, renderer)
     offsets = motion.offsets(renderer.subject.head)  # (frames, V, 3)
     noise = np.random.default_rng([plan.seed, 2])
 
@@ -124,7 +123,7 @@ def write_clip(plan: ClipPlan, params: SynthParams, root: Path) -> ClipRecord:
     folder.mkdir(parents=True)
     for index, (pose, light, gaze) in enumerate(zip(motion.poses, motion.lights, motion.gaze, strict=True)):
         linear = renderer.frame(offsets[index], pose, (float(gaze[0]), float(gaze[1])), light)
-        image = expose(linear, noise)
+        image = expose(linear, noise, plan.sensor_noise)
         (folder / f"img{index + 1:03d}.png").write_bytes(encode_png(image))
 
     truth = root / "truth" / plan.subject / plan.clip

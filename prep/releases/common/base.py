@@ -22,6 +22,7 @@ __all__ = ["Annotation", "Annotations", "Listing"]
 class Annotation:
     """One usable row of a sheet: subject and clip as the reader names them, frame numbers as the sheet has them.
 
+    Onset and offset are None where the sheet of a data set of one's own does not say: the clip's first and last frame.
     ``recording`` is the sheet's name of what was recorded, where several clips are of one; ``place`` is what else the
     reader needs to find the clip's folder.
     """
@@ -29,9 +30,9 @@ class Annotation:
     row: str
     subject: str
     clip: str
-    onset: int
+    onset: int | None
     apex: int | None
-    offset: int
+    offset: int | None
     emotion: str
     action_units: str | None
     fps: float | None = None
@@ -69,7 +70,8 @@ class Annotations:
 class Listing:
     """Clips of a release and what was left out, as a reader finds them.
 
-    ``simulated`` says that `fdpbench simulate` wrote some of them: the faces are rendered.
+    ``simulated`` says that `fdpbench simulate` wrote some of them: the faces are rendered. ``crops`` says that the
+    frames are the release's own crops of faces, used as they are.
     """
 
     dataset: str
@@ -78,6 +80,7 @@ class Listing:
     notes: list[str] = field(default_factory=list)
     corrections: list[dict[str, Any]] = field(default_factory=list)
     simulated: bool = False
+    crops: bool = False
 
     @classmethod
     def of(cls, annotations: Annotations) -> Listing:

@@ -6,17 +6,17 @@ import os
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from fdpbench.prep.releases import ReleaseError
 from fdpbench.prep.releases.common.base import Annotation, Annotations, Listing
+from fdpbench.prep.releases.common.frames import IMAGES, FolderProblem, Frames
+from fdpbench.prep.releases.common.videos import ClipVideos, is_video, video_beside
 from fdpbench.prep.settings.index import LostFrames
 from fdpbench.prep.store.schema import Reason
 
 __all__ = [
     "FolderProblem",
-    "Frames",
     "add_clips",
     "check_emotion",
     "find_frames",
@@ -25,32 +25,8 @@ __all__ = [
     "subfolder",
 ]
 
-IMAGES = {".jpg", ".jpeg", ".png", ".bmp"}
-
 # What the names of frames begin with where a release gives its own crops of the faces: reg_img46.jpg beside img46.jpg.
 CROP = "reg_"
-
-
-class FolderProblem(Exception):
-    """A clip's folder or frames cannot be used: the reason and what was found."""
-
-    def __init__(self, reason: Reason, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
-
-
-@dataclass
-class Frames:
-    """Image files of a clip by frame number, whether they are the release's own crops, and what else is there."""
-
-    files: dict[int, Path] = field(default_factory=dict)
-    crops: bool = False
-    others: list[str] = field(default_factory=list)
-
-    def __str__(self) -> str:
-        numbers = f", {min(self.files)} to {max(self.files)}" if self.files else ""
-        others = f"; {len(self.others)} other files are not read, such as {self.others[0]}" if self.others else ""
-        return f"{len(self.files)}{numbers}{others}"
 
 
 def find_frames(folder: Path, root: Path, prefix: str = "") -> Frames:
@@ -87,7 +63,7 @@ def find_frames(folder: Path, root: Path, prefix: str = "") -> Frames:
     images = [path for path in paths if path.suffix.lower() in IMAGES and path.stem != _named(path)]
     raw = [path for path in images if path.name.startswith(prefix) and not path.name.startswith(CROP)]
     crops = [path for path in images if path.name.startswith(CROP + prefix)]
-    found = Frames(crops=not raw and bool(crops))
+    found = Frames(crops=not raw and bool(crops), place=_under(folder, root))
     for path in raw or crops:
         # not Path.resolve, which gives up on a link that leads to itself
         if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(home):
@@ -103,16 +79,17 @@ def add_clips(
     listing: Listing,
     annotations: Annotations,
     root: Path,
-    folder: Callable[[Annotation], Path],
+    find: Callable[[Annotation], Path | Frames],
     *,
     lost_frames: LostFrames,
     prefix: str = "",
     trimmed: bool = False,
+    videos: ClipVideos | None = None,
 ) -> None:
-    """Join annotations with the image files on disk.
+    """Join annotations with the image files, or the videos, on disk.
 
     A clip is rejected by name if its folder is missing, or if one of its frames from onset to offset is and lost
-    frames are not accepted.
+    frames are not accepted. Where in place of the folder there is a video of its name, its frames are the clip's.
 
     Parameters
     ----------
@@ -122,8 +99,8 @@ def add_clips(
         What the sheet says.
     root
         The release's folder; stored paths are relative to it.
-    folder
-        Gives a clip's folder; may raise `FolderProblem`.
+    find
+        Gives a clip's folder, its video, or its frames; may raise `FolderProblem`.
     lost_frames
         ``keep``: a clip keeps the frames that are there, two at least, and its row says which; ``reject``: it is
         rejected.
@@ -131,14 +108,26 @@ def add_clips(
         What the names of frames begin with.
     trimmed
         Whether a clip's folder may hold its frames alone, numbered anew (`_not_alone` says when).
+    videos
+        How videos are read; None: their frames count from 1.
     """
-    renumbered = crops = lacking = lost = 0
-    for clip in annotations.clips:
+    videos = videos or ClipVideos(annotations.release, root, 1)
+    places = [_place(clip, find, videos) for clip in annotations.clips]
+    videos.extract()
+    renumbered = crops = lacking = lost = of_video = 0
+    for clip, place in zip(annotations.clips, places, strict=True):
         name = listing.clip_id(clip.subject, clip.clip)
         try:
-            place = folder(clip)
-            frames = find_frames(place, root, prefix)
-            wanted = range(clip.onset, clip.offset + 1)
+            if isinstance(place, Exception):
+                raise place
+            of_video += isinstance(place, str)
+            if isinstance(place, str):
+                frames = videos.frames(place)
+            else:
+                frames = find_frames(place, root, prefix) if isinstance(place, Path) else place
+            onset = min(frames.files, default=0) if clip.onset is None else clip.onset
+            offset = max(frames.files, default=0) if clip.offset is None else clip.offset
+            wanted = range(onset, offset + 1)
             files = {number: path for number, path in frames.files.items() if number in wanted}
             if len(files) < len(wanted):
                 problem = _not_alone(frames.files, wanted) if trimmed else ""
@@ -152,7 +141,7 @@ def add_clips(
                     first = next(number for number in wanted if number not in files)
                     raise FolderProblem(
                         Reason.MISSING_FILE,
-                        f"{_under(place, root)}: {len(wanted) - len(files)} of {len(wanted)} frames are missing, first "
+                        f"{frames.place}: {len(wanted) - len(files)} of {len(wanted)} frames are missing, first "
                         f"{first}; the folder holds {frames}{problem}",
                     )
             crops += frames.crops
@@ -170,17 +159,33 @@ def add_clips(
             frames=[files[number].relative_to(root).as_posix() for number in sorted(files)],
             frame_numbers=sorted(files),
             fps=clip.fps,
-            onset=clip.onset,
+            onset=onset,
             apex=clip.apex,
-            offset=clip.offset,
+            offset=offset,
             action_units=clip.action_units,
         )
+    if of_video:
+        listing.notes.append(f"{of_video} clips are videos; their frames are extracted below data/frames")
     if renumbered:
         listing.notes.append(f"{renumbered} clips hold their frames alone; these were numbered from the onset on")
     if crops:
         listing.notes.append(f"{crops} clips are read from the release's own crops, files {CROP}{prefix}*, no raw ones")
     if lacking:
         listing.notes.append(f"index.lost_frames is keep: {lacking} clips lack {lost} frames between onset and offset")
+
+
+def _place(
+    clip: Annotation, find: Callable[[Annotation], Path | Frames], videos: ClipVideos
+) -> Path | Frames | str | Exception:
+    """A clip's folder or frames, the name of its video, whose frames are asked for, or what is wrong with it."""
+    try:
+        found = find(clip)
+        if not isinstance(found, Path):
+            return found
+        video = found if is_video(found) else video_beside(found)
+        return found if video is None else videos.want(clip, video)
+    except (FolderProblem, OSError) as error:
+        return error
 
 
 def _left(files: dict[int, Path], wanted: range, trimmed: bool) -> dict[int, Path] | None:

@@ -57,6 +57,7 @@ def release_of_camera(camera: str, *known_counts: KnownCounts) -> Release:
         class_maps={f"smic_{camera}_3": one_each(*EMOTIONS)},
         known_counts=known_counts,
         without_apex=True,
+        has_crops=True,
     )
 
 
@@ -78,10 +79,11 @@ def annotations_of(sheet: Path, camera: str) -> Annotations:
     return result
 
 
-def read(root: Path, lost_frames: LostFrames, camera: str) -> Listing:
+def read(root: Path, lost_frames: LostFrames, camera: str, crops: bool = False) -> Listing:
     """Read one camera from the folder that holds the sheet and the cameras' folders.
 
-    `add_clips` says what ``lost_frames`` does.
+    `add_clips` says what ``lost_frames`` does. With ``crops`` a tree of cropped frames is read, one with ``crop`` in
+    its name, and no other.
 
     Raises
     ------
@@ -100,6 +102,13 @@ def read(root: Path, lost_frames: LostFrames, camera: str) -> Listing:
             f"{root}: no {name}/<subject>/micro/<emotion>/<clip> and no {name}/<subject>/<clip> found, whatever "
             f"stands above it; link the folder above {name}"
         )
+    cropped = [top for top in trees if CROPPED in top.as_posix().lower()]
+    if crops and not cropped:
+        there = ", ".join(sorted(top.as_posix() for top in trees))
+        raise ReleaseError(
+            f"{root}: no tree of {name} with {CROPPED!r} in its name, for align.mode: given; there is {there}"
+        )
+    trees = {top: trees[top] for top in cropped} if crops else trees
     wanted = {clip.recording for clip in found.clips}
     top = min(trees, key=lambda top: (CROPPED in top.as_posix().lower(), -len(wanted & trees[top].keys()), top))
     folders = trees[top]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,15 @@ def test_records_come_back_as_they_were_and_cannot_be_changed(before: dict[str, 
     assert files() == before
     with pytest.raises(FrozenInstanceError):
         evaluation.scores[0].pooled.clips = 3  # type: ignore[misc]
+
+
+def test_crops_that_are_given_come_back_and_leave_no_trace_elsewhere(before: dict[str, bytes]) -> None:
+    assert b"given_crops" not in before["evaluation.json"]
+    evaluation = read_evaluation()
+    first, *others = evaluation.scores
+    given = replace(evaluation, scores=(replace(first, task=replace(first.task, given_crops=("lab",))), *others))
+    write_evaluation(given, [clip for each in read_clips().values() for clip in each], FOLDER, [])
+    assert [score.task.given_crops for score in read_evaluation().scores] == [("lab",), *[()] * len(others)]
 
 
 def test_every_prediction_is_a_clip_result(before: dict[str, bytes]) -> None:

@@ -15,6 +15,7 @@ from fdpbench.bench.plan.check import check_project, load_runs
 from fdpbench.bench.plan.params import load_run
 from fdpbench.bench.plan.pretraining import (
     FINE_TUNING,
+    FINE_TUNING_FRAMES,
     PRETRAINING,
     PRETRAINING_FRAMES,
     load_pretraining,
@@ -24,9 +25,11 @@ from fdpbench.bench.train.settings import run_of
 from fdpbench.bench.train.step import Standardiser
 from fdpbench.bench.train.weights import write_weights
 from fdpbench.models.common.registry import Augment, create_model, model_info
+from fdpbench.prep.settings.corpus import CorpusParams
 from fdpbench.prep.settings.params import read_params
 from fdpbench.prep.settings.planned import PLAN, place_of, read_planned
 from fdpbench.prep.settings.problems import ParamsError
+from fdpbench.prep.settings.section import section
 from tests.support.builders import checked_params, write_params
 
 CORPUS: dict[str, Any] = {"generator": "flow", "identities": 4, "clips_per_identity": 3, "seed": 1}
@@ -199,13 +202,16 @@ def test_recipes_of_crops(project: Path) -> None:
     tuning = load_run("it", of_frames("cnn3d")).settings.model_dump()
     crops = {"augment": {"mirror": True, "shift": 4}}
     assert {key: pretraining[key] for key in PRETRAINING_FRAMES} == PRETRAINING_FRAMES | crops
-    assert {key: tuning[key] for key in FINE_TUNING} == FINE_TUNING | crops
+    assert {key: tuning[key] for key in FINE_TUNING_FRAMES} == FINE_TUNING_FRAMES | crops
     flow = load_pretraining("w", of_frames("ststnet")).settings.model_dump()
     assert {key: flow[key] for key in PRETRAINING_FRAMES} == PRETRAINING_FRAMES
 
 
 def test_classes_of_a_pretraining(project: Path) -> None:
-    assert load_run("it", of_frames("cnn3d", {"protocol": "zero_shot"}, classes="emotions"))
+    made = of_frames("cnn3d", {"protocol": "zero_shot"}, classes="emotions")
+    assert load_run("it", made)
+    made["tasks"]["tiny"]["classes"] = {"surprise": ["surprise"], "negative": ["disgust", "repression"]}
+    assert load_run("it", made), "a class is told by all emotions that it gathers"
     said = "zero_shot: 'w' tells negative, positive, surprise, and not disgust, happiness, repression; fine-tune it"
     found = problems(of_frames("cnn3d", {"protocol": "zero_shot"}))
     assert any(said in line for line in found), found
@@ -234,6 +240,21 @@ def test_weights_of_other_images_are_refused(
     else:
         (found,) = problems(made)
         assert "params.yaml: runs.it.init: 'w' were trained on other images" in found and said in found
+
+
+@pytest.mark.parametrize(("size", "said"), [(96, None), (64, "align.size is 96, and crop.size 64 in ready.json")])
+def test_shipped_weights_of_other_images_are_refused(
+    size: int, said: str | None, tmp_path: Path, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = shipped(monkeypatch, tmp_path / "weights", model="cnn3d", outputs=sorted(EMOTIONS))
+    corpus = section(CorpusParams, FRAMES | {"crop": {"size": size}}, "c").model_dump(mode="json")
+    path.with_suffix(".json").write_text(json.dumps({"corpus": {"settings": corpus}}))
+    made = of_frames("cnn3d", {"init": "ready"})
+    if said is None:
+        assert load_run("it", made).start == ("models/weights/ready.safetensors",)
+    else:
+        (found,) = problems(made)
+        assert "runs.it.init: 'ready' were trained on other images" in found and said in found
 
 
 def test_landmarks_are_given_where_the_corpus_is_asked(project: Path) -> None:

@@ -33,7 +33,7 @@ def test_sizes_are_those_of_the_registry(monkeypatch: pytest.MonkeyPatch) -> Non
 def write_tables(folder: Path, rows: list[tuple[str, str, str, str, float]], seeds: int) -> None:
     folder.mkdir(parents=True)
     columns = ["run", "model", "protocol", "table", "uf1"]
-    frame = pd.DataFrame(rows, columns=columns).assign(uar=0.5, repetitions=seeds)
+    frame = pd.DataFrame(rows, columns=columns).assign(uar=0.5, repetitions=seeds, clips=40 * seeds, subjects=4)
     frame.to_csv(folder / "tiny.csv", index=False)
     pd.DataFrame({"task": ["tiny"], "run": ["it"]}).to_csv(folder / "per_class.csv", index=False)
 
@@ -52,6 +52,7 @@ def test_figures_come_from_the_full_results_first(tmp_path: Path) -> None:
     assert (plain["model"], plain["task"], plain["UF1"], plain["seeds"]) == ("`cnn3d`", "tiny", "0.100", "1")
     assert plain["seconds of a fold"] == "-"
     assert (fdp["run"], fdp["UF1"], fdp["seeds"], fdp["seconds of a fold"]) == ("fdp", "0.800", "3", "12.3")
+    assert (plain["clips"], fdp["clips"], fdp["subjects"]) == ("40", "120", "4")  # of two releases, and said so
 
 
 def test_each_split_has_a_row_of_its_own(tmp_path: Path) -> None:
@@ -77,4 +78,5 @@ def test_the_command_writes_the_page(project: Path, monkeypatch: pytest.MonkeyPa
     result = CliRunner().invoke(app, ["docs"])
     assert result.exit_code == 0 and "docs/models.md" in result.stderr
     text = Path("docs/models.md").read_text()
-    assert "| `one`   |" in text and "| `fdp`   | tiny   | one subject out | a     | 0.200 |" in text
+    row = "| `fdp`   | tiny   | one subject out | 40      | 4          | a     | 0.200 |"
+    assert "| `one`   |" in text and row in text

@@ -35,9 +35,9 @@ from fdpbench.bench.train.weights import read_about, read_weights
 from fdpbench.models.common.checkpoints import CheckpointError
 from fdpbench.models.common.registry import create_model, model_info
 from fdpbench.prep.demo.corpus import stage
-from fdpbench.prep.demo.corpus.expressions import CLASSES, EMOTIONS, SIDED_UNITS, UNITS, sides_of
 from fdpbench.prep.demo.corpus.reading import read_corpus
 from fdpbench.prep.demo.corpus.table import unit_targets
+from fdpbench.prep.demo.synth.expressions import CLASSES, EMOTIONS, SIDED_UNITS, UNITS, sides_of
 from fdpbench.prep.runtime.workers import Context, run_units
 from fdpbench.prep.settings.corpus import CorpusParams
 from fdpbench.prep.settings.planned import Planned
@@ -289,6 +289,10 @@ def test_networks_of_frames_are_pretrained_and_predict(model: str, frames: Path,
     same = fit(mine, clips, 4, 1, "cpu", lambda message: None, start=FILE).predict(clips).scores
     np.testing.assert_allclose(scores[:, [order.index(name) for name in EMOTIONS]], same, atol=1e-12)
     assert np.ptp(scores) > 0
+    composite = replace(run, task_params=task.model_copy(update={"classes": COMPOSITE}))
+    summed = fit(composite, clips, 3, 1, "cpu", lambda message: None, start=FILE).predict(clips).scores
+    expected = np.stack([sum(same[:, EMOTIONS.index(each)] for each in group) for group in COMPOSITE.values()], 1)
+    np.testing.assert_allclose(summed, expected, atol=1e-12)
 
 
 def pretraining_settings(content: dict[str, Any]) -> ModelSettings:

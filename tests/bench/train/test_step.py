@@ -22,8 +22,9 @@ from fdpbench.bench.train import step
 from fdpbench.bench.train.data import ClipSet, load_clips
 from fdpbench.bench.train.fit_module import fit_module
 from fdpbench.bench.train.settings import ModelSettings, Run
-from fdpbench.bench.train.step import Standardiser, TrainStep, set_up_torch, to_device
+from fdpbench.bench.train.step import Heads, Standardiser, TrainStep, set_up_torch, to_device
 from fdpbench.models.common.blocks import Classifier, ModelOutput
+from fdpbench.models.common.conformance import modules
 from fdpbench.models.common.conformance.expectations import smallest_options
 from fdpbench.models.common.registry import create_model, list_models, model_info
 from tests.support.builders import params, run_of, task_rows, torch_as_it_was, write_task
@@ -283,6 +284,17 @@ def test_a_step_uses_the_labels_and_targets_of_its_batch() -> None:
     frames = clips.inputs["frames"].astype(np.float64)
     expected = (frames[[5, 1]] - frames.mean()) / frames.std()
     np.testing.assert_allclose(seen["frames"].numpy(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_loss_of_classes_sees_no_output_of_action_units(name: str) -> None:
+    """Of all that has a column for each output, also of what a model gives beside logits."""
+    outputs = 11
+    whole: ModelOutput = modules.build(name, outputs)(**modules.batch(name, 4)[0])
+    of_classes, units = Heads(3, True, 1.0).split(whole)
+    assert torch.equal(units, whole.logits[:, 3:]) and torch.equal(of_classes.logits, whole.logits[:, :3])
+    shapes = {key: tuple(value.shape) for key, value in vars(of_classes).items() if value is not None}
+    assert all(outputs not in shape[1:2] for shape in shapes.values()), shapes
 
 
 def test_a_step_leaves_the_training_clips_as_they_are() -> None:

@@ -104,7 +104,7 @@ def test_all_of_them_are_as_none_named(task: Path, monkeypatch: pytest.MonkeyPat
     found = []
     for entry in ({}, {"training_subjects": len(SUBJECTS) - 1}, {"training_subjects": 2}):
         trained(run_of("ststnet", entry=entry, **RECIPE), task, monkeypatch)
-        found.append(Artifacts("it").predictions.read_bytes())
+        found.append(read_predictions(Artifacts("it").predictions))
     assert found[0] == found[1] != found[2]
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from fdpbench.bench.train.outputs import told_by, untold
 from fdpbench.bench.train.step import Standardiser
 from fdpbench.bench.train.weights import COUNTER, KEY, head_axes, read_about, read_weights, write_weights
 from fdpbench.models.common.blocks import Classifier, ModelOutput
@@ -21,6 +22,7 @@ from fdpbench.models.common.checkpoints import CheckpointError
 from fdpbench.models.common.conformance.expectations import SHAPES, smallest_options
 from fdpbench.models.common.conformance.modules import batch, build
 from fdpbench.models.common.registry import create_model, list_models, model_info
+from fdpbench.prep.demo.composite import EMOTIONS
 from tests.support.builders import torch_as_it_was
 
 MODULES = [name for name in list_models() if model_info(name).kind == "module"]
@@ -94,6 +96,31 @@ def test_a_file_read_into_a_network_of_the_same_outputs_gives_its_logits(name: s
     other = settled(name, 3, seed=1)
     assert not torch.equal(logits(other, name), logits(model, name))
     assert torch.equal(logits(loaded(path, other, NAMES[:3], name), name), logits(model, name))
+
+
+@pytest.mark.parametrize(
+    ("classes", "outputs", "places"),
+    [
+        (("surprise", "negative"), ("negative", "positive", "surprise"), [[2], [0]]),
+        (("negative", "positive", "surprise"), (*EMOTIONS, "AU1"), [[0, 2], [1], [3]]),
+        (("negative", "positive"), ("disgust", "happiness"), [[], [1]]),
+        (("disgust", "joy"), ("negative", "positive", "surprise"), [[], []]),
+    ],
+)
+def test_a_class_is_told_by_its_own_output_or_by_all_its_emotions(
+    classes: tuple[str, ...], outputs: tuple[str, ...], places: list[list[int]]
+) -> None:
+    assert told_by(classes, outputs) == places
+    assert untold(classes, outputs) == [name for name, found in zip(classes, places, strict=True) if not found]
+
+
+def test_a_class_of_several_emotions_starts_from_the_mean_of_their_rows(folder: Path) -> None:
+    model = settled(SMALL, 4)
+    path = write(folder / "emotions.safetensors", model, EMOTIONS)
+    found = logits(loaded(path, settled(SMALL, 3, seed=1), ("surprise", "negative", "positive")))
+    said = dict(zip(EMOTIONS, logits(model).T, strict=True))
+    expected = [said["surprise"], (said["disgust"] + said["repression"]) / 2, said["happiness"]]
+    torch.testing.assert_close(found, torch.stack(expected, dim=1))
 
 
 # rcn's attention and featref's last layer read the parts of all outputs: to leave some out changes the others.

@@ -48,7 +48,7 @@ def row(root: Path) -> dict[str, Any]:
         drift=3.0, blink_rate=0.0, gaze_rate=0.0, overlap=0.0,
     )  # fmt: skip
     plan = plan_release(synth)[0]
-    write_clip(plan, synth, root)
+    write_clip(plan, synth.size, root)
     numbers = list(range(plan.onset, plan.onset + FRAMES_USED))
     return {
         "clip_id": f"synthetic/{plan.subject}/{plan.clip}",

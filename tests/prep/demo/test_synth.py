@@ -46,7 +46,7 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("release")
     plans = plan_release(PARAMS)
     for plan in (plans[8], plans[0]):
-        write_clip(plan, PARAMS, root)
+        write_clip(plan, PARAMS.size, root)
     return root
 
 
@@ -128,8 +128,8 @@ def test_envelope_is_zero_at_onset_and_one_at_apex_alone(onset: int, rise: int, 
 def test_without_drift_landmarks_move_by_the_planned_peak(renderer: Renderer) -> None:
     landmarks = face_landmarks()
     for plan in plan_release(PARAMS)[:8]:
-        plan = replace(plan, blink=None)
-        motion = plan_motion(plan, renderer, drift=0.0)
+        plan = replace(plan, blink=None, drift=0.0)
+        motion = plan_motion(plan, renderer)
         offsets = motion.offsets(renderer.subject.head)
         places = np.stack([landmarks.project(renderer, *pair) for pair in zip(offsets, motion.poses, strict=True)])
         moved = np.linalg.norm(places - places[plan.onset - 1], axis=2)  # (frames, K)
@@ -141,7 +141,7 @@ def test_without_drift_landmarks_move_by_the_planned_peak(renderer: Renderer) ->
 
 def test_eyes_close_in_planned_clips_alone(renderer: Renderer) -> None:
     for plan in plan_release(PARAMS)[:8]:
-        closure = plan_motion(plan, renderer, PARAMS.drift).weights.get(BLINK)
+        closure = plan_motion(plan, renderer).weights.get(BLINK)
         assert (closure is None) == (plan.blink is None)
         if closure is not None:
             assert closure.argmax() + 1 == plan.blink and closure.max() >= 0.8
@@ -253,7 +253,7 @@ def test_bytes_repeat_in_another_process_and_order(release: Path, tmp_path: Path
         "import sys; from pathlib import Path; from fdpbench.prep.demo.synth import *\n"
         "from fdpbench.prep.settings.synth import SynthParams\n"
         "params = SynthParams.model_validate_json(sys.argv[1]); plans = plan_release(params)\n"
-        "[write_clip(plans[k], params, Path(sys.argv[2])) for k in (0, 8)]"
+        "[write_clip(plans[k], params.size, Path(sys.argv[2])) for k in (0, 8)]"
     )
     subprocess.run([sys.executable, "-c", code, PARAMS.model_dump_json(), str(tmp_path)], check=True)
     assert digest(tmp_path) == digest(release)
@@ -264,7 +264,7 @@ def test_remains_of_an_interrupted_clip_are_replaced(release: Path, tmp_path: Pa
     folder = tmp_path / "frames" / plan.subject / plan.clip
     folder.mkdir(parents=True)
     (folder / "img099.png").write_bytes(b"half a file")
-    write_clip(plan, PARAMS, tmp_path)
+    write_clip(plan, PARAMS.size, tmp_path)
     expected = {name: value for name, value in digest(release).items() if f"/{plan.subject}/" in name}
     assert digest(tmp_path) == expected
 

@@ -22,7 +22,7 @@ from fdpbench.prep.settings.params import OPTIONAL, check_params, read_params
 from fdpbench.prep.settings.problems import ParamsError
 from fdpbench.prep.settings.profile import overlay
 from fdpbench.prep.settings.section import section
-from fdpbench.prep.settings.synth import SynthParams
+from fdpbench.prep.settings.synth import synth_section
 from fdpbench.prep.settings.task import FlowInput, Sampling, TaskParams
 from tests.support.builders import PARAMS, params, write_params
 
@@ -37,6 +37,7 @@ def shipped(name: str) -> dict[str, Any]:
 SHIPPED = [
     "params.yaml",
     "params.baselines.yaml",
+    "params.calm.yaml",
     "params.full.yaml",
     "params.smoke.yaml",
     "params.weights.yaml",
@@ -48,7 +49,7 @@ def test_shipped_files_load_and_check(name: str) -> None:
     content = shipped(name)
     runs = load_runs(content)
     assert [run.name for run in runs] == list(content["runs"])
-    section(SynthParams, content["synth"], "synth")
+    synth_section(content["synth"])
     section(AlignParams, content["align"], "align")
     section(FlowParams, content["flow"], "flow")
     for run in runs:
@@ -93,7 +94,7 @@ def test_a_profile_keeps_to_the_embedded_release_whatever_else_is_linked(tmp_pat
     linked = (ROOT / "params.yaml").read_text(encoding="utf-8")
     linked = linked.replace("\nreleases: [synthetic]", "\nreleases: [synthetic, casme2]")
     (tmp_path / "params.yaml").write_text(linked, encoding="utf-8")
-    for profile in ("full", "baselines", "smoke"):
+    for profile in ("full", "baselines", "calm", "smoke"):
         content = yaml.safe_load(overlay(ROOT / f"params.{profile}.yaml", tmp_path / "params.yaml"))
         assert content["releases"] == ["synthetic"]
 
@@ -160,7 +161,7 @@ def load(content: dict[str, Any]) -> None:
     """Read params.yaml as the commands do."""
     write_params(content)
     content = read_params()
-    section(SynthParams, content["synth"], "synth")
+    synth_section(content["synth"])
     section(AlignParams, content["align"], "align")
     section(FlowParams, content["flow"], "flow")
     load_runs(content)
@@ -302,7 +303,7 @@ def test_a_section_that_is_no_mapping(project: Path, name: str, value: Any) -> N
         load(params(**{name: value}))
 
 
-@pytest.mark.parametrize("value", ["synthetic", 3, {"synthetic": 1}])
+@pytest.mark.parametrize("value", ["synthetic", 3, None])
 def test_a_list_of_releases_that_is_none(project: Path, value: Any) -> None:
     with pytest.raises(ParamsError, match="releases must be a list"):
         load(params() | {"releases": value})
@@ -609,7 +610,7 @@ def test_a_class_map_by_its_name_is_the_map_written_out(name: str) -> None:
     assert task == section(TaskParams, content | {"classes": classes}, "tasks.it")
     wanted = {label: list(emotions) for label, emotions in all_class_maps()[name].classes.items()}
     assert list(classes.items()) == list(wanted.items()), "in order of class index"
-    if name == "synthetic":
+    if name.startswith("synthetic"):
         assert {emotion for group in classes.values() for emotion in group} == set(EMOTIONS)
 
 

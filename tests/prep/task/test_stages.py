@@ -392,7 +392,7 @@ def test_one_clip_as_a_worker_does_it(release: Path, tmp_path: Path) -> None:
         folder = tmp_path / name
         folder.mkdir()
         spoil(frame(release, "s01", "a", 2))
-        crops._align_clip((row, release, ALIGN), Context(folder, lambda message: None, 0))
+        crops._align_clip((row, RELEASE, release, ALIGN), Context(folder, lambda message: None, 0))
     assert [path.name for path in (tmp_path / "good").iterdir()] == ["frames.parquet"]
     assert [path.name for path in (tmp_path / "bad").iterdir()] == ["rejected.json"]
 

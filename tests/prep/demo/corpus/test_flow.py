@@ -10,16 +10,16 @@ import pytest
 from numpy.typing import NDArray
 
 from fdpbench.prep.demo.corpus.estimator import RENDERED, SIDE, bleed, estimate, face_texture, shrink
-from fdpbench.prep.demo.corpus.expressions import SIDED_UNITS, UNITS
 from fdpbench.prep.demo.corpus.flow import CAMERA, Stage, flow_clip, flow_clips
 from fdpbench.prep.demo.corpus.planner import Crop, Estimator, PlannedClip, Sitting, plan_people
 from fdpbench.prep.demo.corpus.table import unit_targets
 from fdpbench.prep.demo.synth.camera import Pose
+from fdpbench.prep.demo.synth.expressions import SIDED_UNITS, UNITS
 from fdpbench.prep.demo.synth.head import eye_centres, load_head
 from fdpbench.prep.demo.synth.subject import EYE_DISTANCE, bare_face
 from fdpbench.prep.settings.corpus import CorpusParams
 
-FRONT = Sitting(Pose(), Crop(eye_distance=0.45, aspect=0.75, eye_height=0.3, shift=0.0), bleeds=True)
+FRONT = Sitting(Crop(eye_distance=0.45, aspect=0.75, eye_height=0.3, shift=0.0), bleeds=True)
 EXACT = Estimator(noise=1e-6, spots=0.0, smoothing=0.3, dominance=1, shrinkage=0.0)
 
 
@@ -29,15 +29,17 @@ def average() -> Stage:
     head = load_head()
     eyes = eye_centres(head.vertices, head.vertex_part)
     scale = EYE_DISTANCE / float(np.linalg.norm(eyes[0] - eyes[1]))
-    return Stage(((head.vertices - eyes.mean(axis=0)) * scale).astype(np.float32), scale, FRONT)
+    return Stage(((head.vertices - eyes.mean(axis=0)) * scale).astype(np.float32), scale, Pose(), FRONT)
 
 
 def planned(activation: dict[str, float], peak: float = 1.0, estimator: Estimator = EXACT) -> PlannedClip:
     corpus = CorpusParams(generator="flow", identities=1, clips_per_identity=1, seed=1)
     (person,) = plan_people(corpus)
     one = person.clips[0]
-    clip = replace(one.clip, activation=tuple(activation.items()), peak=peak, blink=None, gaze_shift=None)
-    return replace(one, clip=clip, sitting=FRONT, estimator=estimator, drift=0.0)
+    clip = replace(
+        one.clip, activation=tuple(activation.items()), peak=peak, blink=None, gaze_shift=None, drift=0.0, seat=Pose()
+    )
+    return replace(one, clip=clip, sitting=FRONT, estimator=estimator)
 
 
 def mirrored(image: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -209,6 +211,7 @@ def test_texture_lies_on_brows_eyes_and_mouth() -> None:
 def test_the_face_of_a_person_is_that_of_its_seed() -> None:
     corpus = CorpusParams(generator="flow", identities=1, clips_per_identity=1, seed=9, drift=(0.0, 0.0))
     (person,) = plan_people(corpus)
-    stage = Stage(*bare_face(person.seed), person.clips[0].sitting)
-    assert CAMERA.size == 240
+    seat = person.clips[0].clip.seat
+    assert seat is not None and CAMERA.size == 240
+    stage = Stage(*bare_face(person.seed), seat, person.clips[0].sitting)
     assert (flow_clip(stage, person.clips[0]).image == flow_clips(person)[0].image).all()

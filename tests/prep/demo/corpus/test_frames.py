@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from fdpbench.prep.align import geometry
 from fdpbench.prep.align.faces import LEFT_EYE_CORNERS, NOSE_TIP, RIGHT_EYE_CORNERS, FaceMesh
-from fdpbench.prep.demo.corpus.expressions import CLASS_OF, CLASSES, EMOTIONS, SIDED_UNITS
+from fdpbench.prep.demo.corpus.flow import CAMERA
 from fdpbench.prep.demo.corpus.frames import (
-    CAMERA,
     FrameClip,
     crop_transform,
     crop_window,
@@ -24,10 +23,11 @@ from fdpbench.prep.demo.corpus.frames import (
     inputs_of,
 )
 from fdpbench.prep.demo.corpus.mesh import MESH_VERTICES, in_crop, mesh_error, person_error
-from fdpbench.prep.demo.corpus.planner import Person, Placing, identity_seed, plan_people
+from fdpbench.prep.demo.corpus.planner import Person, Placing, person_seed, plan_people
 from fdpbench.prep.demo.corpus.reading import FRAMES_INPUTS
 from fdpbench.prep.demo.corpus.table import unit_targets
 from fdpbench.prep.demo.synth.camera import SUPERSAMPLING, Camera, Pose, expose
+from fdpbench.prep.demo.synth.expressions import CLASS_OF, CLASSES, EMOTIONS, SIDED_UNITS
 from fdpbench.prep.demo.synth.head import load_head
 from fdpbench.prep.demo.synth.motion import plan_motion
 from fdpbench.prep.demo.synth.plan import plan_release
@@ -36,7 +36,8 @@ from fdpbench.prep.demo.synth.render import Light, Renderer
 from fdpbench.prep.demo.synth.subject import build_subject
 from fdpbench.prep.dynamic.sampling import uniform
 from fdpbench.prep.dynamic.stage import draw_dynamic_image
-from fdpbench.prep.settings.corpus import CorpusParams, CropParams, EmotionShares
+from fdpbench.prep.settings.corpus import CorpusParams, CropParams
+from fdpbench.prep.settings.expressions import EmotionShares
 from fdpbench.prep.settings.synth import SynthParams
 from fdpbench.prep.task.inputs import INPUTS
 from fdpbench.prep.task.table import TASK
@@ -153,7 +154,7 @@ def test_the_sampled_frames_and_the_apex_are_rendered() -> None:
 
 def test_intensity_is_what_moves_from_onset_to_apex() -> None:
     planned = person().clips[0]
-    motion = plan_motion(planned.clip, renderer(), planned.drift, planned.sitting.pose)
+    motion = plan_motion(planned.clip, renderer())
     still = replace(planned, clip=replace(planned.clip, blink=None))
     moves = dict(zip(SIDED_UNITS, frame_clip(renderer(), still, PARAMS, error()).intensity.tolist(), strict=True))
     assert (
@@ -172,8 +173,8 @@ def test_intensity_is_what_moves_from_onset_to_apex() -> None:
 
 def test_people_sit_as_planned() -> None:
     planned = person().clips[0]
-    motion = plan_motion(planned.clip, renderer(), 0.0, planned.sitting.pose)
-    assert set(motion.poses) == {planned.sitting.pose}
+    motion = plan_motion(replace(planned.clip, drift=0.0), renderer())
+    assert set(motion.poses) == {planned.clip.seat}
 
 
 def test_inputs_have_the_form_of_a_tasks_table() -> None:
@@ -207,7 +208,7 @@ def test_nobody_is_in_the_embedded_release() -> None:
     )  # fmt: skip
     seeds = {plan.identity_seed for plan in plan_release(release)}
     people = [each.seed for each in plan_people(PARAMS.model_copy(update={"identities": 300}))]
-    assert len(set(people)) == 300 and not seeds & set(people) and min(people) == identity_seed(5, 0) > max(seeds)
+    assert len(set(people)) == 300 and not seeds & set(people) and min(people) == person_seed(5, 0) > max(seeds)
 
 
 @pytest.mark.parametrize("shares", [None, EmotionShares(), EmotionShares(repression=3.0)])

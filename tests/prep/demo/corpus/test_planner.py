@@ -11,13 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fdpbench.prep.demo.corpus.expressions import CLASS_OF, CLASSES, SIDED_UNITS, UNIT_SETS, UNITS
-from fdpbench.prep.demo.corpus.planner import FAINT, SITTING_CLIPS, Person, identity_seed, plan_people
+from fdpbench.prep.demo.corpus.planner import Person, person_seed, plan_people
 from fdpbench.prep.demo.synth import EMOTIONS, plan_release
+from fdpbench.prep.demo.synth.expressions import CLASS_OF, CLASSES, SIDED_UNITS, UNIT_SETS, UNITS
 from fdpbench.prep.demo.synth.head import load_head
 from fdpbench.prep.demo.synth.motion import BLINK
+from fdpbench.prep.demo.synth.people import FAINT, SITTING_CLIPS
 from fdpbench.prep.demo.synth.subject import bare_face, build_subject
-from fdpbench.prep.settings.corpus import LARGEST_SEED, CorpusParams
+from fdpbench.prep.settings.corpus import CorpusParams
+from fdpbench.prep.settings.expressions import LARGEST_SEED
 from fdpbench.prep.settings.problems import ParamsError
 from fdpbench.prep.settings.section import section
 from fdpbench.prep.settings.synth import SynthParams
@@ -65,7 +67,7 @@ def test_what_is_planned_lies_within_the_ranges_and_agrees_with_its_labels(corpu
             assert corpus.duration[0] <= clip.offset - clip.onset <= corpus.duration[1]
             for value, (low, high) in (
                 (clip.peak, corpus.peak),
-                (planned.drift, corpus.drift),
+                (clip.drift, corpus.drift),
                 (crop.eye_distance, corpus.eye_distance),
                 (planned.estimator.noise, corpus.noise),
             ):
@@ -114,6 +116,8 @@ def test_clips_of_a_sitting_share_pose_and_crop() -> None:
     sittings = [planned.sitting for planned in person.clips]
     assert SITTING_CLIPS == 3
     assert all(one is sittings[k - k % 3] for k, one in enumerate(sittings)) and len(set(map(id, sittings))) == 3
+    seats = [planned.clip.seat for planned in person.clips]
+    assert all(one == seats[k - k % 3] for k, one in enumerate(seats)) and len(set(seats)) == 3
 
 
 def test_a_movement_of_one_side_is_noted_as_such() -> None:
@@ -159,7 +163,7 @@ RELEASE = SynthParams(
 
 @given(st.integers(0, LARGEST_SEED), st.integers(0, LARGEST_SEED), st.integers(0, LARGEST_SEED))
 def test_seeds_of_people_are_those_of_no_release_and_of_no_other_corpus(seed: int, number: int, other: int) -> None:
-    mine = identity_seed(seed, number)
+    mine = person_seed(seed, number)
     assert mine >= 1 << 64  # a release's are 64-bit numbers
     assert (mine >> 32) - (1 << 32) == seed and mine & LARGEST_SEED == number  # so no two are the same
     state, cut = (np.random.SeedSequence(value).generate_state(8).tolist() for value in (mine, mine - (1 << 64)))
@@ -179,7 +183,7 @@ def test_nobody_of_a_corpus_is_in_the_embedded_release() -> None:
 
 
 def test_a_bare_face_is_that_of_the_rendered_person() -> None:
-    seed = identity_seed(3, 4)
+    seed = person_seed(3, 4)
     face, scale = bare_face(seed)
     person = build_subject(seed, density=10.0)
     bald = load_head().vertices[:, 1] < 7.3  # below the hair
@@ -207,6 +211,7 @@ def test_a_bare_face_is_that_of_the_rendered_person() -> None:
             r"eye_height as crop: \{eye_height: 0\.32\}",
         ),
         ({"crop": {"size": 64}}, r"corpora\.flow: .*crop: for generator frames alone, not flow; leave out"),
+        ({"sensor_noise": [1.0, 6.0]}, r"corpora\.flow: .*sensor_noise: for generator frames alone, not flow"),
         ({"emotions": {}, "classes": {}}, r"corpora\.flow: .*give classes or emotions, not both"),
         ({"emotions": {"joy": 1}}, r"corpora\.flow\.emotions\.joy: unknown key"),
         (

@@ -23,11 +23,11 @@ from fdpbench.bench.plan.check import load_runs
 from fdpbench.bench.plan.resolve import resolve
 from fdpbench.commands import app
 from fdpbench.prep.demo.corpus import stage
-from fdpbench.prep.demo.corpus.expressions import CLASS_OF, CLASSES, SIDED_UNITS, UNITS
 from fdpbench.prep.demo.corpus.flow import flow_clips
 from fdpbench.prep.demo.corpus.frames import frame_clips
 from fdpbench.prep.demo.corpus.planner import plan_people
 from fdpbench.prep.demo.corpus.reading import CORPUS, FRAMES_CORPUS, CorpusError, read_corpus, read_shards
+from fdpbench.prep.demo.synth.expressions import CLASS_OF, CLASSES, SIDED_UNITS, UNITS
 from fdpbench.prep.runtime.workers import run_units
 from fdpbench.prep.settings.corpus import CorpusParams
 from fdpbench.prep.settings.params import read_params
@@ -257,7 +257,7 @@ def test_a_plan_follows_its_own_entry_alone(project: Path) -> None:
     one, other = (resolve("corpus", name, content) for name in "ab")
     assert one.settings["seed"] == 3 and other.settings["seed"] == 4
     assert one.settings["peak"] == [0.5, 4.0], "ranges that are not set are planned too"
-    assert "prep/demo/corpus/expressions.py" in one.code and "prep/settings/corpus.py" in one.code
+    assert "prep/demo/synth/expressions.py" in one.code and "prep/settings/corpus.py" in one.code
     assert not [name for name in one.code if name.startswith(("bench/", "models/"))]
 
 

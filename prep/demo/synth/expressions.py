@@ -10,15 +10,27 @@ CAS(ME)^3 did no better in a trial.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
+from fdpbench.prep.demo.composite import CLASS_OF, CLASSES, EMOTIONS
 from fdpbench.prep.demo.synth.head import ACTION_UNITS, load_head
 
-__all__ = ["CLASSES", "CLASS_OF", "EMOTIONS", "LEANING", "SIDED_UNITS", "UNIT_SETS", "UNITS", "UnitSet", "sides_of"]
-
-CLASSES = ("negative", "positive", "surprise")  # in order of class index
-CLASS_OF = {"disgust": "negative", "repression": "negative", "happiness": "positive", "surprise": "surprise"}
-EMOTIONS = tuple(sorted(CLASS_OF))
+__all__ = [
+    "CLASSES",
+    "CLASS_OF",
+    "EMOTIONS",
+    "LEANING",
+    "SIDED_UNITS",
+    "UNIT_SETS",
+    "UNITS",
+    "UnitSet",
+    "sided_weights",
+    "sides_of",
+]
 
 UNITS = tuple(ACTION_UNITS)
 
@@ -29,6 +41,16 @@ def sides_of(unit: str) -> tuple[str, ...]:
 
 
 SIDED_UNITS = tuple(part for unit in UNITS for part in sides_of(unit))
+
+
+def sided_weights(weights: Mapping[str, float]) -> NDArray[np.float32]:
+    """Weights of action units, or of sides of them, as one number for each of `SIDED_UNITS`, shape (S,)."""
+    every = np.zeros(len(SIDED_UNITS), np.float32)
+    for unit, weight in weights.items():
+        for part in (unit,) if unit in SIDED_UNITS else sides_of(unit):
+            every[SIDED_UNITS.index(part)] = weight
+    return every
+
 
 # Units that faces are seen to move on one side more than on the other; those of brow and lids go together.
 LEANING = frozenset({"AU2", "AU6", "AU9", "AU10", "AU12", "AU14", "AU15", "AU20"})
