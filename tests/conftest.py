@@ -18,6 +18,7 @@ from hypothesis import settings
 
 from fdpbench.models.common import lookup
 from fdpbench.prep.demo.simulate import Simulated, simulate
+from fdpbench.prep.releases import declare_releases
 from tests.support.builders import write_params
 from tests.support.distributions import Distribution, write_distribution
 
@@ -33,6 +34,13 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     write_params()
     return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def no_described_releases() -> Iterator[None]:
+    """Data sets that a test's params.yaml describes are forgotten after it."""
+    yield
+    declare_releases({})
 
 
 @pytest.fixture

@@ -72,7 +72,7 @@ def test_the_task_stands_with_the_tasks_and_before_the_comment_on_runs(shipped: 
 @pytest.mark.parametrize("release", ["casme2", "samm", "smic_vis", "megc2019", "casme3_c", "megc2019_flow"])
 def test_every_value_that_was_there_stays_the_same(release: str, project: Path) -> None:
     content = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    content = content.replace("blink_rate: 0.2", "blink_rate: 2e-1").replace("drift: 1.0", "drift: 1.e-0")
+    content = content.replace("style: 0.5", "style: 5e-1").replace("drift: [0.0, 4.0]", "drift: [0.0, 4.e-0]")
     content = content.replace("0.40", ".4")
     FILE.write_text(content, encoding="utf-8")
     text, said = activated(release_info(release), FILE, FILE)
@@ -82,7 +82,7 @@ def test_every_value_that_was_there_stays_the_same(release: str, project: Path) 
     assert len(added) == 1 and after["tasks"].pop(added.pop())["releases"] == [release]
     assert repr({key: before[key] for key in after}) == repr(after)
     assert not any(before[key] for key in set(before) - set(after))
-    assert {"2e-1", "1.e-0", ".4"} <= set(text.split())
+    assert {"5e-1", "4.e-0]", ".4"} <= set(text.split())
 
 
 STYLES = {
