@@ -80,7 +80,7 @@ def test_a_window_shows_what_the_whole_frame_does(window: Window) -> None:
 def test_a_clip_is_that_of_whole_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the sensor's noise, which a window draws for itself."""
 
-    def seen(light: np.ndarray, noise: np.random.Generator) -> np.ndarray:
+    def seen(light: np.ndarray, noise: np.random.Generator, factor: float) -> np.ndarray:
         return np.ascontiguousarray((255 * np.sqrt(np.clip(light, 0, 1))).astype(np.uint8).transpose(1, 2, 0))
 
     monkeypatch.setattr("fdpbench.prep.demo.corpus.frames.expose", seen)
