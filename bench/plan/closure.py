@@ -23,6 +23,7 @@ __all__ = ["Code", "closure", "file_of", "forget", "outside_files", "version_of"
 
 PACKAGE = "fdpbench"
 PLUMBING = f"{PACKAGE}.prep.runtime"
+WEIGHTS = "models/weights"  # no part of any code: a run that starts from some has their hashes beside those of its code
 
 # Where a package is imported under another name than it is installed by. Others are looked up.
 DISTRIBUTIONS = {
@@ -94,7 +95,7 @@ def closure(*modules: str | Path, without: Iterable[str] = ()) -> Code:
             if path.name != "__init__.py" or _holds_code(path):
                 files[_name(path)] = path
             if path.parent not in _roots():
-                files |= {_name(data): data for data in _data_files(path.parent)}
+                files |= {_name(data): data for data in _data_files(path.parent) if not _of_weights(data)}
             found += [*_ancestors(module), *imported(path)]
     return Code(files, packages - sys.stdlib_module_names)
 
@@ -187,6 +188,10 @@ def _name(path: Path) -> str:
             name = path.relative_to(root).as_posix()
             return name if name.partition("/")[0] in ("bench", "models", "prep") else f"{PACKAGE}/{name}"
     return path.as_posix()
+
+
+def _of_weights(path: Path) -> bool:
+    return _name(path).startswith(f"{WEIGHTS}/")
 
 
 @cache

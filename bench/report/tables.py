@@ -34,8 +34,8 @@ __all__ = ["SIMULATED_NOTE", "SYNTHETIC_NOTE", "native_note", "rendered_note", "
 
 RENDERED_NOTE = "This task is made of rendered faces: its scores say nothing about real faces."
 SYNTHETIC_NOTE = (
-    f"{RENDERED_NOTE} It is small, and its difficulty and the settings of cnn3d were chosen on it: differences below "
-    "about 0.1 mean little."
+    f"{RENDERED_NOTE} It is small, and its difficulty was chosen by scores of three models (docs/embedded_release.md): "
+    "differences below about 0.1 mean little."
 )
 NATIVE_NOTE = (
     "Made with arithmetic that was not pinned (FDPBENCH_NATIVE, or a processor without AVX2), in part at least; other "

@@ -11,6 +11,7 @@ import pytest
 import fdpbench
 from fdpbench.bench.plan.closure import Code, closure, forget, version_of
 from fdpbench.bench.plan.stages import STAGES
+from fdpbench.bench.train.artifacts import shipped_weights
 
 ROOT = Path(__file__).resolve().parents[3]
 EVALUATION = {
@@ -117,6 +118,12 @@ def test_data_files_and_packages(tree: Path) -> None:
     assert "rich" not in found.packages and "typer" not in found.packages  # of the plumbing
     assert "dlib" not in closure(STAGES["align"], without=("fdpbench.prep.align.faces_dlib",)).packages
     assert all(version for version in found.versions().values())
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_weights_that_come_with_the_package_are_no_code(stage: str) -> None:
+    """Else runs that read none would be trained anew with each change of them, and their cards would never settle."""
+    assert shipped_weights() and not [name for name in closure(STAGES[stage]).files if "weights/" in name]
 
 
 def test_imports_for_type_checkers_and_within_functions(tree: Path) -> None:
