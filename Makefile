@@ -48,7 +48,7 @@ study: install ## your own runs, those of params.mine.yaml (NAME=mine), in build
 
 full: install ## FDP, its ablations, protocols and faults, three seeds, in build/full (hours; RUNS="a b" does a part)
 	$(call part,full)
-	cd build/full && { fdpbench audit $(IF_ANY); fdpbench costs --table ablations $(IF_ANY); fdpbench costs; }
+	cd build/full && rm -f results/audit.* results/costs*.* && { fdpbench audit $(IF_ANY); fdpbench costs --table ablations $(IF_ANY); fdpbench costs; }
 	$(call keep,full)
 
 baselines: install ## every model, in build/baselines (hours; RUNS="a b" does a part and takes up what is finished)
@@ -82,8 +82,8 @@ define part
 	cd build/$(1) && fdpbench part $(CURDIR)/results/$(1)/runs $(RUNS) && dvc repro && fdpbench keep
 endef
 define keep
-	@rm -rf results/$(1) && cp -r build/$(1)/results results/$(1) && cp build/$(1)/dvc.lock results/$(1)/dvc.lock
-	@rm results/$(1)/published.csv
+	@rm -rf build/$(1).kept && cp -r build/$(1)/results build/$(1).kept && cp build/$(1)/dvc.lock build/$(1).kept/dvc.lock
+	@rm build/$(1).kept/published.csv && rm -rf results/$(1) && mv build/$(1).kept results/$(1)
 	fdpbench docs
 	@echo; cat results/$(1)/tables.md
 	@echo "Results: results/$(1) (written from build/$(1), whose params.yaml has the sections of params.$(1).yaml)"

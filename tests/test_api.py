@@ -14,6 +14,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
@@ -314,6 +315,13 @@ def test_data_of_unpinned_stages_are_labelled(project: Path, monkeypatch: pytest
 
 
 # --- scores
+
+
+def test_evaluate_takes_names_as_pandas_holds_them() -> None:
+    true, pred, subjects = ["a", "b", "a", "b"], ["a", "b", "b", "b"], ["s1", "s1", "s2", "s2"]
+    frame = pd.DataFrame({"true": pd.Categorical(true), "pred": np.array(pred, dtype=object), "subject": subjects})
+    columns = (frame["true"], frame["pred"], frame["subject"])
+    assert fb.evaluate(*columns).metrics == fb.evaluate(true, pred, subjects).metrics
 
 
 @given(st.integers(0, 2**32 - 1), st.booleans())

@@ -75,9 +75,13 @@ def new_folder(target: Path, task: TaskInfo, what: str, how: str) -> Iterator[Pa
         raise ExportError(f"{target}: there is something already; give a new or an empty folder")
     if not task.faces_may_be_published:
         _refuse_inside(target, task.task)
+    if target.is_symlink() or os.path.ismount(target):
+        raise ExportError(f"{target} is a link or a mount; give a new folder in it")
     staging = target.parent / f".staging-{target.name}"
     shutil.rmtree(staging, ignore_errors=True)  # of an export that was killed
     staging.mkdir(parents=True)
+    if not task.faces_may_be_published:  # first: an export may be killed
+        (staging / NOTICE).write_text(_NOTICE.format(what=what, task=task.task), encoding="utf-8")
     try:
         yield staging
         native = shards.is_native(paths.task(task.task) / "clips.parquet")
@@ -85,7 +89,6 @@ def new_folder(target: Path, task: TaskInfo, what: str, how: str) -> Iterator[Pa
         about |= {"classes": ", ".join(f"{k} {name}" for k, name in enumerate(task.classes))}
         about |= {"arithmetic": "native" if native else "pinned"}
         texts = {README: _ABOUT}
-        texts |= {} if task.faces_may_be_published else {NOTICE: _NOTICE}
         texts |= {SIMULATED: _SIMULATED} if task.rendered else {}
         for name, text in texts.items():
             (staging / name).write_text(text.format(**about), encoding="utf-8")

@@ -13,6 +13,7 @@ from fdpbench.bench.evaluate.agreement import agreement
 from fdpbench.bench.evaluate.records import LEVEL, RESAMPLES
 from fdpbench.bench.external.read import Said, as_dict
 from fdpbench.bench.external.score import check_alike
+from fdpbench.bench.external.text import OutsideError
 
 __all__ = ["agreement_lines", "agreement_said"]
 
@@ -44,6 +45,9 @@ def agreement_said(
     for side in sides:
         for other in side[1:]:
             check_alike(side[0], other)
+        if len({said.folds for said in side}) > 1:
+            said_folds = "; ".join(f"{said.name}: {said.folds or 'not told'}" for said in side)
+            raise OutsideError(f"models are compared in the same folds, but here they differ: {said_folds}")
     found = agreement(*([said.confusions() for said in side] for side in sides), level=level, resamples=resamples)
     ranks = [rankdata([-value for value in values]).tolist() for values in (found.first, found.second)]
     models = [

@@ -141,6 +141,8 @@ def _array(path: Path, archive: zipfile.ZipFile, key: str) -> NDArray[Any]:
 
 def _texts(path: Path, key: str, array: NDArray[Any]) -> list[str]:
     """Values as they would be written in a text file: whole numbers without decimals, names as they are."""
+    if array.dtype.kind == "O" and all(isinstance(value, str) for value in array.tolist()):  # as pandas holds text
+        array = array.astype(str)
     if array.dtype.kind == "f":
         wrong = np.flatnonzero(array != np.round(array))  # NaN is not itself; infinity is refused below
         if len(wrong) or not np.isfinite(array).all():

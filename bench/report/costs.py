@@ -9,11 +9,12 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
+import pandas as pd
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -214,4 +215,5 @@ def write_costs(costs: list[Cost], models: Mapping[str, str], path: Path) -> Non
         The file.
     """
     rows = [{"run": cost.run, "model": models[cost.run]} | asdict(cost) for cost in costs]
-    write_csv(rows, path, "%.4f")
+    columns = ["run", "model", *(field.name for field in fields(Cost) if field.name != "run")]
+    write_csv(pd.DataFrame(rows, columns=columns), path, "%.4f")  # of no rows, too, a header

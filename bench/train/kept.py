@@ -61,7 +61,7 @@ def write_kept(path: Path, table: pa.Table, run: KeptRun) -> None:
     run
         All else.
     """
-    packed = base64.b64encode(zlib.compress(json.dumps(asdict(run), sort_keys=True).encode(), 9)).decode()
+    packed = base64.b64encode(zlib.compress(json.dumps(asdict(run)).encode(), 9)).decode()
     notes = {**(table.schema.metadata or {}), NOTE: packed}
     shards.write_table(table.replace_schema_metadata(notes), path)
 

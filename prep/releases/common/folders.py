@@ -127,6 +127,10 @@ def add_clips(
                 frames = find_frames(place, root, prefix) if isinstance(place, Path) else place
             onset = min(frames.files, default=0) if clip.onset is None else clip.onset
             offset = max(frames.files, default=0) if clip.offset is None else clip.offset
+            marks = [mark for mark in (onset, clip.apex, offset) if mark is not None]
+            if None in (clip.onset, clip.offset) and frames.files and (marks != sorted(marks) or onset == offset):
+                there = f"{min(frames.files)}..{max(frames.files)}"
+                raise FolderProblem(Reason.BAD_MARKS, f"onset, apex, offset are {marks}, but the frames are {there}")
             wanted = range(onset, offset + 1)
             files = {number: path for number, path in frames.files.items() if number in wanted}
             if len(files) < len(wanted):

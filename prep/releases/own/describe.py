@@ -238,7 +238,7 @@ def _counting(
     settings: dict[str, Any] = {}
     firsts = {frames[0] for _, frames in counted}
     if video and unit == "frames":
-        if any(0 in _marks(row) for row in rows):
+        if any(decimal(row.get(mark, "")) == 0 for row in rows for mark in ("onset", "offset")):  # apex 0: unknown
             settings["first_frame"] = 0
             found.append("first_frame: 0, since a mark is 0")
         else:

@@ -17,6 +17,7 @@ from fdpbench.prep.settings.release import COLUMNS, FolderRelease
 from fdpbench.prep.sheets.columns import fold
 from fdpbench.prep.sheets.rows import annotate
 from fdpbench.prep.sheets.tables import HEADER_ROWS, Sheet, is_unknown, read_grids
+from fdpbench.prep.store.schema import Reason
 
 __all__ = ["annotations_of", "decimal"]
 
@@ -37,13 +38,18 @@ def annotations_of(name: str, settings: FolderRelease, sheet: Path) -> Annotatio
     """
     result = Annotations(name, name, sheet.name)
     table = _mapped(settings, sheet, read_grids(sheet, result.notes))
-    rows, numbered = [], 0
+    rows, places, numbered = [], [], 0
     seen: dict[tuple[str, str], set[tuple[str, ...]]] = {}
-    for cells in table.to_dict("records"):
-        fps = decimal(cells["fps"]) or (Fraction(str(settings.fps)) if settings.fps else None)
+    for number, cells in zip(table.index, table.to_dict("records"), strict=True):
+        fps = decimal(cells["fps"])
+        if not is_unknown(cells["fps"]) and (fps is None or fps <= 0):
+            said = f"row {number}: fps {cells['fps']!r}, expected a number"
+            result.reject(cells["subject"], cells["clip"], Reason.BAD_ROW, said)
+            continue
+        fps = fps or (Fraction(str(settings.fps)) if settings.fps else None)
         for mark in MARKS:
             cells[mark] = _frame_number(cells[mark], settings, fps)
-        if cells["apex"] == "0" and cells["onset"] not in ("0", ""):
+        if cells["apex"] == "0" and cells["onset"] != "0" and (cells["onset"] or settings.first_frame):
             cells["apex"] = ""
         recording = cells["clip"].replace("\\", "/").strip("/")
         clip = recording.replace("/", "_")
@@ -53,17 +59,18 @@ def annotations_of(name: str, settings: FolderRelease, sheet: Path) -> Annotatio
             numbered += 1
             clip = f"{clip}_{len(there) + 1}"
         there.add(marks)
+        places.append(number)
         rows.append(cells | {"clip": clip, "recording": recording, "fps": "" if fps is None else str(float(fps))})
     if numbered:
         result.notes.append(f"{numbered} rows are further expressions of a clip with other marks, named by number (_2)")
-    table = pd.DataFrame(rows, index=table.index, columns=[*COLUMNS, "recording"])
+    table = pd.DataFrame(rows, index=places, columns=[*COLUMNS, "recording"])
     annotate(result, table, fps=settings.fps, zero_is_missing=False, whole_clips=True)
     return result
 
 
 def decimal(text: str) -> Fraction | None:
     """A number of plain digits with a decimal point or comma; None for anything else."""
-    match = re.fullmatch(r"([+-]?[0-9]{1,12})(?:[.,]([0-9]{0,12}))?", text)
+    match = re.fullmatch(r"([+-]?[0-9]{1,12})(?:[.,]([0-9]{0,40}))?", text)
     return Fraction(f"{match.group(1)}.{match.group(2) or 0}") if match else None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -185,6 +186,13 @@ def test_order_of_models_on_two_releases(tmp_path: Path, official: Known) -> Non
     assert [one["second"]["rank"] for one in report["models"]] == [2, 1, 3]
     text = "\n".join(agreement_lines(report))
     assert "Spearman's rho +0.500 [" in text and "3 models on 9 clips" in text and "90% percentile" in text
+
+
+def test_models_of_other_folds_are_not_put_in_one_order(tmp_path: Path, official: Known) -> None:
+    said = read_said(write(tmp_path, LOG), official)
+    folds = [replace(said, folds=text) for text in ("5 folds", "5 folds", None)]
+    with pytest.raises(OutsideError, match="in the same folds, but here they differ: .*5 folds; .*not told"):
+        agreement_said(list(zip(folds, [said] * 3, strict=True)), 0.9, 50)
 
 
 def test_other_clips_are_not_compared(tmp_path: Path, official: Known) -> None:

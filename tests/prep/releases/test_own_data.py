@@ -133,6 +133,28 @@ def test_onset_and_offset_may_be_missing_and_the_apex(tmp_path: Path) -> None:
     assert {(clip["onset"], clip["apex"], clip["offset"]) for clip in whole} == {(2, None, 7)}
 
 
+def test_a_mark_outside_the_frames_leaves_out_that_clip_alone(tmp_path: Path) -> None:
+    describe()
+    rows = ("P1;a;;12;;joy", "P1;b;12;;;joy", "P1;c;;0;;joy", "P1;d;;4;;joy")
+    root = write_lab(tmp_path / "lab", *rows, frames={f"P1/{clip}": range(1, 11) for clip in "abcd"})
+    listing = read_release("lab", root)
+    assert {clip["clip_id"]: clip["apex"] for clip in listing.clips} == {"lab/P1/c": None, "lab/P1/d": 4}
+    assert rejected(root).keys() == {"lab/P1/a", "lab/P1/b"} and "[1, 12, 10]" in rejected(root)["lab/P1/a"][1]
+    listing.tables()  # which the index stage writes
+
+
+def test_numbers_may_be_computed_ones_and_a_rate_that_is_none_is_said(tmp_path: Path) -> None:
+    sheet = tmp_path / "sheet.csv"
+    rows = ("P1;a;0,008333333333333333;0,02;0,03;joy;29,97002997002997", "P1;b;0;1;2;joy;30 fps", "P1;c;0;1;2;joy;")
+    sheet.write_text("\n".join([f"{HEADER};Rate", *rows]))
+    describe(unit="seconds", columns=COLUMNS | {"fps": "Rate"})
+    found = read_annotations("lab", sheet)
+    assert [(clip.clip, clip.fps) for clip in found.clips] == [("a", pytest.approx(30000 / 1001)), ("c", 100.0)]
+    assert [(row["clip_id"], row["detail"][-31:]) for row in found.rejected] == [
+        ("lab/P1/b", "fps '30 fps', expected a number")
+    ]
+
+
 def test_marks_are_read_as_people_write_them(tmp_path: Path) -> None:
     sheet = tmp_path / "sheet.csv"
     sheet.write_text("\n".join([HEADER, "P1;a;3,0;5.0;8;joy", "P1;b;3,5;5;8;joy", "P1;c;0;0;8;joy", "P1;d;1;0;8;joy"]))
