@@ -162,7 +162,7 @@ def _own_paths(annotations: Annotations, table: Sheet, camera: str) -> Sheet:
             detail = f"row {number}: clip {cells['clip']!r} of {camera.upper()}, but its path is {cells['path']!r}"
             emotion = cells["emotion"].lower()
             annotations.reject(cells["subject"], cells["clip"], Reason.CONTRADICTS_NAME, detail, emotion)
-    return table[good]
+    return table.loc[good]  # table[[]] of a sheet without rows would take its columns away
 
 
 def _clip_folders(root: Path, camera: str) -> Iterator[tuple[Path, Path]]:

@@ -80,6 +80,7 @@ def sheets_with_a_header(draw: st.DrawFn) -> tuple[str, str, list[list[str]], in
 
 
 @given(sheets_with_a_header())
+@example(("smic_hs", ",", [["Subject", "Filename", "OnsetF", "OffsetF", "Emotion"]], 0))
 def test_every_row_is_accounted_for(case: tuple[str, str, list[list[str]], int]) -> None:
     release, form, grid, count = case
     with tempfile.TemporaryDirectory() as folder:
