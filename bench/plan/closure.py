@@ -95,7 +95,7 @@ def closure(*modules: str | Path, without: Iterable[str] = ()) -> Code:
             if path.name != "__init__.py" or _holds_code(path):
                 files[_name(path)] = path
             if path.parent not in _roots():
-                files |= {_name(data): data for data in _data_files(path.parent) if not _of_weights(data)}
+                files |= {_name(data): data for data in _data_files(path.parent)}
             found += [*_ancestors(module), *imported(path)]
     return Code(files, packages - sys.stdlib_module_names)
 
@@ -190,10 +190,6 @@ def _name(path: Path) -> str:
     return path.as_posix()
 
 
-def _of_weights(path: Path) -> bool:
-    return _name(path).startswith(f"{WEIGHTS}/")
-
-
 @cache
 def _holds_code(path: Path) -> bool:
     body = ast.parse(path.read_bytes()).body
@@ -202,10 +198,10 @@ def _holds_code(path: Path) -> bool:
 
 @cache
 def _data_files(folder: Path) -> tuple[Path, ...]:
-    """Data beside modules: files that are no Python, licences left out, in sub-folders that are no packages too."""
+    """Data beside modules: files that are no Python, in sub-folders that are no packages too; but licences, weights."""
     found: list[Path] = []
     for path in sorted(folder.iterdir()):
-        if path.is_dir() and path.name != "__pycache__" and not any(path.glob("*.py")):
+        if path.is_dir() and path.name != "__pycache__" and _name(path) != WEIGHTS and not any(path.glob("*.py")):
             found.extend(_data_files(path))
         elif path.is_file() and path.suffix not in (".py", ".pyc") and "LICENSE" not in path.name:
             found.append(path)

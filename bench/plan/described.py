@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from fdpbench.prep.settings.release import FolderRelease
 from fdpbench.prep.settings.section import section
 from fdpbench.prep.settings.yaml_edit import append_to_mapping, block, replace_section
 
-__all__ = ["add_described", "check_described", "releases_with"]
+__all__ = ["add_described", "as_mapping", "check_described", "releases_with"]
 
 
 def check_described(name: str, settings: dict[str, Any]) -> None:
@@ -35,8 +36,12 @@ def check_described(name: str, settings: dict[str, Any]) -> None:
 def releases_with(name: str, settings: dict[str, Any], params: Path = PARAMS_FILE) -> str:
     """Section `releases` as text: what params.yaml has there, if there is one, and this data set."""
     listed = read_params(params)["releases"] if params.is_file() else {}
-    others = dict(listed) if isinstance(listed, dict) else {other: {} for other in listed}
-    return block({"releases": others | {name: settings}})
+    return block({"releases": as_mapping(listed) | {name: settings}})
+
+
+def as_mapping(listed: Sequence[str] | Mapping[str, Any]) -> dict[str, Any]:
+    """Section `releases` as name -> settings, also where it is a list of names."""
+    return dict(listed) if isinstance(listed, Mapping) else {name: {} for name in listed}
 
 
 def add_described(name: str, settings: dict[str, Any], params: Path = PARAMS_FILE) -> None:

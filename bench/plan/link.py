@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from fdpbench.bench.plan.described import as_mapping
 from fdpbench.bench.plan.params import errors_of_run, parse_task
 from fdpbench.bench.train.settings import RunEntry
 from fdpbench.prep.index.class_maps import maps_of
@@ -192,8 +193,7 @@ def _whole(params: Path, file: Path, release: str) -> dict[str, Any]:
     described = content["releases"]
     content = check_params(parse_yaml(overlay(file, params), file), file)
     if isinstance(described, dict) and described.get(release) and release not in content["releases"]:
-        listed = content["releases"]
-        listed = dict(listed) if isinstance(listed, dict) else {name: {} for name in listed}
+        listed = as_mapping(content["releases"])
         content = check_params(content | {"releases": listed | {release: described[release]}}, file)
     return content
 
@@ -258,7 +258,7 @@ def activated(
             content[key] = [name] if value is None else {name: value}
             text = append_section(text, block({key: content[key]}))
         elif value is not None and isinstance(content[key], list):
-            content[key] = {listed: {} for listed in content[key]} | {name: value}
+            content[key] = as_mapping(content[key]) | {name: value}
             text = replace_section(text, key, block({key: content[key]}))
         elif value is None:
             content[key].append(name)

@@ -109,9 +109,7 @@ def measured_rows(results: Path) -> list[dict[str, str]]:
         seconds = _seconds(folder / "costs.csv")
         for path in sorted((folder / "tables").glob("*.csv")):
             frame = pd.read_csv(path, keep_default_na=False)
-            if not {"run", "model", "protocol", "table", "clips", "subjects", "uf1", "uar", "repetitions"} <= set(
-                frame
-            ):
+            if not set(NEEDED) <= set(frame):
                 continue  # not a task's
             if "changes" not in frame:
                 frame["changes"] = ""
