@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 
+from fdpbench.bench.plan.pretraining import load_pretraining
 from fdpbench.bench.train.artifacts import located, shipped_weights
 from fdpbench.bench.train.outputs import untold
 from fdpbench.bench.train.weights import read_about, read_weights
@@ -16,6 +17,7 @@ from fdpbench.models.common.blocks import Classifier
 from fdpbench.models.common.registry import create_model, model_info
 from fdpbench.prep.demo.composite import CLASSES
 from fdpbench.prep.runtime.scratch import hash_file
+from fdpbench.prep.settings.profile import overlay
 
 ROOT = Path(__file__).resolve().parents[2]
 MOST_BYTES = 8_000_000  # of all together, for a repository that is cloned quickly
@@ -47,11 +49,14 @@ def test_the_card_is_of_the_file(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_card_is_of_the_profile(name: str) -> None:
-    profile, card = yaml.safe_load((ROOT / "params.weights.yaml").read_text(encoding="utf-8")), card_of(name)
-    listed = profile["pretrain"][card["name"]]
-    assert {key: card["pretraining"][key] for key in listed} == listed
-    corpus = profile["corpora"][listed["corpus"]]
-    assert {key: card["corpus"]["settings"][key] for key in corpus} == corpus
+    """Every setting of network, training and corpus, defaults of the code among them."""
+    params = yaml.safe_load(overlay(ROOT / "params.weights.yaml", ROOT / "params.yaml"))
+    card = card_of(name)
+    pretraining = load_pretraining(card["name"], params)
+    assert pretraining.entry.model_dump(exclude={"set"}) == card["pretraining"]
+    assert pretraining.settings.model_dump(mode="json") == card["settings"]
+    assert pretraining.corpus.model_dump(mode="json") == card["corpus"]["settings"]
+    assert pretraining.train.model_dump(mode="json", exclude={"repetitions"}) == card["train"]
 
 
 def probes(clips: int = 64) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
