@@ -39,6 +39,7 @@ SHIPPED = [
     "params.baselines.yaml",
     "params.calm.yaml",
     "params.full.yaml",
+    "params.pretrained.yaml",
     "params.smoke.yaml",
     "params.weights.yaml",
 ]  # a user's are others
