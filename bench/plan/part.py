@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,9 @@ def measured_by() -> dict[str, str]:
 def take_up(kept: Path, names: Sequence[str]) -> list[str]:
     """Make ready what the study in the working directory does next: params.yaml lists these runs and all finished ones.
 
-    A finished run is taken up only if it was made of what it would be made of now. The data that runs read must be
-    there (``dvc repro task init``).
+    A finished run is taken up only if it was made of what it would be made of now; one that was not must be named, to
+    be run again, or its file deleted: no result is dropped unasked. The data that runs read must be there
+    (``dvc repro task init``).
 
     Parameters
     ----------
@@ -51,7 +52,7 @@ def take_up(kept: Path, names: Sequence[str]) -> list[str]:
     Raises
     ------
     ParamsError
-        If a name is none of params.yaml.
+        If a name is none of params.yaml, or a finished run that is neither named nor taken up would be lost.
     ValueError
         If a file of a finished run is damaged, or data are missing.
     """
@@ -61,12 +62,13 @@ def take_up(kept: Path, names: Sequence[str]) -> list[str]:
     if unknown:
         raise ParamsError(f"params.yaml: no run {unknown[0]!r}{near(unknown[0], listed)}; runs: {', '.join(listed)}")
     wanted = set(names or listed)
+    found = {run: _why_not(run, kept / f"{run}.parquet", params) for run in listed}
+    _refuse_losses(kept, {run: why for run, why in found.items() if run not in wanted}, listed)
     shutil.rmtree(TAKEN, ignore_errors=True)
     TAKEN.mkdir(parents=True)
     lines, chosen = [], []
-    for run in listed:
+    for run, why_not in found.items():
         path = kept / f"{run}.parquet"
-        why_not = _why_not(run, path, params)
         if not why_not:
             shutil.copyfile(path, TAKEN / path.name)
             lines.append(f"{run}: finished: taken from {path}, of the same code, settings and data")
@@ -91,6 +93,31 @@ def _why_not(run: str, path: Path, params: dict[str, Any]) -> str:
     if not differs and "measured" in table.column_names and kept.measured_by != measured_by():
         differs = "code that measures generated images"
     return f"{path} was made of other {differs}" if differs else ""
+
+
+def _refuse_losses(kept: Path, why_not: Mapping[str, str], listed: Sequence[str]) -> None:
+    """Refuse a part whose results would lack finished runs that are there now.
+
+    Parameters
+    ----------
+    kept
+        Folder of finished runs.
+    why_not
+        By run that is not to be trained, why it is not taken up; empty if it is.
+    listed
+        All runs of params.yaml.
+    """
+    problems = []
+    for path in sorted(kept.glob("*.parquet")):
+        if path.stem not in listed:
+            problems.append(f"{path}: params.yaml lists no such run; list it, or delete the file: rm {path}")
+        elif why := why_not.get(path.stem):
+            problems.append(
+                f"{why}; name {path.stem} in RUNS to train it again, or delete the file to do without the run: "
+                f"rm {path}"
+            )
+    if problems:
+        raise ParamsError("finished runs would be lost; nothing was done", *problems)
 
 
 def _keep_in_params(runs: Sequence[str]) -> None:

@@ -189,7 +189,7 @@ def test_other_settings_are_trained_anew_and_said(
     for key, value in sections.items():
         made[key] = made[key] | value
     write_params(made)
-    line = take_up(KEPT, ["tiny-ststnet"])[1]
+    line = take_up(KEPT, RUNS)[1]
     assert line == (
         "tiny-ststnet: trained, unless it is up to date here: kept/tiny-ststnet.parquet was made of other " + said
     )
@@ -197,10 +197,26 @@ def test_other_settings_are_trained_anew_and_said(
     no_training(monkeypatch)
     with pytest.raises(AssertionError, match="trained"):
         train("tiny-ststnet")
-    write_params(made)
-    other = "tiny-majority" if "options" in sections else "tiny-fdp"
-    assert "tiny-ststnet: in no table of this part: kept/" in take_up(KEPT, [other])[1]
-    assert "tiny-ststnet" not in read_params()["runs"]
+
+
+def test_finished_runs_are_not_lost_unasked(finished: dict[str, bytes]) -> None:
+    made = content()
+    made["options"]["ststnet"]["epochs"] = 3
+    del made["runs"]["tiny-fdp"]
+    written = write_params(made).read_bytes()
+    with pytest.raises(ParamsError) as caught:
+        take_up(KEPT, ["tiny-majority"])
+    assert caught.value.problems == (
+        "finished runs would be lost; nothing was done",
+        "kept/tiny-fdp.parquet: params.yaml lists no such run; list it, or delete the file: rm kept/tiny-fdp.parquet",
+        "kept/tiny-ststnet.parquet was made of other settings (epochs); name tiny-ststnet in RUNS to train it again, "
+        "or delete the file to do without the run: rm kept/tiny-ststnet.parquet",
+    )
+    assert Path("params.yaml").read_bytes() == written and not TAKEN.exists()
+    (KEPT / "tiny-fdp.parquet").unlink()
+    assert "tiny-ststnet: trained" in take_up(KEPT, ["tiny-ststnet"])[1]  # named
+    (KEPT / "tiny-ststnet.parquet").unlink()
+    assert "tiny-ststnet: in no table of this part: not finished before" in take_up(KEPT, ["tiny-majority"])[1]
 
 
 def test_other_data_code_and_versions_are_told(finished: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,7 +274,9 @@ def test_names_and_ensembles(finished: dict[str, bytes]) -> None:
     made = content(train={"repetitions": 2})
     made["ensembles"] = {"seeds": ["tiny-ststnet"]}
     write_params(made)
-    take_up(KEPT, ["tiny-majority"])  # nothing else is of two repetitions
+    for run in ("tiny-ststnet", "tiny-fdp"):  # of one repetition
+        (KEPT / f"{run}.parquet").unlink()
+    take_up(KEPT, ["tiny-majority"])
     assert read_params()["ensembles"] == {} and list(read_params()["runs"]) == ["tiny-majority"]
 
 
@@ -266,6 +284,10 @@ def test_the_commands(finished: dict[str, bytes]) -> None:
     result = CliRunner().invoke(app, ["part", "kept", "tiny-majority"])
     assert result.exit_code == 0, result.output
     assert "tiny-fdp: finished: taken from" in " ".join(result.output.split())
+    (KEPT / "gone.parquet").write_bytes(b"")
+    result = CliRunner().invoke(app, ["part", "kept"])
+    assert result.exit_code == 1 and result.output.count("error part: ") == 2
+    (KEPT / "gone.parquet").unlink()
     train(*RUNS)
     tables()
     result = CliRunner().invoke(app, ["keep", "elsewhere"])
