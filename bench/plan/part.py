@@ -10,25 +10,17 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from fdpbench.bench.plan.closure import closure
 from fdpbench.bench.plan.params import run_names
-from fdpbench.bench.plan.resolve import resolve
-from fdpbench.bench.train.kept import TAKEN, difference, read_kept
+from fdpbench.bench.plan.resolve import measured_by, resolve
+from fdpbench.bench.train.artifacts import TAKEN
+from fdpbench.bench.train.kept import difference, read_kept
 from fdpbench.bench.train.settings import run_of
 from fdpbench.bench.train.stage import made_of
 from fdpbench.prep.settings.params import PARAMS_FILE, read_params
 from fdpbench.prep.settings.problems import ParamsError, near
 from fdpbench.prep.store import paths
 
-__all__ = ["measured_by", "take_up"]
-
-MEASURES = "fdpbench.bench.evaluate.perception"
-
-
-def measured_by() -> dict[str, str]:
-    """Code and versions on which figures of generated images depend, as kept files note them."""
-    found = closure(MEASURES)
-    return found.hashes() | found.versions()
+__all__ = ["take_up"]
 
 
 def take_up(kept: Path, names: Sequence[str]) -> list[str]:
@@ -86,12 +78,10 @@ def _why_not(run: str, path: Path, params: dict[str, Any]) -> str:
     """Why a finished run is not taken up; empty if it is."""
     if not path.is_file():
         return "not finished before"
-    table, kept = read_kept(path)
+    _, kept = read_kept(path)
     planned = resolve("train", run, params)
     whole = run_of(planned)
-    differs = difference(kept.provenance, made_of(whole, paths.task(whole.task), planned.made_by))
-    if not differs and "measured" in table.column_names and kept.measured_by != measured_by():
-        differs = "code that measures generated images"
+    differs = difference(kept, made_of(whole, paths.task(whole.task), planned.made_by), measured_by())
     return f"{path} was made of other {differs}" if differs else ""
 
 

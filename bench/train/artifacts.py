@@ -7,10 +7,11 @@ from pathlib import Path
 
 import fdpbench.models
 
-__all__ = ["PRETRAINED", "RESULTS", "Artifacts", "is_shipped", "located", "shipped_weights", "weights_files"]
+__all__ = ["PRETRAINED", "RESULTS", "TAKEN", "Artifacts", "is_shipped", "located", "shipped_weights", "weights_files"]
 
 RESULTS = Path("results")
 PRETRAINED = Path("artifacts/pretrained")
+TAKEN = Path(".scratch/kept")  # finished runs that `fdpbench part` found to be of now
 
 # Weights that come with the package: in the repository models/weights, in a study a folder of the installed package.
 SHIPPED = "models/weights/"

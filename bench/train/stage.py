@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -78,7 +79,10 @@ class _Training:
 def run(planned: Planned, jobs: int, folds_per_device: int = 1) -> None:
     """Run the stage as it is planned; hand-crafted features are computed first, once for all folds."""
     whole = run_of(planned)
-    train_run(whole, paths.task(whole.task), Artifacts(whole.name), jobs, folds_per_device, planned.made_by)
+    measured_by = planned.settings.get("measured_by", {})
+    train_run(
+        whole, paths.task(whole.task), Artifacts(whole.name), jobs, folds_per_device, planned.made_by, measured_by
+    )
 
 
 def train_run(
@@ -88,6 +92,7 @@ def train_run(
     jobs: int,
     folds_per_device: int,
     made_by: Mapping[str, Mapping[str, str]] | None = None,
+    measured_by: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Train every fold of a run and publish predictions, checkpoints, loss curves and provenance.
 
@@ -107,6 +112,8 @@ def train_run(
         Folds trained at a time on each CUDA device, where there are any.
     made_by
         Code, versions and files that the run depends on; kept folds of others are not used.
+    measured_by
+        Code and versions that measure generated images: a finished run measured by others is not taken up.
     """
     info = load_task_info(task)
     clips = load_index(task)
@@ -118,7 +125,7 @@ def train_run(
         raise SplitError(f"runs.{run.name}.split: {error}") from None
     device, devices, _ = _hardware(run)
     provenance = made_of(run, task, made_by)
-    kept = kept_run(run.name, provenance)
+    kept = kept_run(run.name, provenance, measured_by)
     if kept:
         rows = kept[0].to_pylist()
         check_predictions(run.name, rows, tested, len(info.classes), run.train.repetitions, fold_by_clip(folds))

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-import fdpbench.bench.plan.part
+import fdpbench.bench.plan.part as part
+import fdpbench.bench.plan.resolve as resolving
 import fdpbench.bench.train.stage as stage
 from fdpbench.bench.evaluate.evaluation import read_clips, read_evaluation
 from fdpbench.bench.evaluate.predictions import read_predictions
@@ -21,8 +22,8 @@ from fdpbench.bench.plan.resolve import resolve
 from fdpbench.bench.report.gallery import draw_gallery
 from fdpbench.bench.report.kept import keep_runs
 from fdpbench.bench.report.tables import write_tables
-from fdpbench.bench.train.artifacts import Artifacts
-from fdpbench.bench.train.kept import TAKEN, difference, read_kept
+from fdpbench.bench.train.artifacts import TAKEN, Artifacts
+from fdpbench.bench.train.kept import difference, read_kept
 from fdpbench.bench.train.provenance import read_provenance
 from fdpbench.commands import app
 from fdpbench.prep.settings.params import read_params
@@ -229,19 +230,31 @@ def test_other_data_code_and_versions_are_told(finished: dict[str, bytes], monke
         ("files", {"weights/x": "0"}, "files (weights/x)"),
     ):
         now = kept.provenance | {key: kept.provenance[key] | changed}
-        assert difference(kept.provenance, now) == said
-    assert difference(kept.provenance, kept.provenance | {"hardware": ["cuda", "bfloat16"]}) == ""
+        assert difference(kept, now, {}) == said
+    assert difference(kept, kept.provenance | {"hardware": ["cuda", "bfloat16"]}, {}) == ""
     monkeypatch.setattr("fdpbench.bench.train.kept.arithmetic", lambda: "native")
-    assert difference(kept.provenance, kept.provenance) == "arithmetic (pinned, now native)"
+    assert difference(kept, kept.provenance, {}) == "arithmetic (pinned, now native)"
 
 
 def test_other_measures_of_images_train_what_has_images_alone(
     finished: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fdpbench.bench.plan.part, "measured_by", lambda: {"bench/evaluate/perception.py": "0"})
+    take_up(KEPT, [])
+    planned = {run: resolve("train", run, read_params()).as_json() for run in RUNS}
+    for module in (part, resolving):
+        monkeypatch.setattr(module, "measured_by", lambda: {"bench/evaluate/perception.py": "0"})
+    # DVC sees it, and training does not take up what `fdpbench part` found before
+    changed = [run for run in RUNS if resolve("train", run, read_params()).as_json() != planned[run]]
+    assert changed == ["tiny-fdp"]
+    with monkeypatch.context() as patch:
+        no_training(patch)
+        train("tiny-majority", "tiny-ststnet")
+        with pytest.raises(AssertionError, match="trained"):
+            train("tiny-fdp")
     lines = take_up(KEPT, [])
     assert "made of other code that measures generated images" in lines[2]
     assert all("finished" in line for line in lines[:2])
+    assert "measured_by" not in resolve("train", "tiny-fdp", read_params()).settings  # it is trained, and measured then
 
 
 def test_training_itself_looks_again(finished: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
