@@ -26,7 +26,7 @@ __all__ = ["KeptRun", "difference", "holds_measures", "kept_run", "read_kept", "
 
 NOTE = "kept"
 
-# What decides, of a run's provenance. Which machine trained it does not.
+# What decides, of a run's provenance, beside device and precision. Which machine trained it does not.
 DECIDES = ("run", "settings", "train", "data", "files", "code", "versions")
 
 
@@ -111,6 +111,10 @@ def difference(kept: KeptRun, made_of: Mapping[str, Any], measured_by: Mapping[s
             words.append(f"{key} ({', '.join(names[:3])}{more})")
     if not words and provenance["arithmetic"]["mode"] != arithmetic():
         words.append(f"arithmetic ({provenance['arithmetic']['mode']}, now {arithmetic()})")
+    hardware, here = (", ".join(of["hardware"]) for of in (provenance, now))
+    if hardware != here:  # it rounds otherwise, and one table would hold runs of both
+        hide = "; CUDA_VISIBLE_DEVICES= hides the device" if here.startswith("cuda") else ""
+        words.append(f"device or precision ({hardware}, now {here}{hide})")
     if not words and kept.measured_by and kept.measured_by != measured_by:
         words.append("code that measures generated images")
     return ", ".join(words)

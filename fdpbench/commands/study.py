@@ -49,8 +49,8 @@ def part(
     """Do some runs of a study, and take up those that are finished: `make baselines RUNS="run-a run-b"`.
 
     Says of each run in a line what will be done with it, and takes off params.yaml what is neither named nor finished.
-    Finished predictions are taken up only if code, settings and data are those that they were made of. Where they are
-    not, nothing is done until you name the run, to train it again, or delete its file, to do without it. Run
+    Finished predictions are taken up only if code, settings, data and device are those that they were made of. Where
+    they are not, nothing is done until you name the run, to train it again, or delete its file, to do without it. Run
     `dvc repro task init` before, and `dvc repro` after it.
     """
     from fdpbench.bench.plan.part import take_up

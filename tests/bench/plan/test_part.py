@@ -231,9 +231,27 @@ def test_other_data_code_and_versions_are_told(finished: dict[str, bytes], monke
     ):
         now = kept.provenance | {key: kept.provenance[key] | changed}
         assert difference(kept, now, {}) == said
-    assert difference(kept, kept.provenance | {"hardware": ["cuda", "bfloat16"]}, {}) == ""
+    for hardware, said in (
+        (["cuda", "bfloat16"], "cpu, float32, now cuda, bfloat16; CUDA_VISIBLE_DEVICES= hides the device"),
+        (["cpu", "bfloat16"], "cpu, float32, now cpu, bfloat16"),
+    ):
+        now = kept.provenance | {"hardware": hardware}
+        assert difference(kept, now, {}) == f"device or precision ({said})"
     monkeypatch.setattr("fdpbench.bench.train.kept.arithmetic", lambda: "native")
     assert difference(kept, kept.provenance, {}) == "arithmetic (pinned, now native)"
+
+
+def test_runs_of_another_device_are_not_taken_up_unasked(
+    finished: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hardware = stage._hardware
+    monkeypatch.setattr(
+        stage, "_hardware", lambda run: hardware(run) if run.model.kind == "estimator" else ("cuda", 1, "bfloat16")
+    )
+    with pytest.raises(ParamsError, match=r"ststnet.parquet was made of other device or precision \(cpu, float32, now"):
+        take_up(KEPT, ["tiny-fdp"])
+    lines = take_up(KEPT, ["tiny-fdp", "tiny-ststnet"])
+    assert "finished" in lines[0] and all("trained, unless" in line for line in lines[1:])
 
 
 def test_other_measures_of_images_train_what_has_images_alone(
