@@ -38,7 +38,7 @@ from fdpbench.bench.train.provenance import write_machine, write_provenance
 from fdpbench.bench.train.seeds import seed_of
 from fdpbench.bench.train.settings import Run, run_of
 from fdpbench.prep.runtime.progress import console
-from fdpbench.prep.runtime.scratch import hash_file, key_of, open_scratch
+from fdpbench.prep.runtime.scratch import LONGEST, folder_name, hash_file, key_of, open_scratch
 from fdpbench.prep.runtime.training import TrainingProgress
 from fdpbench.prep.runtime.workers import Context, Unit, run_units
 from fdpbench.prep.settings.planned import Planned
@@ -69,7 +69,8 @@ class _Training:
 
     @property
     def folder(self) -> str:
-        return f"{self.repetition}-{self.fold.replace('/', '-')}"
+        name = f"{self.repetition}-{self.fold.replace('/', '-')}"
+        return name if len(name.encode()) <= LONGEST else folder_name(name)
 
     @property
     def seed(self) -> int:
