@@ -268,8 +268,9 @@ def _device(training: _Training, context: Context) -> str:
 
 
 def _wanted(run: Run) -> tuple[str, ...]:
-    """Names of the inputs that a run's training reads."""
-    return tuple(dict.fromkeys((*run.model.inputs, *run.model.targets)))
+    """Names of the inputs that a run's training reads: without a training none to compare with."""
+    targets = run.model.targets if run.entry.protocol != "zero_shot" else ()
+    return tuple(dict.fromkeys((*run.model.inputs, *targets)))
 
 
 def _train_fold(work: tuple[_Training, StoredClips, StoredClips], context: Context) -> None:
@@ -282,7 +283,9 @@ def _train_fold(work: tuple[_Training, StoredClips, StoredClips], context: Conte
             return load_features(training.features, training.task, stored.folders.__contains__)
         return stored.load(inputs)
 
-    clips = load(train, _wanted(run))
+    # where nothing is trained the shapes of inputs alone are looked at: one training subject has them
+    read = train if run.entry.protocol != "zero_shot" else train.of(training.train[:1])
+    clips = load(read, _wanted(run))
     # the one protocol that looks at the test subject; for all others its files are opened when training is over
     watched = load(test, run.model.inputs) if run.entry.protocol == "test_selected" else None
     device = _device(training, context)
