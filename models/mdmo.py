@@ -80,7 +80,11 @@ def main_direction(motion: NDArray[np.float64], bins: int) -> tuple[float, float
     return float(np.hypot(*motion)[chosen].mean()), float(angle[chosen].mean())
 
 
-@register_model(inputs=("flow",), paper="Liu et al., IEEE Transactions on Affective Computing 7(4), 2016 (MDMO)")
+@register_model(
+    inputs=("flow",),
+    paper="Liu et al., IEEE Transactions on Affective Computing 7(4), 2016 (MDMO)",
+    needs_eyes="takes 36 regions at fixed distances from the eyes",
+)
 class Mdmo(FeatureEstimator):
     """Main direction and mean strength by region, and a kernel SVM, one class against the rest.
 

@@ -46,7 +46,10 @@ def test_two_parts_in_two_clones_are_all_at_once(tmp_path: Path) -> None:
     assert differ == {"artifacts/predictions/synthetic-fdp.parquet", "results/report/runs/synthetic-fdp.html"}
 
     second.edit_params(options={"fdp": {"epochs": 2}})
+    code, said = second.attempt("fdpbench", "part", str(kept), "synthetic-ststnet")
+    assert code == 1 and "made of other settings (epochs)" in said and f"rm {kept}/synthetic-fdp.parquet" in said
+    (kept / "synthetic-fdp.parquet").unlink()
     said, done = part(second, kept, "synthetic-ststnet")
-    assert "synthetic-fdp: in no table of this part" in said and "made of other settings (epochs)" in said
+    assert "synthetic-fdp: in no table of this part: not finished before" in said
     assert not [stage for stage in executed(done) if stage.startswith("train")]
     assert "synthetic-fdp" not in (second.folder / "results/tables.md").read_text()

@@ -10,9 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fdpbench.bench.train.data import TaskInfo
-from fdpbench.prep.releases import SIMULATED
+from fdpbench.bench.plan.params import load_tasks
+from fdpbench.bench.train.data import TaskInfo, load_index
+from fdpbench.prep.releases import RELEASES, SIMULATED
 from fdpbench.prep.runtime.durable import flush
+from fdpbench.prep.settings.params import PARAMS_FILE
 from fdpbench.prep.store import paths, shards
 
 __all__ = ["CLIPS", "NOTICE", "README", "ExportError", "clip_name", "new_folder", "write_list"]
@@ -71,16 +73,17 @@ def new_folder(target: Path, task: TaskInfo, what: str, how: str) -> Iterator[Pa
         If the folder holds something, or lies in a repository or project although the task has a licensed release.
     """
     target = Path(os.path.abspath(target.expanduser()))
+    licensed = not _may_be_published(task)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise ExportError(f"{target}: there is something already; give a new or an empty folder")
-    if not task.faces_may_be_published:
+    if licensed:
         _refuse_inside(target, task.task)
     if target.is_symlink() or os.path.ismount(target):
         raise ExportError(f"{target} is a link or a mount; give a new folder in it")
     staging = target.parent / f".staging-{target.name}"
     shutil.rmtree(staging, ignore_errors=True)  # of an export that was killed
     staging.mkdir(parents=True)
-    if not task.faces_may_be_published:  # first: an export may be killed
+    if licensed:  # first: an export may be killed
         (staging / NOTICE).write_text(_NOTICE.format(what=what, task=task.task), encoding="utf-8")
     try:
         yield staging
@@ -121,6 +124,18 @@ def write_list(path: Path, head: Sequence[str], rows: Iterable[Sequence[Any]], l
     with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator=line_end)
         writer.writerows([head, *rows] if head else rows)
+
+
+def _may_be_published(task: TaskInfo) -> bool:
+    """Whether faces of a task may be published: as its data say, and as all of its releases say now.
+
+    The releases are those that params.yaml gives the task, or the data sets of its clips where it has no such task.
+    """
+    tasks = load_tasks() if PARAMS_FILE.is_file() else {}
+    listed = tasks[task.task].releases if task.task in tasks else []
+    names = listed or {clip["dataset"] for clip in load_index(paths.task(task.task))}
+    known = [RELEASES[name] for name in names if name in RELEASES]
+    return task.faces_may_be_published and len(known) == len(names) and all(one.faces_may_be_published for one in known)
 
 
 def _refuse_inside(target: Path, task: str) -> None:

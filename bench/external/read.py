@@ -24,7 +24,16 @@ from fdpbench.bench.train.data import load_index, load_task_info
 from fdpbench.prep.releases.common.composite import EMOTIONS, composite_key, official_labels
 from fdpbench.prep.store import paths, shards
 
-__all__ = ["Known", "OutsideError", "Said", "known_of_official_list", "known_of_task", "read_said", "write_megc_log"]
+__all__ = [
+    "Known",
+    "OutsideError",
+    "Said",
+    "known_of_official_list",
+    "known_of_task",
+    "read_said",
+    "refuse_twice",
+    "write_megc_log",
+]
 
 Order = Literal["gt-pred", "pred-gt"]
 
@@ -92,6 +101,36 @@ def read_said(path: Path, known: Known | None = None, order: Order | None = None
     )
 
 
+def refuse_twice(files: Sequence[Path]) -> None:
+    """Refuse files of which two are one, or hold the same run: its repetitions would be resampled as those of two.
+
+    Parameters
+    ----------
+    files
+        What `read_said` reads. Of our Parquet files run, seeds and scores are looked at, since there may be copies.
+
+    Raises
+    ------
+    OutsideError
+        Naming both files.
+    """
+    seen: dict[object, Path] = {}
+    for path in filter(Path.is_file, files):  # `read_said` says which are not there
+        status = path.stat()
+        found: list[object] = [(status.st_dev, status.st_ino)]
+        if _begins_as_parquet(path):
+            rows = [(row["run"], row["repetition"], row["seed"], row["clip_id"], *row["scores"]) for row in _rows(path)]
+            found.append(tuple(sorted(rows)))
+        for what in found:
+            if other := seen.get(what):
+                names = f"{path} is given twice" if other == path else f"{other} and {path} are the same run"
+                raise OutsideError(
+                    f"{names}: its repetitions would count as those of two models; give each run once, as in "
+                    "`fdpbench compare A B --with C --with D`"
+                )
+            seen[what] = path
+
+
 def write_megc_log(said: Said, repetition: int, path: Path) -> None:
     """Write predictions in the challenge's log format, ``clip gt pred``.
 
@@ -124,10 +163,15 @@ def _begins_as_parquet(path: Path) -> bool:
         return file.read(len(PARQUET)) == PARQUET
 
 
-def _own(path: Path, known: Known | None) -> Said:
+def _rows(path: Path) -> list[dict[str, Any]]:
     rows = read_predictions(path)
     if not rows:
         raise OutsideError(f"{path}: no predictions")
+    return rows
+
+
+def _own(path: Path, known: Known | None) -> Said:
+    rows = _rows(path)
     count = len(rows[0]["scores"])
     check_count(path, count, MAX_CLASSES, "classes")
     clips: dict[str, tuple[str, str, int]] = {}

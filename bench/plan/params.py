@@ -36,10 +36,6 @@ __all__ = [
 RESERVED = {"against_best", "chance", "confusion", "per_class", "per_subject", "perception", "published"}
 
 
-# Models that read regions of the crop at places that align.eye_distance and eye_height make sure of.
-EYES_NEEDED = {"mdmo": "takes 36 regions at fixed distances from the eyes"}
-
-
 class _TaskEntry(TaskParams):
     """A task as params.yaml has it, whose classes may be the name of a class map."""
 
@@ -150,7 +146,7 @@ def errors_of_run(
         return
     if task is not None:
         yield from caught(_check_inputs, where, entry, task, model)
-        yield from caught(_check_places, where, entry, task, params)
+        yield from caught(_check_places, where, entry, task, model, params)
     yield from caught(_check_protocol, where, entry, model)
     before = list(caught(check_init, name, entry, model, task, params))
     yield from before
@@ -187,12 +183,12 @@ def _check_inputs(where: str, entry: RunEntry, task: TaskParams, model: ModelInf
         )
 
 
-def _check_places(where: str, entry: RunEntry, task: TaskParams, params: dict[str, Any]) -> None:
+def _check_places(where: str, entry: RunEntry, task: TaskParams, model: ModelInfo, params: dict[str, Any]) -> None:
     """Refuse models that look at places of the face which only aligned crops have where they are."""
     of_frames = [name for name in task.releases if name in RELEASES and RELEASES[name].kind == "frames"]
-    if entry.model in EYES_NEEDED and of_frames and params["align"].get("mode") == "given":
+    if model.needs_eyes and of_frames and params["align"].get("mode") == "given":
         raise ParamsError(
-            f"{where}: model {entry.model!r} {EYES_NEEDED[entry.model]}, and nobody knows where the eyes are in the "
+            f"{where}: model {entry.model!r} {model.needs_eyes}, and nobody knows where the eyes are in the "
             f"crops that {', '.join(of_frames)} came with (align.mode: given); choose another mode or model"
         )
 

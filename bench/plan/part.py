@@ -4,38 +4,31 @@ from __future__ import annotations
 
 import io
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 
-from fdpbench.bench.plan.closure import closure
 from fdpbench.bench.plan.params import run_names
-from fdpbench.bench.plan.resolve import resolve
-from fdpbench.bench.train.kept import TAKEN, difference, read_kept
+from fdpbench.bench.plan.resolve import measured_by, resolve
+from fdpbench.bench.train.artifacts import TAKEN
+from fdpbench.bench.train.kept import difference, read_kept
 from fdpbench.bench.train.settings import run_of
 from fdpbench.bench.train.stage import made_of
 from fdpbench.prep.settings.params import PARAMS_FILE, read_params
 from fdpbench.prep.settings.problems import ParamsError, near
 from fdpbench.prep.store import paths
 
-__all__ = ["measured_by", "take_up"]
-
-MEASURES = "fdpbench.bench.evaluate.perception"
-
-
-def measured_by() -> dict[str, str]:
-    """Code and versions on which figures of generated images depend, as kept files note them."""
-    found = closure(MEASURES)
-    return found.hashes() | found.versions()
+__all__ = ["take_up"]
 
 
 def take_up(kept: Path, names: Sequence[str]) -> list[str]:
     """Make ready what the study in the working directory does next: params.yaml lists these runs and all finished ones.
 
-    A finished run is taken up only if it was made of what it would be made of now. The data that runs read must be
-    there (``dvc repro task init``).
+    A finished run is taken up only if it was made of what it would be made of now; one that was not must be named, to
+    be run again, or its file deleted: no result is dropped unasked. The data that runs read must be there
+    (``dvc repro task init``).
 
     Parameters
     ----------
@@ -51,7 +44,7 @@ def take_up(kept: Path, names: Sequence[str]) -> list[str]:
     Raises
     ------
     ParamsError
-        If a name is none of params.yaml.
+        If a name is none of params.yaml, or a finished run that is neither named nor taken up would be lost.
     ValueError
         If a file of a finished run is damaged, or data are missing.
     """
@@ -61,12 +54,13 @@ def take_up(kept: Path, names: Sequence[str]) -> list[str]:
     if unknown:
         raise ParamsError(f"params.yaml: no run {unknown[0]!r}{near(unknown[0], listed)}; runs: {', '.join(listed)}")
     wanted = set(names or listed)
+    found = {run: _why_not(run, kept / f"{run}.parquet", params) for run in listed}
+    _refuse_losses(kept, {run: why for run, why in found.items() if run not in wanted}, listed)
     shutil.rmtree(TAKEN, ignore_errors=True)
     TAKEN.mkdir(parents=True)
     lines, chosen = [], []
-    for run in listed:
+    for run, why_not in found.items():
         path = kept / f"{run}.parquet"
-        why_not = _why_not(run, path, params)
         if not why_not:
             shutil.copyfile(path, TAKEN / path.name)
             lines.append(f"{run}: finished: taken from {path}, of the same code, settings and data")
@@ -84,13 +78,36 @@ def _why_not(run: str, path: Path, params: dict[str, Any]) -> str:
     """Why a finished run is not taken up; empty if it is."""
     if not path.is_file():
         return "not finished before"
-    table, kept = read_kept(path)
+    _, kept = read_kept(path)
     planned = resolve("train", run, params)
     whole = run_of(planned)
-    differs = difference(kept.provenance, made_of(whole, paths.task(whole.task), planned.made_by))
-    if not differs and "measured" in table.column_names and kept.measured_by != measured_by():
-        differs = "code that measures generated images"
+    differs = difference(kept, made_of(whole, paths.task(whole.task), planned.made_by), measured_by())
     return f"{path} was made of other {differs}" if differs else ""
+
+
+def _refuse_losses(kept: Path, why_not: Mapping[str, str], listed: Sequence[str]) -> None:
+    """Refuse a part whose results would lack finished runs that are there now.
+
+    Parameters
+    ----------
+    kept
+        Folder of finished runs.
+    why_not
+        By run that is not to be trained, why it is not taken up; empty if it is.
+    listed
+        All runs of params.yaml.
+    """
+    problems = []
+    for path in sorted(kept.glob("*.parquet")):
+        if path.stem not in listed:
+            problems.append(f"{path}: params.yaml lists no such run; list it, or delete the file: rm {path}")
+        elif why := why_not.get(path.stem):
+            problems.append(
+                f"{why}; name {path.stem} in RUNS to train it again, or delete the file to do without the run: "
+                f"rm {path}"
+            )
+    if problems:
+        raise ParamsError("finished runs would be lost; nothing was done", *problems)
 
 
 def _keep_in_params(runs: Sequence[str]) -> None:

@@ -59,6 +59,9 @@ FINE_TUNING: dict[str, Any] = PRETRAINING | {"epochs": 10, "batch_size": 64, "lr
 FINE_TUNING_FRAMES: dict[str, Any] = FINE_TUNING | {"batch_size": 16, "lr": 1e-3}
 CROPS_SHIFT = 4  # pixels of crops, which are larger than flow images
 
+# What of section `align` a corpus of frames is cropped by, whatever its settings (`prep.demo.corpus.frames`).
+CROPPED: dict[str, Any] = {"mode": "first_frame", "geometry": "eyes"}
+
 
 def pretraining_of(model: ModelInfo, generator: str) -> dict[str, Any]:
     """What stands in place of a model's recipe when it is pretrained on a corpus of a generator."""
@@ -94,9 +97,7 @@ class Pretraining:
     def crops(self) -> AlignParams:
         """Section `align` that crops as the corpus does; of a corpus of flow images nothing that is read."""
         crop = self.corpus.crop.model_dump()
-        return AlignParams(
-            mode="first_frame", landmarks="mesh", geometry="eyes", colour=False, track=self.corpus.landmarks, **crop
-        )
+        return AlignParams(**CROPPED, landmarks="mesh", colour=False, track=self.corpus.landmarks, **crop)
 
     def as_run(self, name: str) -> Run:
         """The training as a run on the corpus, for what checks runs: of its name, its network and its inputs."""
@@ -282,8 +283,7 @@ def _check_crops(where: str, entry: RunEntry, model: ModelInfo, task: TaskParams
     keys: list[tuple[str, Any, str, Any]] = [
         (f"crop.{key}", value, f"align.{key}", align[key]) for key, value in corpus.crop.model_dump().items()
     ]
-    if align["mode"] == "given":
-        keys.append(("crops", "aligned by their eyes", "align.mode", "given"))
+    keys += [(f"the {key} of every corpus", value, f"align.{key}", align[key]) for key, value in CROPPED.items()]
     if read != {"apex"}:
         keys.append(("sampling", corpus.sampling, f"tasks.{entry.task}.sampling", task.sampling))
     if "landmarks" in read:
@@ -292,6 +292,8 @@ def _check_crops(where: str, entry: RunEntry, model: ModelInfo, task: TaskParams
         keys.append(("rank_pooling", corpus.rank_pooling, f"tasks.{entry.task}.rank_pooling", task.rank_pooling))
     differing = [f"{theirs} is {mine}, and {key} {value}" for key, value, theirs, mine in keys if value != mine]
     if differing:
+        fixed = [f"align.{key}: {value}" for key, value in CROPPED.items() if align[key] != value]
+        cure = f"set {' and '.join(fixed)}" if fixed else cure
         raise ParamsError(
             f"{where}.init: {entry.init!r} were trained on other images: {'; '.join(differing)} in {place}; {cure}"
         )

@@ -14,6 +14,7 @@ from fdpbench.bench.plan.params import load_run, load_tasks, load_train, run_nam
 from fdpbench.bench.plan.pretraining import load_pretraining, start_of
 from fdpbench.bench.plan.stages import STAGES
 from fdpbench.bench.train.artifacts import is_shipped, located
+from fdpbench.bench.train.kept import holds_measures
 from fdpbench.models.common.lookup import source_of
 from fdpbench.prep.releases import RELEASES, reader_module
 from fdpbench.prep.runtime.scratch import hash_file
@@ -27,7 +28,9 @@ from fdpbench.prep.settings.release import folder_releases
 from fdpbench.prep.settings.section import section
 from fdpbench.prep.settings.synth import EMBEDDED
 
-__all__ = ["items_of", "make_plan", "resolve"]
+__all__ = ["items_of", "make_plan", "measured_by", "resolve"]
+
+MEASURES = "fdpbench.bench.evaluate.perception"
 
 # What the items of a stage are, where it has more than one: a section of params.yaml, and a word for one of them.
 SECTIONS = {
@@ -81,6 +84,12 @@ def resolve(stage: str, item: str, params: dict[str, Any]) -> Planned:
     return Planned(settings, code, versions, files, stage=stage, item=item)
 
 
+def measured_by() -> dict[str, str]:
+    """Code and versions on which figures of generated images depend, as kept files note them."""
+    found = closure(MEASURES)
+    return found.hashes() | found.versions()
+
+
 @cache
 def _code(modules: tuple[str | Path, ...], without: tuple[str, ...]) -> tuple[dict[str, str], dict[str, str]]:
     """Hashes of code and versions of packages; arithmetic that is not pinned counts as a version."""
@@ -121,6 +130,8 @@ def _settings(
                 "train": run.train.model_dump(),
                 "start": run.start,
             }
+            if holds_measures(item):
+                settings["measured_by"] = measured_by()
             files = {path.as_posix(): hash_file(path) for path in run.files}
             files |= {file: hash_file(located(file)) for file in run.start if is_shipped(file)}
             return settings, (source_of(run.entry.model),), files

@@ -22,7 +22,7 @@ import fdpbench
 from fdpbench.arithmetic import arithmetic
 from fdpbench.bench.plan.closure import outside_files, version_of
 from fdpbench.bench.plan.stages import STAGES
-from fdpbench.bench.train.artifacts import PRETRAINED
+from fdpbench.bench.train.artifacts import PRETRAINED, TAKEN
 from fdpbench.prep.runtime.durable import write_durably
 from fdpbench.prep.runtime.progress import console
 from fdpbench.prep.runtime.scratch import hash_file
@@ -138,6 +138,7 @@ def _stamp(runs: list[Run] | None = None) -> dict[str, Any]:
             for point in entry_points(group=group)
         },
         "files": {name: hash_file(Path(name)) if Path(name).is_file() else "" for name in sorted(files)},
+        "taken": {path.name: hash_file(path) for path in sorted(TAKEN.glob("*.parquet"))},
         "links": sorted(path.name for path in Path("data/raw").glob("*") if path.is_symlink() and path.is_dir()),
         "plan": {path.as_posix(): hash_file(path) for path in sorted(PLAN.rglob("*.json"))},
     }

@@ -12,7 +12,7 @@ import pyarrow as pa
 from fdpbench.bench.evaluate.evaluation import ClipResult, read_clips
 from fdpbench.bench.evaluate.listed import evaluation_of
 from fdpbench.bench.evaluate.predictions import measured_schema, predictions_table
-from fdpbench.bench.plan.part import measured_by
+from fdpbench.bench.plan.resolve import measured_by
 from fdpbench.bench.report.gallery import chosen_clips
 from fdpbench.bench.train.artifacts import Artifacts
 from fdpbench.bench.train.data import load_task_info

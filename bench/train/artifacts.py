@@ -7,10 +7,21 @@ from pathlib import Path
 
 import fdpbench.models
 
-__all__ = ["PRETRAINED", "RESULTS", "Artifacts", "is_shipped", "located", "shipped_weights", "weights_files"]
+__all__ = [
+    "PRETRAINED",
+    "RESULTS",
+    "TAKEN",
+    "Artifacts",
+    "is_shipped",
+    "located",
+    "machine_of_weights",
+    "shipped_weights",
+    "weights_files",
+]
 
 RESULTS = Path("results")
 PRETRAINED = Path("artifacts/pretrained")
+TAKEN = Path(".scratch/kept")  # finished runs that `fdpbench part` found to be of now
 
 # Weights that come with the package: in the repository models/weights, in a study a folder of the installed package.
 SHIPPED = "models/weights/"
@@ -25,6 +36,11 @@ def shipped_weights() -> dict[str, str]:
 def weights_files(name: str, repetitions: int) -> tuple[str, ...]:
     """Files of what an entry of section `pretrain` made, one for each repetition."""
     return tuple((PRETRAINED / name / f"{repetition}.safetensors").as_posix() for repetition in range(repetitions))
+
+
+def machine_of_weights(name: str) -> Path:
+    """Which machine made the weights of an entry of section `pretrain`: in a folder beside the files of runs."""
+    return Path("artifacts/machine/pretrained") / f"{name}.json"
 
 
 def is_shipped(file: str) -> bool:

@@ -19,14 +19,14 @@ import pyarrow as pa
 
 from fdpbench.arithmetic import arithmetic
 from fdpbench.bench.evaluate.predictions import MEASURED, PREDICTIONS, measured_schema, predictions_table
+from fdpbench.bench.train.artifacts import TAKEN
 from fdpbench.prep.store import shards
 
-__all__ = ["TAKEN", "KeptRun", "difference", "kept_run", "read_kept", "write_kept"]
+__all__ = ["KeptRun", "difference", "holds_measures", "kept_run", "read_kept", "write_kept"]
 
-TAKEN = Path(".scratch/kept")  # those that `fdpbench part` found to be of now
 NOTE = "kept"
 
-# What decides, of a run's provenance. Which machine trained it does not.
+# What decides, of a run's provenance, beside device and precision. Which machine trained it does not.
 DECIDES = ("run", "settings", "train", "data", "files", "code", "versions")
 
 
@@ -89,18 +89,20 @@ def read_kept(path: Path) -> tuple[pa.Table, KeptRun]:
     return rows, run
 
 
-def difference(provenance: Mapping[str, Any], made_of: Mapping[str, Any]) -> str:
-    """How a run's provenance differs from what it would be made of now, in words; empty if it does not.
+def difference(kept: KeptRun, made_of: Mapping[str, Any], measured_by: Mapping[str, str]) -> str:
+    """How a finished run differs from what it would be made of now, in words; empty if it does not.
 
     Parameters
     ----------
-    provenance
-        Of a finished run.
+    kept
+        The run.
     made_of
         As `bench.train.stage.made_of` gives it.
+    measured_by
+        Code and versions that measure generated images now; of no matter to a run that has none.
     """
     now = json.loads(json.dumps(made_of))
-    words = []
+    provenance, words = kept.provenance, []
     for key in DECIDES:
         if provenance[key] != now[key]:
             old, new = provenance[key], now[key]
@@ -109,13 +111,28 @@ def difference(provenance: Mapping[str, Any], made_of: Mapping[str, Any]) -> str
             words.append(f"{key} ({', '.join(names[:3])}{more})")
     if not words and provenance["arithmetic"]["mode"] != arithmetic():
         words.append(f"arithmetic ({provenance['arithmetic']['mode']}, now {arithmetic()})")
+    hardware, here = (", ".join(of["hardware"]) for of in (provenance, now))
+    if hardware != here:  # it rounds otherwise, and one table would hold runs of both
+        hide = "; CUDA_VISIBLE_DEVICES= hides the device" if here.startswith("cuda") else ""
+        words.append(f"device or precision ({hardware}, now {here}{hide})")
+    if not words and kept.measured_by and kept.measured_by != measured_by:
+        words.append("code that measures generated images")
     return ", ".join(words)
 
 
-def kept_run(run: str, made_of: Mapping[str, Any]) -> tuple[pa.Table, KeptRun] | None:
-    """A run's file among `TAKEN`, if it is of what the run is made of now."""
-    path = TAKEN / f"{run}.parquet"
+def kept_run(run: str, made_of: Mapping[str, Any], measured_by: Mapping[str, str]) -> tuple[pa.Table, KeptRun] | None:
+    """A run's file among `TAKEN`, if it is of what the run is made of now (see `difference`)."""
+    path = _taken(run)
     if not path.is_file():
         return None
     table, kept = read_kept(path)
-    return None if difference(kept.provenance, made_of) else (table, kept)
+    return None if difference(kept, made_of, measured_by) else (table, kept)
+
+
+def holds_measures(run: str) -> bool:
+    """Whether a run's file among `TAKEN` has what was measured of its generated images, in place of most of these."""
+    return _taken(run).is_file() and MEASURED.name in shards.read_notes(_taken(run))
+
+
+def _taken(run: str) -> Path:
+    return TAKEN / f"{run}.parquet"

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from fdpbench.bench.evaluate.metrics import metric_of
-from fdpbench.bench.train.artifacts import PRETRAINED
+from fdpbench.bench.train.artifacts import PRETRAINED, machine_of_weights
 from fdpbench.bench.train.cards import card_text
 from fdpbench.bench.train.data import ClipSet
 from fdpbench.bench.train.provenance import write_machine
@@ -89,7 +89,7 @@ def run(planned: Planned, jobs: int) -> None:
         with TrainingProgress(f"{RUN} {name}", len(seeds), done, workers, "repetition") as progress:
             for unit in run_units(work, _train, scratch, workers, progress.report):
                 progress.finished(unit)
-        write_machine(Path("artifacts/machine") / f"{RUN}-{name}.json", device)
+        write_machine(machine_of_weights(name), device)
 
         def publish(staging: Path) -> None:
             staging.mkdir()

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -37,7 +38,7 @@ from fdpbench.bench.train.provenance import write_machine, write_provenance
 from fdpbench.bench.train.seeds import seed_of
 from fdpbench.bench.train.settings import Run, run_of
 from fdpbench.prep.runtime.progress import console
-from fdpbench.prep.runtime.scratch import hash_file, key_of, open_scratch
+from fdpbench.prep.runtime.scratch import LONGEST, folder_name, hash_file, key_of, open_scratch
 from fdpbench.prep.runtime.training import TrainingProgress
 from fdpbench.prep.runtime.workers import Context, Unit, run_units
 from fdpbench.prep.settings.planned import Planned
@@ -68,7 +69,8 @@ class _Training:
 
     @property
     def folder(self) -> str:
-        return f"{self.repetition}-{self.fold.replace('/', '-')}"
+        name = f"{self.repetition}-{self.fold.replace('/', '-')}"
+        return name if len(name.encode()) <= LONGEST else folder_name(name)
 
     @property
     def seed(self) -> int:
@@ -78,7 +80,10 @@ class _Training:
 def run(planned: Planned, jobs: int, folds_per_device: int = 1) -> None:
     """Run the stage as it is planned; hand-crafted features are computed first, once for all folds."""
     whole = run_of(planned)
-    train_run(whole, paths.task(whole.task), Artifacts(whole.name), jobs, folds_per_device, planned.made_by)
+    measured_by = planned.settings.get("measured_by", {})
+    train_run(
+        whole, paths.task(whole.task), Artifacts(whole.name), jobs, folds_per_device, planned.made_by, measured_by
+    )
 
 
 def train_run(
@@ -88,6 +93,7 @@ def train_run(
     jobs: int,
     folds_per_device: int,
     made_by: Mapping[str, Mapping[str, str]] | None = None,
+    measured_by: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Train every fold of a run and publish predictions, checkpoints, loss curves and provenance.
 
@@ -107,6 +113,8 @@ def train_run(
         Folds trained at a time on each CUDA device, where there are any.
     made_by
         Code, versions and files that the run depends on; kept folds of others are not used.
+    measured_by
+        Code and versions that measure generated images: a finished run measured by others is not taken up.
     """
     info = load_task_info(task)
     clips = load_index(task)
@@ -118,7 +126,7 @@ def train_run(
         raise SplitError(f"runs.{run.name}.split: {error}") from None
     device, devices, _ = _hardware(run)
     provenance = made_of(run, task, made_by)
-    kept = kept_run(run.name, provenance)
+    kept = kept_run(run.name, provenance, measured_by)
     if kept:
         rows = kept[0].to_pylist()
         check_predictions(run.name, rows, tested, len(info.classes), run.train.repetitions, fold_by_clip(folds))
@@ -260,8 +268,9 @@ def _device(training: _Training, context: Context) -> str:
 
 
 def _wanted(run: Run) -> tuple[str, ...]:
-    """Names of the inputs that a run's training reads."""
-    return tuple(dict.fromkeys((*run.model.inputs, *run.model.targets)))
+    """Names of the inputs that a run's training reads: without a training none to compare with."""
+    targets = run.model.targets if run.entry.protocol != "zero_shot" else ()
+    return tuple(dict.fromkeys((*run.model.inputs, *targets)))
 
 
 def _train_fold(work: tuple[_Training, StoredClips, StoredClips], context: Context) -> None:
@@ -274,7 +283,9 @@ def _train_fold(work: tuple[_Training, StoredClips, StoredClips], context: Conte
             return load_features(training.features, training.task, stored.folders.__contains__)
         return stored.load(inputs)
 
-    clips = load(train, _wanted(run))
+    # where nothing is trained the shapes of inputs alone are looked at: one training subject has them
+    read = train if run.entry.protocol != "zero_shot" else train.of(training.train[:1])
+    clips = load(read, _wanted(run))
     # the one protocol that looks at the test subject; for all others its files are opened when training is over
     watched = load(test, run.model.inputs) if run.entry.protocol == "test_selected" else None
     device = _device(training, context)

@@ -49,12 +49,23 @@ def _said(path: Path, task: str | None, official: Path | None, order: str | None
 
 
 def _pairs(
-    files: Sequence[Path], against: Sequence[Path], task: str | None, official: Path | None, order: str | None
+    files: Sequence[Path],
+    against: Sequence[Path],
+    task: str | None = None,
+    official: Path | None = None,
+    order: str | None = None,
+    *,
+    once: bool,
 ) -> list[tuple[Said, Said]]:
+    """Pairs of files, read; each file may be given `once`, or once on either side."""
+    from fdpbench.bench.external.read import refuse_twice
+
     if len(files) != len(against):
         raise ValueError(
             f"{len(files)} file(s) and {len(against)} by --with: give --with once for each file, in the same order"
         )
+    for each in ([*files, *against],) if once else (files, against):
+        refuse_twice(each)
     said = [[_said(path, task, official, order) for path in side] for side in (files, against)]
     return list(zip(*said, strict=True))
 
@@ -111,7 +122,8 @@ def compare(
 
     Subjects are the unit: they are resampled, or swapped between the two, as a whole. Several models are each compared
     with their counterpart, given by --with in the same order, and the mean of the differences is tested too, over
-    resamples and swaps of the same subjects in all pairs. Examples:
+    resamples and swaps of the same subjects in all pairs. A file, or a run, given twice is refused: its seeds would be
+    resampled as those of two models. Examples:
 
         fdpbench compare artifacts/predictions/casme2-fdp.parquet artifacts/predictions/casme2-ststnet.parquet
         fdpbench compare tuned-a.parquet tuned-b.parquet --with scratch-a.parquet --with scratch-b.parquet
@@ -122,7 +134,7 @@ def compare(
         if against is None and len(files) != 2:
             raise ValueError(f"{len(files)} file(s): give two, or the counterpart of each by --with")
         first, second = (files[:1], files[1:]) if against is None else (files, against)
-        pairs = _pairs(first, second, task, official, order)
+        pairs = _pairs(first, second, task, official, order, once=True)
         report = compare_said(*pairs[0], level) if len(pairs) == 1 else compare_pairs_said(pairs, level)
         _show(report, comparison_lines(report), as_json)
 
@@ -147,7 +159,7 @@ def agreement(
     from fdpbench.bench.external.agreement import agreement_lines, agreement_said
 
     with command("agreement"):
-        report = agreement_said(_pairs(files, against, None, None, None), level)
+        report = agreement_said(_pairs(files, against, once=False), level)
         _show(report, agreement_lines(report), as_json)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fdpbench.commands.app import app
-from fdpbench.prep.runtime.command import command
+from fdpbench.prep.runtime.command import command, every_problem
 from fdpbench.prep.runtime.progress import output
 
 
@@ -49,12 +49,13 @@ def part(
     """Do some runs of a study, and take up those that are finished: `make baselines RUNS="run-a run-b"`.
 
     Says of each run in a line what will be done with it, and takes off params.yaml what is neither named nor finished.
-    Finished predictions are taken up only if code, settings and data are those that they were made of. Run
+    Finished predictions are taken up only if code, settings, data and device are those that they were made of. Where
+    they are not, nothing is done until you name the run, to train it again, or delete its file, to do without it. Run
     `dvc repro task init` before, and `dvc repro` after it.
     """
     from fdpbench.bench.plan.part import take_up
 
-    with command("part"):
+    with command("part"), every_problem("part"):
         for line in take_up(kept, runs or ()):
             output.print(line, markup=False)
 

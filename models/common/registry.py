@@ -148,6 +148,8 @@ class ModelInfo:
     hand_crafted
         Whether it computes features of each clip by itself (its method ``features``), which it is then fitted
         to: they are computed once for all folds.
+    needs_eyes
+        What it does that takes aligned crops, whose eyes are where `align` puts them, for messages; empty of others.
     """
 
     name: str
@@ -159,6 +161,7 @@ class ModelInfo:
     recipe: Recipe | None = None
     scales_itself: bool = False
     hand_crafted: bool = False
+    needs_eyes: str = ""
 
 
 def register_model(
@@ -168,6 +171,7 @@ def register_model(
     paper: str,
     recipe: Recipe | None = None,
     scales_itself: bool = False,
+    needs_eyes: str = "",
 ) -> Callable[[T], T]:
     """Declare the decorated class to be the model of its file.
 
@@ -176,7 +180,7 @@ def register_model(
 
     Parameters
     ----------
-    inputs, targets, paper, recipe, scales_itself
+    inputs, targets, paper, recipe, scales_itself, needs_eyes
         See `ModelInfo`; a module has a recipe, an estimator none.
 
     Raises
@@ -209,7 +213,7 @@ def register_model(
             raise TypeError(f"{where}: its recipe sets {', '.join(strange)}; its options: {', '.join(options)}")
         name = cls.__module__.rpartition(".")[2]
         hand_crafted = kind == "estimator" and cls.hand_crafted  # type: ignore[attr-defined]
-        info = ModelInfo(name, kind, inputs, targets, paper, options, recipe, scales_itself, hand_crafted)
+        info = ModelInfo(name, kind, inputs, targets, paper, options, recipe, scales_itself, hand_crafted, needs_eyes)
         cls.info = info  # type: ignore[attr-defined]
         return cls
 

@@ -32,6 +32,7 @@ from fdpbench.arithmetic import arithmetic
 from fdpbench.prep.runtime.durable import Recorded, dvc_hash, flush, flush_folder, hashes_of, write_durably
 
 __all__ = [
+    "LONGEST",
     "Scratch",
     "folder_name",
     "hash_file",
@@ -44,6 +45,7 @@ __all__ = [
 
 ROOT = Path(".scratch")
 PUBLISHED = "published"
+LONGEST = 240  # bytes of a folder's name: file systems take 255, and ``.json`` stands behind some
 
 
 class Scratch:
@@ -126,8 +128,15 @@ class Scratch:
 
 
 def folder_name(unit: str) -> str:
-    """A unit's name as one safe folder name; dots too, which `quote` leaves as they are."""
-    return quote(unit, safe="").replace(".", "%2E")
+    """A unit's name as one safe folder name; dots too, which `quote` leaves as they are.
+
+    Of a name that file systems find too long, its first part and a hash of all of it, after a sign that no other has.
+    """
+    name = quote(unit, safe="").replace(".", "%2E")
+    if len(name) <= LONGEST:
+        return name
+    digest = hashlib.sha256(unit.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    return f"{name[: LONGEST - 33]}={digest}"
 
 
 @contextmanager

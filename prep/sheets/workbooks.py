@@ -13,6 +13,7 @@ import io
 import re
 import unicodedata
 import zipfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -40,6 +41,12 @@ DELIMITERS = ",;\t|"
 KINDS = (".xlsx", ".xlsm", ".xls", ".csv")
 
 Grid: TypeAlias = pd.DataFrame
+
+# In Windows-1252 two letters with accents within a word; in GB18030 one sign of those that GB 2312 lists as rare.
+_ACCENTS = re.compile(
+    rb"(?<![\x80-\xff])(?:(?<=[A-Za-z])[\xd8-\xf6\xf8-\xff][\xc0-\xd6\xd8-\xf6\xf8-\xff](?![\x80-\xff])"
+    rb"|[\xd8-\xf6\xf8-\xff][\xc0-\xd6\xd8-\xf6\xf8-\xff](?=[A-Za-z]))"
+)
 
 _ZIP, _OLE = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
 
@@ -101,7 +108,8 @@ def decode(data: bytes) -> tuple[str, str]:
     """Decode a text file, and name its encoding.
 
     UTF-8 and UTF-16 are told by what they are. Of the two others, GB18030 writes Chinese in pairs of bytes above
-    0x7F; Windows-1252 writes single ones, the accents of European words.
+    0x7F; Windows-1252 writes single ones, the accents of European words, and seldom two, as in ``Größe``: it is that
+    where every pair is a rare sign by itself beside a Latin letter.
 
     Raises
     ------
@@ -118,8 +126,9 @@ def decode(data: bytes) -> tuple[str, str]:
     try:
         return data.decode("utf-8"), "utf-8"
     except UnicodeDecodeError:
-        pairs = all(len(run) % 2 == 0 for run in re.findall(rb"[\x80-\xff]+", data))
-        encoding = "gb18030" if pairs else "cp1252"
+        runs = re.findall(rb"[\x80-\xff]+", data)
+        pairs = all(len(run) % 2 == 0 for run in runs)
+        encoding = "gb18030" if pairs and len(_ACCENTS.findall(data)) < len(runs) else "cp1252"
         return data.decode(encoding), encoding
 
 
@@ -127,9 +136,19 @@ def _read_csv(data: bytes, notes: list[str] | None) -> Grid:
     text, encoding = decode(data)
     if notes is not None and encoding != "utf-8":
         notes.append(f"the sheet is not UTF-8 but {encoding}, by its bytes; if a name looks wrong, save it as UTF-8")
-    delimiter = max(DELIMITERS, key=text.count)  # over all rows: prose above the header holds commas of its own
+    delimiter = max(DELIMITERS, key=lambda sign: (_separators(text, sign), text.count(sign)))
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     return _grid(enumerate(rows, start=1))
+
+
+def _separators(text: str, delimiter: str) -> int:
+    """How often a sign stands in rows that it cuts into as many cells: at most, over the numbers of cells.
+
+    Prose above the header, decimal commas and commas in cells are not of as many in each row as separators are.
+    """
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    widths = Counter(len(row) for row in rows if any(cell.strip() for cell in row))
+    return max(((width - 1) * count for width, count in widths.items() if count > 1), default=0)
 
 
 def _read_xls(data: bytes) -> dict[str, Grid]:

@@ -2,25 +2,29 @@
 
 A manifest names such a frame by its video and its number from 0, ``S01/smile.avi#12``, so that it holds nothing of
 this machine. What lies in the folder is made again when it is missing: a video is one unit of work, kept whole or not
-at all, under its size and time of change; a run that was killed goes on with those that are left. Of a long video the
-frames of its clips alone are kept.
+at all, under its size and time of change, the code that reads videos and the version of PyAV; a run that was killed
+goes on with those that are left. Of a long video the frames of its clips alone are kept.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
 import shutil
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import av
+
 from fdpbench.prep.runtime.progress import track
-from fdpbench.prep.runtime.scratch import Scratch, hold_stages
+from fdpbench.prep.runtime.scratch import Scratch, folder_name, hold_stages
 from fdpbench.prep.runtime.workers import Context, Unit, available_cpus, run_units
-from fdpbench.prep.store import images, paths
+from fdpbench.prep.store import images, paths, videos
 from fdpbench.prep.store.documents import read_object
 from fdpbench.prep.store.schema import Reason
 from fdpbench.prep.store.videos import SUFFIXES, VideoError, read_video
@@ -112,7 +116,8 @@ def extract_videos(
 
     Returns
     -------
-    For each video what was found. One that cannot be read says why; it is tried again when its file has changed.
+    For each video what was found. One that cannot be read says why; it is tried again when its file, the code that
+    reads videos or PyAV has changed.
     """
     if not wanted:
         return {}
@@ -131,6 +136,7 @@ def extract_videos(
                 numbers[video] = None if more is None else more | found.kept
                 shutil.rmtree(scratch.unit(name))
             if not scratch.has(name):
+                _remove_former(scratch, video)
                 missing.append(video)
         payloads = (Unit(names[video], (root / video, numbers[video])) for video in missing)
         if missing:
@@ -151,12 +157,26 @@ def _store(release: str) -> Scratch:
 
 
 def _unit(root: Path, video: str) -> str:
-    """Name of a video's unit: another one once the file has changed."""
+    """Name of a video's unit: another one once the file has changed, or what reads it."""
     try:
         status = (root / video).stat()
     except OSError:
         return f"{video}@missing"
-    return f"{video}@{status.st_size}-{status.st_mtime_ns}"
+    return f"{video}@{status.st_size}-{status.st_mtime_ns}-{_reader()}"
+
+
+@cache
+def _reader() -> str:
+    """Hash of what decides which images a video's frames are: the module that reads it, and PyAV's version."""
+    return hashlib.sha256(Path(videos.__file__).read_bytes() + av.__version__.encode()).hexdigest()[:10]
+
+
+def _remove_former(scratch: Scratch, video: str) -> None:
+    """Remove what was extracted of a video that has changed since, or that was read otherwise."""
+    former = re.compile(re.escape(folder_name(f"{video}@")) + r"(missing|[0-9]+-[0-9]+(-[0-9a-f]{10})?)")
+    for unit in scratch.unit(video).parent.iterdir():
+        if former.fullmatch(unit.name):
+            shutil.rmtree(unit)
 
 
 def _file(number: int) -> str:

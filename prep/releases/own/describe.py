@@ -13,7 +13,7 @@ from typing import Any
 
 from fdpbench.prep.releases import ReleaseError
 from fdpbench.prep.releases.common.frames import FolderProblem
-from fdpbench.prep.releases.own.files import Finder, numbered_files
+from fdpbench.prep.releases.own.files import Claims, Finder, numbered_files
 from fdpbench.prep.releases.own.sheet import MARKS, decimal
 from fdpbench.prep.releases.own.tree import best_pattern, places_below
 from fdpbench.prep.sheets.columns import ALIASES, fold
@@ -69,7 +69,7 @@ def describe_folder(root: Path, fps: float | None = None) -> Description:
     if not root.is_dir():
         raise ReleaseError(f"{root}: no such folder")
     sheet, columns, rows = _sheet(root)
-    pairs = list(dict.fromkeys((row["subject"], row["clip"].replace("\\", "/")) for row in rows))
+    pairs = list(dict.fromkeys(map(_recording, rows)))
     places = places_below(root)
     if not places:
         kinds = f"no images that are numbered and no videos ({', '.join(SUFFIXES)})"
@@ -86,7 +86,8 @@ def describe_folder(root: Path, fps: float | None = None) -> Description:
     result = Description({"kind": "folder", "sheet": sheet.relative_to(root).as_posix(), "columns": columns})
     result.found.append(f"{sheet.name}: {len(rows)} rows; the pattern finds files of {count} of {len(pairs)} clips")
     result.settings |= {"video" if video else "frames": pattern}
-    clips = _VideoClips(root, pattern) if video else _ImageClips(root, pattern)
+    claims = Claims(Finder(root), pattern, pairs)
+    clips = _VideoClips(claims) if video else _ImageClips(claims)
     sample = rows[:: max(1, len(rows) // LOOKED_AT)]
     counted = [(row, found) for row in sample if (found := clips.frames(row))]
     rate = fps or (clips.rate if isinstance(clips, _VideoClips) and "fps" not in columns else None)
@@ -172,17 +173,20 @@ def _bare(name: str) -> tuple[str, str | None]:
     return fold(name), None
 
 
+def _recording(row: Mapping[str, str]) -> tuple[str, str]:
+    return row["subject"], row["clip"].replace("\\", "/")
+
+
 class _ImageClips:
     """Frame numbers of clips that are image files."""
 
-    def __init__(self, root: Path, pattern: str) -> None:
-        self._finder, self._pattern = Finder(root), pattern
+    def __init__(self, claims: Claims) -> None:
+        self._claims = claims
 
     def frames(self, row: Mapping[str, str]) -> list[int]:
         """Numbers of a clip's frames, rising; none where there are none."""
         try:
-            values = {"subject": row["subject"], "clip": row["clip"].replace("\\", "/")}
-            return sorted(numbered_files(self._finder.find(self._pattern, values)).files)
+            return sorted(numbered_files(self._claims.files_of(_recording(row))).files)
         except FolderProblem:
             return []
 
@@ -190,15 +194,14 @@ class _ImageClips:
 class _VideoClips:
     """Frame numbers of clips that are videos, from 0, by their headers."""
 
-    def __init__(self, root: Path, pattern: str) -> None:
-        self._finder, self._pattern = Finder(root), pattern
+    def __init__(self, claims: Claims) -> None:
+        self._claims = claims
         self.rate: float | None = None
 
     def frames(self, row: Mapping[str, str]) -> list[int]:
         """Numbers of a clip's frames; none where there are none, or the header does not say."""
         try:
-            values = {"subject": row["subject"], "clip": row["clip"].replace("\\", "/")}
-            files = self._finder.find(self._pattern, values)
+            files = self._claims.files_of(_recording(row))
             info = video_info(files[0][0]) if files else None
         except (FolderProblem, VideoError):
             return []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -14,9 +14,11 @@ from fdpbench.prep.releases.common.frames import IMAGES, FolderProblem, Frames
 from fdpbench.prep.sheets.tables import whole_number
 from fdpbench.prep.store.schema import Reason
 
-__all__ = ["Finder", "alike", "matched", "numbered_files"]
+__all__ = ["Claims", "Finder", "alike", "matched", "numbered_files"]
 
-_TOKEN = re.compile(r"\{(?P<field>\w+)(?::0(?P<digits>\d))?\}|(?P<any>\*)|(?P<one>\?)")
+_TOKEN = re.compile(r"\{(?P<field>\w+)(?::0(?P<digits>\d))?\}|(?P<wild>[*?]+)")
+
+Recording = tuple[str, str]  # cells: subject, clip
 
 
 class _Part(NamedTuple):
@@ -42,14 +44,16 @@ class Finder:
         ----------
         pattern
             Parts between slashes. ``{subject}``, ``{clip}`` stand for ``values``, ``{subject:03}`` for a number of
-            three digits, ``*`` for any characters of a name, ``?`` for one, a part ``**`` for any folders.
+            three digits, ``*`` for any characters of a name, ``?`` for one, a part ``**`` for any folders. In a cell
+            all three are characters like others.
         values
             Cells of the sheet. One may hold slashes itself.
 
         Returns
         -------
-        Each file, in order of names, and what the last ``*`` of its name stands for. A part without ``*`` is taken as
-        it is written, else as the only name that is alike but for case and Unicode form.
+        Each file, in order of names, and what the last ``*`` of its name stands for, with the ``?`` beside it; nothing
+        where it has no ``*``. A part without either is taken as it is written, else as the only name that is alike but
+        for case and Unicode form.
 
         Raises
         ------
@@ -72,7 +76,7 @@ class Finder:
         return found
 
     def _below(self, place: Path, part: _Part) -> Iterator[Path]:
-        if part.name == "**":
+        if part.wild and part.name == "**":
             yield place
             for path in self._listed(place):
                 if path.is_dir() and not path.is_symlink():
@@ -96,6 +100,60 @@ class Finder:
         return exact
 
 
+class Claims:
+    """Which files belong to which recording of a sheet, where the pattern leads from several to one file.
+
+    ``happy_*`` also fits the frames of a clip ``happy_b``: a file belongs to the recording of which the longest part of
+    its path is written, if that is one.
+    """
+
+    def __init__(self, finder: Finder, pattern: str, recordings: Iterable[Recording]) -> None:
+        self._found: dict[Recording, list[tuple[Path, str]] | FolderProblem] = {}
+        self._written: dict[Recording, int] = {}  # how many characters of a path are not left open
+        self._several: dict[Path, dict[Recording, str]] = {}  # files that more than one leads to
+        first: dict[Path, tuple[Recording, str]] = {}
+        for recording in dict.fromkeys(recordings):
+            values = dict(zip(("subject", "clip"), recording, strict=True))
+            try:
+                self._written[recording] = len(alike(matched(pattern, values)))
+                self._found[recording] = found = finder.find(pattern, values)
+            except FolderProblem as problem:
+                self._found[recording] = problem
+                continue
+            for path, text in found:
+                other, its_text = first.setdefault(path, (recording, text))
+                if other != recording:
+                    self._several.setdefault(path, {other: its_text})[recording] = text
+
+    def files_of(self, recording: Recording) -> list[tuple[Path, str]]:
+        """Files of a recording, as `Finder.find` gives them, without those of others.
+
+        Raises
+        ------
+        FolderProblem
+            As `Finder.find`, and if nothing tells whose a file is.
+        """
+        found = self._found[recording]
+        if isinstance(found, FolderProblem):
+            raise found
+        return [(path, text) for path, text in found if self._belongs(path, text, recording)]
+
+    def _belongs(self, path: Path, text: str, recording: Recording) -> bool:
+        for other, its_text in self._several.get(path, {}).items():
+            more = self._written[recording] - self._written[other]
+            # 11001.png of {clip}*.png is frame 1001 of clip 1, or frame 1 of clip 11
+            numbers = text != its_text and text.isdecimal() and its_text.isdecimal()
+            if other != recording and (more == 0 or numbers):
+                raise FolderProblem(
+                    Reason.DUPLICATE,
+                    f"{path.name} is a file of {' / '.join(recording)} and of {' / '.join(other)}; write the pattern, "
+                    "or the sheet, so that it leads from each to files of its own",
+                )
+            if more < 0:
+                return False
+        return True
+
+
 def matched(pattern: str, values: Mapping[str, str]) -> str:
     """A pattern with its fields filled in, for messages."""
     return "/".join(part.name for text in pattern.split("/") for part in _split(text, values))
@@ -107,9 +165,10 @@ def numbered_files(found: list[tuple[Path, str]]) -> Frames:
     Raises
     ------
     FolderProblem
-        If two files are the same frame.
+        If two files are the same frame, or differ in more than numbers.
     """
     frames = Frames()
+    series: dict[str, Path] = {}
     for path, stands_for in found:
         digits = re.search(r"[0-9]+$", stands_for)
         if digits is None or path.suffix.lower() not in IMAGES:
@@ -122,13 +181,20 @@ def numbered_files(found: list[tuple[Path, str]]) -> Frames:
                 f"{other.name} and {path.name} are the same frame; remove one, or write the pattern "
                 "so that it takes one of them",
             )
+        series.setdefault(re.sub(r"[0-9]+", "0", stands_for[: digits.start()]), path)
+    if len(series) > 1:
+        one, other, *_ = series.values()
+        raise FolderProblem(
+            Reason.DUPLICATE,
+            f"{one.name} and {other.name} are of two series of frames; write the pattern so that it takes one of them",
+        )
     return frames
 
 
 def _split(text: str, values: Mapping[str, str]) -> Iterator[_Part]:
     """Parts of a piece of a pattern: more than one where a value holds slashes."""
-    names, likes = [""], [""]
-    wild, end = False, 0
+    names, likes, wild = [""], [""], [False]
+    end = 0
     for token in [*_TOKEN.finditer(text), None]:
         literal = text[end : token.start() if token else None]
         names[-1] += literal
@@ -145,14 +211,16 @@ def _split(text: str, values: Mapping[str, str]) -> Iterator[_Part]:
             likes[-1] += re.escape(alike(first))
             names += more
             likes += [re.escape(alike(name)) for name in more]
+            wild += [False] * len(more)
         else:
-            wild = True
-            names[-1] += token.group()
-            likes[-1] += "([^/]*)" if token["any"] else "([^/])"
-    for name, like in zip(names, likes, strict=True):
+            wild[-1] = True
+            names[-1] += token["wild"]
+            least = token["wild"].count("?")
+            likes[-1] += rf"([^/]{{{least},}})" if "*" in token["wild"] else rf"[^/]{{{least}}}"
+    for name, like, is_wild in zip(names, likes, wild, strict=True):
         if name in ("", ".", ".."):
             raise FolderProblem(Reason.BAD_ROW, f"{text!r} with {dict(values)} names no folder or file")
-        yield _Part(name, re.compile(like), wild)
+        yield _Part(name, re.compile(like), is_wild)
 
 
 def _entries(folder: Path) -> list[Path]:

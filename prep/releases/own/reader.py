@@ -10,7 +10,7 @@ from fdpbench.prep.releases.common.base import Annotation, Annotations, Listing
 from fdpbench.prep.releases.common.folders import add_clips
 from fdpbench.prep.releases.common.frames import FolderProblem, Frames
 from fdpbench.prep.releases.common.videos import ClipVideos
-from fdpbench.prep.releases.own.files import Finder, matched, numbered_files
+from fdpbench.prep.releases.own.files import Claims, Finder, matched, numbered_files
 from fdpbench.prep.releases.own.sheet import annotations_of
 from fdpbench.prep.settings.index import LostFrames
 from fdpbench.prep.settings.release import FolderRelease
@@ -52,14 +52,15 @@ class FolderReader:
             raise ReleaseError(f"params.yaml: releases.{self.RELEASE.name}.sheet leads out of {root}")
         found = self.annotations_of(sheet)
         listing = Listing.of(found)
-        finder = Finder(root)
         settings = self.settings
+        recordings = [(clip.subject, clip.recording) for clip in found.clips]
+        claims = Claims(Finder(root), str(settings.frames or settings.video), recordings)
         videos = ClipVideos(self.RELEASE.name, root, settings.first_frame, steady=settings.unit != "frames")
         add_clips(
             listing,
             found,
             root,
-            lambda clip: self._images(finder, clip) if settings.video is None else self._video(finder, clip),
+            lambda clip: self._images(claims, clip) if settings.video is None else self._video(claims, clip),
             lost_frames=settings.lost_frames or lost_frames,
             trimmed=True,
             videos=videos,
@@ -67,23 +68,24 @@ class FolderReader:
         self._say_rates(videos.found, listing)
         return listing
 
-    def _images(self, finder: Finder, clip: Annotation) -> Frames:
+    def _images(self, claims: Claims, clip: Annotation) -> Frames:
         """A clip's image files."""
         pattern = self.settings.frames
         assert pattern is not None
         values = {"subject": clip.subject, "clip": clip.recording}
-        frames = numbered_files(finder.find(pattern, values))
+        frames = numbered_files(claims.files_of((clip.subject, clip.recording)))
         frames.place = matched(pattern, values)
         if not frames.files:
             raise FolderProblem(Reason.MISSING_FILE, f"no image file {frames.place}; there is {frames}")
         return frames
 
-    def _video(self, finder: Finder, clip: Annotation) -> Path:
+    def _video(self, claims: Claims, clip: Annotation) -> Path:
         """A clip's video."""
         pattern = self.settings.video
         assert pattern is not None
         values = {"subject": clip.subject, "clip": clip.recording}
-        files = [path for path, _ in finder.find(pattern, values) if path.suffix.lower() in SUFFIXES]
+        found = claims.files_of((clip.subject, clip.recording))
+        files = [path for path, _ in found if path.suffix.lower() in SUFFIXES]
         if len(files) != 1:
             there = f"there are {', '.join(path.name for path in files)}" if files else f"of {', '.join(SUFFIXES)}"
             reason = Reason.DUPLICATE if files else Reason.MISSING_FILE

@@ -6,19 +6,18 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from fdpbench.prep.releases.common.frames import IMAGES, FolderProblem
-from fdpbench.prep.releases.own.files import Finder, alike
+from fdpbench.prep.releases.own.files import Claims, Finder, Recording, alike
 from fdpbench.prep.sheets.tables import whole_number
 from fdpbench.prep.store.videos import SUFFIXES
 
 __all__ = ["Place", "best_pattern", "places_below"]
 
 MOST_FILES = 2_000_000
-
-Row = tuple[str, str]  # cells: subject, clip
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ def places_below(root: Path) -> list[Place]:
     return found
 
 
-def best_pattern(root: Path, places: Sequence[Place], rows: Sequence[Row], video: bool) -> tuple[str, int]:
+def best_pattern(root: Path, places: Sequence[Place], rows: Sequence[Recording], video: bool) -> tuple[str, int]:
     """The pattern that leads from most rows to a place of their own.
 
     Parameters
@@ -91,23 +90,16 @@ def best_pattern(root: Path, places: Sequence[Place], rows: Sequence[Row], video
     return pattern, count
 
 
-def _covered(root: Path, pattern: str, rows: Iterable[Row]) -> int:
-    """How many rows find files that no other row finds."""
-    finder = Finder(root)
-    owners: dict[Path, set[Row]] = {}
-    first: dict[Row, Path] = {}
-    for subject, clip in rows:
-        try:
-            files = finder.find(pattern, {"subject": subject, "clip": clip})
-        except FolderProblem:
-            continue
-        if files:
-            first[subject, clip] = files[0][0]
-            owners.setdefault(files[0][0], set()).add((subject, clip))
-    return sum(len(owners[path]) == 1 for path in first.values())
+def _covered(root: Path, pattern: str, rows: Sequence[Recording]) -> int:
+    """How many rows find files of their own."""
+    claims, count = Claims(Finder(root), pattern, rows), 0
+    for row in rows:
+        with suppress(FolderProblem):
+            count += bool(claims.files_of(row))
+    return count
 
 
-def _patterns(place: Place, row: Row) -> Iterable[str]:
+def _patterns(place: Place, row: Recording) -> Iterable[str]:
     """Patterns that lead from a row to a place: as parts are written, and with ``*`` for those that name neither."""
     subject, clip = row
     parts = [_fields(part, subject, clip) for part in place.parts]

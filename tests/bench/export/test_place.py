@@ -6,11 +6,20 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from fdpbench.bench.export.place import CLIPS, NOTICE, README
 from fdpbench.prep.store import paths
 from tests.bench.export.test_export import elsewhere, files_of, invoke, refused
-from tests.support.builders import task_rows, write_flow_whole, write_image, write_perception_data, write_task
+from tests.support.builders import (
+    params,
+    task_rows,
+    write_flow_whole,
+    write_image,
+    write_params,
+    write_perception_data,
+    write_task,
+)
 
 __all__ = ["elsewhere"]
 
@@ -53,6 +62,26 @@ def test_a_licensed_release_is_not_exported_into_a_project_or_repository(project
     assert not (repository / "deep/exported").exists() and not (project / "data/exported").exists()
     write_task(paths.task("free"))
     assert invoke("frames", "free", "exported").exit_code == 0, "what may be published may lie anywhere"
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_what_a_release_says_now_counts_where_it_is_stricter(listed: bool, project: Path, elsewhere: Path) -> None:
+    """The task was made when faces of the data set might be published; since then somebody withdrew."""
+    own = {"kind": "folder", "sheet": "sheet.csv", "frames": "{clip}/*.png"}
+    own |= {"columns": {"subject": "a", "clip": "b", "emotion": "c"}}
+    tasks = {"tiny": params()["tasks"]["tiny"] | {"releases": ["lab"]}} if listed else {}
+
+    def say(**faces: bool) -> None:
+        write_params(params(releases={"synthetic": {}, "lab": own | faces}) | {"tasks": tasks, "runs": {}})
+
+    write_task(paths.task("tiny"), task_rows(("lab/1", "lab/2", "lab/3")), published=True)
+    say(faces_may_be_published=True)
+    assert invoke("frames", "tiny", "inside").exit_code == 0 and not (project / "inside" / NOTICE).exists()
+    say()
+    assert "task 'tiny' has a licensed release" in refused("frames", "tiny", "again")
+    assert invoke("frames", "tiny", elsewhere / "out").exit_code == 0 and (elsewhere / "out" / NOTICE).is_file()
+    write_params(params() | {"tasks": {}, "runs": {}})  # nobody knows the release any more
+    assert "task 'tiny' has a licensed release" in refused("frames", "tiny", "again")
 
 
 def test_a_folder_with_content_is_left_alone_and_an_empty_one_is_filled(project: Path, elsewhere: Path) -> None:

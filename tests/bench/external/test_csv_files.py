@@ -154,13 +154,14 @@ def test_subject_and_two_columns_of_classes_are_enough(tmp_path: Path, monkeypat
     assert figures["uar"]["value"] == pytest.approx((2 / 3 + 1) / 2)
     assert figures["uf1"]["value"] == pytest.approx((4 / 5 + 6 / 7) / 2)
     assert figures["uf1"]["low"] < figures["uf1"]["value"] < figures["uf1"]["high"]  # subjects are resampled
-    result = CliRunner().invoke(app, ["compare", "mine.csv", "mine.csv"])
+    write(tmp_path, UNNAMED, "other.csv")
+    result = CliRunner().invoke(app, ["compare", "mine.csv", "other.csv"])
     assert result.exit_code == 0 and "+0.000" in result.stdout, result.output
 
 
 def test_files_are_paired_by_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for name, predicted in (("a", UNNAMED), ("b", UNNAMED.replace(",0", ",1")), ("c", UNNAMED)):
+    for name, predicted in zip("abcdef", (UNNAMED, UNNAMED.replace(",0", ",1"), UNNAMED) * 2, strict=True):
         labels = [line.split(",")[1] for line in UNNAMED.splitlines()]
         lines = [line.split(",") for line in predicted.splitlines()]
         text = [",".join([line[0], label, *line[2:]]) for line, label in zip(lines, labels, strict=True)]
@@ -170,14 +171,19 @@ def test_files_are_paired_by_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         result = CliRunner().invoke(app, arguments)
         return result.stdout if result.exit_code == 0 else result.stderr
 
-    pooled = told("compare", "a.csv", "b.csv", "c.csv", "--with", "b.csv", "--with=a.csv", "--with=c.csv")
-    assert "a - b" in pooled and "b - a" in pooled and "mean of the 3 differences" in pooled
+    pooled = told("compare", "a.csv", "b.csv", "c.csv", "--with", "e.csv", "--with=d.csv", "--with=f.csv")
+    assert "a - e" in pooled and "b - d" in pooled and "mean of the 3 differences" in pooled
     assert told("compare", "a.csv", "--with=b.csv") == told("compare", "a.csv", "b.csv")
     assert "3 file(s): give two, or the counterpart of each by --with" in told("compare", "a.csv", "b.csv", "c.csv")
     assert "2 file(s) and 1 by --with" in told("compare", "a.csv", "b.csv", "--with", "c.csv")
+    assert "a.csv is given twice: its repetitions would count" in told("compare", "a.csv", "a.csv")
+    assert "c.csv is given twice" in told("compare", "a.csv", "b.csv", "--with=c.csv", "--with=./c.csv")
+    Path("link.csv").symlink_to("a.csv")
+    assert "a.csv and link.csv are the same run" in told("compare", "a.csv", "b.csv", "--with=c.csv", "--with=link.csv")
     same = [f"--with={name}.csv" for name in "abc"]
     assert "Spearman's rho +1.000" in told("agreement", "a.csv", "b.csv", "c.csv", *same)
     assert "1 file(s) and 3 by --with" in told("agreement", "a.csv", *same)
+    assert "a.csv is given twice" in told("agreement", "a.csv", "b.csv", "a.csv", *same)
     assert "at least 3" in told("agreement", "a.csv", "b.csv", *same[:2])
 
 

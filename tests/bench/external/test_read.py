@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 
 from fdpbench.bench.evaluate.metrics import METRICS
 from fdpbench.bench.external.agreement import agreement_lines, agreement_said
-from fdpbench.bench.external.read import Known, OutsideError, known_of_official_list, read_said, write_megc_log
+from fdpbench.bench.external.read import (
+    Known,
+    OutsideError,
+    known_of_official_list,
+    read_said,
+    refuse_twice,
+    write_megc_log,
+)
 from fdpbench.bench.external.score import (
     compare_pairs_said,
     compare_said,
@@ -21,6 +28,7 @@ from fdpbench.bench.external.score import (
     score_lines,
     score_said,
 )
+from tests.support.builders import predictions, task_rows, write_predictions
 
 OFFICIAL = """casme2,sub01,EP02_01f,1
 casme2,sub01,EP19_05f,0
@@ -209,3 +217,16 @@ def test_a_data_set_that_lacks_a_class_is_named(tmp_path: Path, official: Known)
     report = score_said(read_said(write(tmp_path, csv_of(fewer), "mine.csv"), fewer), resamples=50)
     assert "no clip is labelled" in report["figures"]["samm"] and np.isfinite(report["figures"]["all"]["uf1"]["low"])
     assert "not defined" in "\n".join(score_lines(report))
+
+
+def test_a_run_given_twice_is_refused(project: Path) -> None:
+    """Under whatever name, since its seeds would be resampled as those of two runs."""
+    rows = task_rows(per_class=1)
+    made = {run: predictions(run, rows, [row["label"] for row in rows]) for run in ("a", "b")}
+    files = [write_predictions(run, mine) for run, mine in made.items()]
+    refuse_twice([*files, Path("missing.csv")])
+    copy = write_predictions("copy", list(reversed(made["a"])))  # other bytes
+    assert copy.read_bytes() != files[0].read_bytes()
+    with pytest.raises(OutsideError, match=r"a\.parquet and .*copy\.parquet are the same run"):
+        refuse_twice([*files, copy])
+    refuse_twice([*files, write_predictions("copy", [row | {"seed": 8} for row in made["a"]])])

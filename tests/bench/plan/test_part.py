@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-import fdpbench.bench.plan.part
+import fdpbench.bench.plan.part as part
+import fdpbench.bench.plan.resolve as resolving
 import fdpbench.bench.train.stage as stage
 from fdpbench.bench.evaluate.evaluation import read_clips, read_evaluation
 from fdpbench.bench.evaluate.predictions import read_predictions
@@ -21,8 +22,8 @@ from fdpbench.bench.plan.resolve import resolve
 from fdpbench.bench.report.gallery import draw_gallery
 from fdpbench.bench.report.kept import keep_runs
 from fdpbench.bench.report.tables import write_tables
-from fdpbench.bench.train.artifacts import Artifacts
-from fdpbench.bench.train.kept import TAKEN, difference, read_kept
+from fdpbench.bench.train.artifacts import TAKEN, Artifacts
+from fdpbench.bench.train.kept import difference, read_kept
 from fdpbench.bench.train.provenance import read_provenance
 from fdpbench.commands import app
 from fdpbench.prep.settings.params import read_params
@@ -189,7 +190,7 @@ def test_other_settings_are_trained_anew_and_said(
     for key, value in sections.items():
         made[key] = made[key] | value
     write_params(made)
-    line = take_up(KEPT, ["tiny-ststnet"])[1]
+    line = take_up(KEPT, RUNS)[1]
     assert line == (
         "tiny-ststnet: trained, unless it is up to date here: kept/tiny-ststnet.parquet was made of other " + said
     )
@@ -197,10 +198,26 @@ def test_other_settings_are_trained_anew_and_said(
     no_training(monkeypatch)
     with pytest.raises(AssertionError, match="trained"):
         train("tiny-ststnet")
-    write_params(made)
-    other = "tiny-majority" if "options" in sections else "tiny-fdp"
-    assert "tiny-ststnet: in no table of this part: kept/" in take_up(KEPT, [other])[1]
-    assert "tiny-ststnet" not in read_params()["runs"]
+
+
+def test_finished_runs_are_not_lost_unasked(finished: dict[str, bytes]) -> None:
+    made = content()
+    made["options"]["ststnet"]["epochs"] = 3
+    del made["runs"]["tiny-fdp"]
+    written = write_params(made).read_bytes()
+    with pytest.raises(ParamsError) as caught:
+        take_up(KEPT, ["tiny-majority"])
+    assert caught.value.problems == (
+        "finished runs would be lost; nothing was done",
+        "kept/tiny-fdp.parquet: params.yaml lists no such run; list it, or delete the file: rm kept/tiny-fdp.parquet",
+        "kept/tiny-ststnet.parquet was made of other settings (epochs); name tiny-ststnet in RUNS to train it again, "
+        "or delete the file to do without the run: rm kept/tiny-ststnet.parquet",
+    )
+    assert Path("params.yaml").read_bytes() == written and not TAKEN.exists()
+    (KEPT / "tiny-fdp.parquet").unlink()
+    assert "tiny-ststnet: trained" in take_up(KEPT, ["tiny-ststnet"])[1]  # named
+    (KEPT / "tiny-ststnet.parquet").unlink()
+    assert "tiny-ststnet: in no table of this part: not finished before" in take_up(KEPT, ["tiny-majority"])[1]
 
 
 def test_other_data_code_and_versions_are_told(finished: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,19 +230,49 @@ def test_other_data_code_and_versions_are_told(finished: dict[str, bytes], monke
         ("files", {"weights/x": "0"}, "files (weights/x)"),
     ):
         now = kept.provenance | {key: kept.provenance[key] | changed}
-        assert difference(kept.provenance, now) == said
-    assert difference(kept.provenance, kept.provenance | {"hardware": ["cuda", "bfloat16"]}) == ""
+        assert difference(kept, now, {}) == said
+    for hardware, said in (
+        (["cuda", "bfloat16"], "cpu, float32, now cuda, bfloat16; CUDA_VISIBLE_DEVICES= hides the device"),
+        (["cpu", "bfloat16"], "cpu, float32, now cpu, bfloat16"),
+    ):
+        now = kept.provenance | {"hardware": hardware}
+        assert difference(kept, now, {}) == f"device or precision ({said})"
     monkeypatch.setattr("fdpbench.bench.train.kept.arithmetic", lambda: "native")
-    assert difference(kept.provenance, kept.provenance) == "arithmetic (pinned, now native)"
+    assert difference(kept, kept.provenance, {}) == "arithmetic (pinned, now native)"
+
+
+def test_runs_of_another_device_are_not_taken_up_unasked(
+    finished: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hardware = stage._hardware
+    monkeypatch.setattr(
+        stage, "_hardware", lambda run: hardware(run) if run.model.kind == "estimator" else ("cuda", 1, "bfloat16")
+    )
+    with pytest.raises(ParamsError, match=r"ststnet.parquet was made of other device or precision \(cpu, float32, now"):
+        take_up(KEPT, ["tiny-fdp"])
+    lines = take_up(KEPT, ["tiny-fdp", "tiny-ststnet"])
+    assert "finished" in lines[0] and all("trained, unless" in line for line in lines[1:])
 
 
 def test_other_measures_of_images_train_what_has_images_alone(
     finished: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fdpbench.bench.plan.part, "measured_by", lambda: {"bench/evaluate/perception.py": "0"})
+    take_up(KEPT, [])
+    planned = {run: resolve("train", run, read_params()).as_json() for run in RUNS}
+    for module in (part, resolving):
+        monkeypatch.setattr(module, "measured_by", lambda: {"bench/evaluate/perception.py": "0"})
+    # DVC sees it, and training does not take up what `fdpbench part` found before
+    changed = [run for run in RUNS if resolve("train", run, read_params()).as_json() != planned[run]]
+    assert changed == ["tiny-fdp"]
+    with monkeypatch.context() as patch:
+        no_training(patch)
+        train("tiny-majority", "tiny-ststnet")
+        with pytest.raises(AssertionError, match="trained"):
+            train("tiny-fdp")
     lines = take_up(KEPT, [])
     assert "made of other code that measures generated images" in lines[2]
     assert all("finished" in line for line in lines[:2])
+    assert "measured_by" not in resolve("train", "tiny-fdp", read_params()).settings  # it is trained, and measured then
 
 
 def test_training_itself_looks_again(finished: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,7 +305,9 @@ def test_names_and_ensembles(finished: dict[str, bytes]) -> None:
     made = content(train={"repetitions": 2})
     made["ensembles"] = {"seeds": ["tiny-ststnet"]}
     write_params(made)
-    take_up(KEPT, ["tiny-majority"])  # nothing else is of two repetitions
+    for run in ("tiny-ststnet", "tiny-fdp"):  # of one repetition
+        (KEPT / f"{run}.parquet").unlink()
+    take_up(KEPT, ["tiny-majority"])
     assert read_params()["ensembles"] == {} and list(read_params()["runs"]) == ["tiny-majority"]
 
 
@@ -266,6 +315,10 @@ def test_the_commands(finished: dict[str, bytes]) -> None:
     result = CliRunner().invoke(app, ["part", "kept", "tiny-majority"])
     assert result.exit_code == 0, result.output
     assert "tiny-fdp: finished: taken from" in " ".join(result.output.split())
+    (KEPT / "gone.parquet").write_bytes(b"")
+    result = CliRunner().invoke(app, ["part", "kept"])
+    assert result.exit_code == 1 and result.output.count("error part: ") == 2
+    (KEPT / "gone.parquet").unlink()
     train(*RUNS)
     tables()
     result = CliRunner().invoke(app, ["keep", "elsewhere"])

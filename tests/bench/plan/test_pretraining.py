@@ -242,6 +242,30 @@ def test_weights_of_other_images_are_refused(
         assert "params.yaml: runs.it.init: 'w' were trained on other images" in found and said in found
 
 
+@pytest.mark.parametrize(
+    ("model", "align", "said"),
+    [
+        ("cnn3d", {"geometry": "released"}, "align.geometry is released, and the geometry of every corpus eyes"),
+        ("cnn3d", {"mode": "ecc"}, "align.mode is ecc, and the mode of every corpus first_frame"),
+        ("capsulenet", {"mode": "per_frame"}, "align.mode is per_frame, and the mode of every corpus first_frame"),
+        ("cnn3d", {"mode": "given"}, "align.mode is given, and the mode of every corpus first_frame"),
+        ("ststnet", {"geometry": "released", "mode": "ecc"}, None),  # it reads flow alone
+    ],
+)
+def test_weights_of_other_crops_are_refused(model: str, align: dict[str, Any], said: str | None, project: Path) -> None:
+    made = of_frames(model, classes="emotions")
+    made["align"] |= align
+    if said is None:
+        assert load_run("it", made).start
+        return
+    with pytest.raises(ParamsError) as caught:
+        load_run("it", made)
+    (key,) = align
+    instead = {"mode": "first_frame", "geometry": "eyes"}[key]
+    assert f"'w' were trained on other images: {said}" in str(caught.value)
+    assert f"; set align.{key}: {instead}" in str(caught.value)
+
+
 @pytest.mark.parametrize(("size", "said"), [(96, None), (64, "align.size is 96, and crop.size 64 in ready.json")])
 def test_shipped_weights_of_other_images_are_refused(
     size: int, said: str | None, tmp_path: Path, project: Path, monkeypatch: pytest.MonkeyPatch

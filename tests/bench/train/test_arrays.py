@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,13 @@ import yaml
 import fdpbench.bench.train.arrays as module
 import fdpbench.bench.train.stage
 from fdpbench.bench.train.artifacts import Artifacts
-from fdpbench.bench.train.data import load_clips, load_each_subject
+from fdpbench.bench.train.data import ClipSet, load_clips, load_each_subject
 from fdpbench.bench.train.stage import train_run
 from fdpbench.prep.runtime.scratch import Scratch
 from fdpbench.prep.runtime.workers import Context
 from fdpbench.prep.store import images
 from fdpbench.prep.task.inputs import INPUTS
-from tests.support.builders import run_of, stored, task_rows, torch_as_it_was, write_task
+from tests.support.builders import run_of, stored, task_rows, torch_as_it_was, train_fold, write_task
 
 # names that sort otherwise than their clips' ids begin, and clips that come in no order
 SUBJECTS = ("r/s1", "r/s1-b", "r/s1.b", "other/s01")
@@ -53,6 +54,28 @@ def test_arrays_are_those_of_the_table(task: Path, tmp_path: Path, held_out: str
     for names in (tuple(INPUTS), ("flow",), ()):
         same(train.load(names), load_clips(task, names, lambda subject: subject != held_out))
         same(test.load(names), load_clips(task, names, lambda subject: subject == held_out))
+
+
+@pytest.mark.parametrize(
+    ("protocol", "count", "inputs"),
+    [("zero_shot", 1, ("frames",)), ("honest", 3, ("frames", "dynamic_image"))],
+)
+def test_a_fold_that_trains_nothing_reads_one_training_subject(
+    protocol: str, count: int, inputs: tuple[str, ...], task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = run_of("fdp")
+    run = replace(plain, entry=plain.entry.model_copy(update={"protocol": protocol}))
+    read = []
+
+    def stop(_: Any, clips: ClipSet, *rest: Any) -> None:
+        read.append((set(clips.subjects), tuple(clips.inputs)))
+        raise RuntimeError("stopped")
+
+    monkeypatch.setattr(fdpbench.bench.train.stage, "fit", stop)
+    with pytest.raises(RuntimeError, match="stopped"):
+        train_fold(run, task, tmp_path / "out", SUBJECTS[0])
+    ((subjects, names),) = read
+    assert len(subjects) == count and subjects < {*SUBJECTS[1:], ""} and names == inputs
 
 
 @pytest.mark.parametrize("change", [{"shape": (6, 3, 14, 14)}, {"dtype": np.float64}, {"shape": (5, 3, 28, 28)}])

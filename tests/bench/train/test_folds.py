@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from fdpbench.bench.train.folds import (
     split_text,
 )
 from fdpbench.bench.train.seeds import seed_of
+from fdpbench.bench.train.stage import _Training
 
 FIVE = SubjectKFold(subject_kfold=5)
 
@@ -210,3 +212,13 @@ parts = st.tuples(
 @example((1, "a", "b", "s1", 1), (11, "a", "b", "s1", 0))
 def test_seeds_differ_by_every_name(one: tuple, other: tuple) -> None:
     assert (seed_of(*one) == seed_of(*other)) == (one == other)
+
+
+def test_checkpoints_of_long_names_are_files(tmp_path: Path) -> None:
+    """A subject's name comes from a sheet, and may be longer than a file's may be."""
+    names = []
+    for fold in ("synthetic/s01", "mine/" + "x" * 300, "mine/" + "x" * 301):
+        training = _Training(None, tmp_path, None, fold, (), (), 2, "cpu", 1, 3)  # type: ignore[arg-type]
+        names.append(training.folder)
+        (tmp_path / f"{training.folder}.safetensors").write_bytes(b"")
+    assert names[0] == "2-synthetic-s01" and len({*names}) == 3

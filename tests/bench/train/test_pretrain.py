@@ -24,7 +24,7 @@ from fdpbench.bench.plan.params import load_run, load_train
 from fdpbench.bench.plan.pretraining import load_pretraining
 from fdpbench.bench.plan.resolve import resolve
 from fdpbench.bench.train import init, pretrain
-from fdpbench.bench.train.artifacts import PRETRAINED, Artifacts
+from fdpbench.bench.train.artifacts import PRETRAINED, Artifacts, machine_of_weights
 from fdpbench.bench.train.data import ClipSet, load_clips
 from fdpbench.bench.train.fit import fit
 from fdpbench.bench.train.fit_module import FittedModule
@@ -157,6 +157,8 @@ def no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
 def trained(**entry: Any) -> tuple[bytes, dict[str, Any]]:
     """Run the stage; the weights of the first repetition, and what the card says of them."""
     pretrain.run(planned(**entry), 1)
+    # a run may be called like that, too
+    assert machine_of_weights("w").is_file() and not Artifacts("pretrain-w").machine.exists()
     card = json.loads((PRETRAINED / "w/card.json").read_text(), parse_constant=lambda name: pytest.fail(name))
     return FILE.read_bytes(), card["weights"][FILE.name]
 

@@ -30,6 +30,15 @@ from fdpbench.prep.store.schema import FRAMES
 from tests.support.builders import PARAMS, params, write_params
 
 SIZE = 64
+PLACES = """
+from fdpbench.models.common.registry import register_model
+from fdpbench.models.mdmo import Mdmo
+
+
+@register_model(inputs=("flow",), paper="none", needs_eyes="looks at the left eye")
+class Own(Mdmo):
+    pass
+"""
 GIVEN = {"align": {"mode": "given", "size": SIZE}}
 LAB = {
     "kind": "folder",
@@ -113,7 +122,9 @@ def test_what_cannot_be_is_refused_by_name(project: Path) -> None:
     with pytest.raises(ParamsError, match="tasks.points.landmarks .* align.mode: given seeks none"):
         load_tasks(content)
     content["tasks"] = {"tiny": task}
+    Path("own.py").write_text(PLACES)
     content["runs"] = {name: {"task": "tiny", "model": name} for name in ("mdmo", "ststnet", "bi_woof")}
+    content["runs"]["own"] = {"task": "tiny", "model": "own.py:Own"}
     said = {
         name: [str(error) for error in errors_of_run(name, entry, load_tasks(content), content)]
         for name, entry in run_names(content).items()
@@ -121,6 +132,7 @@ def test_what_cannot_be_is_refused_by_name(project: Path) -> None:
     assert said["ststnet"] == said["bi_woof"] == []
     assert len(said["mdmo"]) == 1 and "'mdmo' takes 36 regions at fixed distances from the eyes" in said["mdmo"][0]
     assert "lab came with (align.mode: given)" in said["mdmo"][0]
+    assert len(said["own"]) == 1 and "'own.py:Own' looks at the left eye" in said["own"][0], "any model may declare it"
 
 
 def test_the_manifest_the_task_and_every_table_say_so(project: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -11,11 +12,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fdpbench.prep.runtime import scratch as module
 from fdpbench.prep.runtime.durable import dvc_hash
 from fdpbench.prep.runtime.scratch import (
     Scratch,
+    folder_name,
     hash_listing,
     key_of,
     link_tree,
@@ -67,6 +71,26 @@ def test_any_name_stays_inside_and_is_its_own(name: str) -> None:
         assert scratch.unit(name).resolve().parent == (scratch.folder / "units").resolve()
         assert scratch.unit(name) != scratch.unit("a/b")
         assert scratch.has(name)
+
+
+@pytest.mark.parametrize("name", ["x" * 241, "CASME/" + "\u60ca" * 28, "a/b" * 400, "." * 81], ids=len)
+def test_long_names_are_folders_too(name: str) -> None:
+    """Quoted, a Chinese sign takes nine bytes, and a folder's name may have 255."""
+    with open_scratch("s", "k") as scratch:
+        build(scratch, name)
+        build(scratch, name + "2", "other")
+        assert (scratch.unit(name) / "value").read_text() == "whole"
+        assert (scratch.unit(name + "2") / "value").read_text() == "other"
+    with open_scratch("s", "k") as scratch:
+        assert scratch.has(name) and scratch.missing([name, name + "3"]) == [name + "3"]
+
+
+@given(st.text(min_size=1), st.text(min_size=1))
+def test_folder_names_are_short_and_their_own(first: str, second: str) -> None:
+    for repeated in (1, 100):
+        names = [folder_name(name * repeated) for name in (first, second)]
+        assert all(re.fullmatch(r"[A-Za-z0-9_~%=-]{1,240}", name) for name in names)
+        assert (names[0] == names[1]) == (first * repeated == second * repeated)
 
 
 @pytest.mark.parametrize("name", [".", ".."])

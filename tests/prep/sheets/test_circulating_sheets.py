@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fdpbench.prep.demo.simulate import VERSIONS, Simulated, SimulateError, simulate
 from fdpbench.prep.index.class_maps import all_class_maps
@@ -130,7 +132,11 @@ TEXT = "Subject,Filename,Onset,Apex,Offset,Emotion,Remarks\n1,EP41_01,1,2,3,fear
         ("utf-16-le", "surprised", "utf-16-le"),
         ("utf-16-be", "surprised", "utf-16-be"),
         ("gb18030", "微表情数据库", "gb18030"),
+        ("gb18030", "R右 AU12L左", "gb18030"),
         ("cp1252", "naïve café – “quoted”", "cp1252"),
+        ("cp1252", "Größe", "cp1252"),
+        ("cp1252", "süß, une idée créée", "cp1252"),
+        ("utf-8", "Größe", None),
     ],
 )
 def test_encodings(tmp_path: Path, encoding: str, remark: str, said: str | None) -> None:
@@ -143,6 +149,82 @@ def test_encodings(tmp_path: Path, encoding: str, remark: str, said: str | None)
     assert [note.split(", by")[0] for note in annotations.notes] == (
         [f"the sheet is not UTF-8 but {said}"] if said else []
     )
+
+
+# Frequent words, as they stand in sheets; each of its own is all that is not ASCII.
+CHINESE = (
+    "左",
+    "右",
+    "未知",
+    "高兴",
+    "惊讶",
+    "厌恶",
+    "微表情",
+    "眨眼",
+    "头动",
+    "无",
+    "备注：左眉",
+    "（无）",
+    "摄像机1",
+)
+EUROPEAN = (
+    "Größe",
+    "größer",
+    "süß",
+    "Füße",
+    "créée",
+    "idée",
+    "Ärger",
+    "Überraschung",
+    "dégoût",
+    "¿año?",
+    "maïs",
+    "œil",
+)
+
+
+@given(st.lists(st.sampled_from(CHINESE), min_size=1), st.sampled_from(["", "EP02_01f", "AU", "R ", "4"]))
+def test_chinese_beside_letters_is_chinese(words: list[str], before: str) -> None:
+    text = TEXT + ",".join(before + word for word in words)
+    assert decode(text.encode("gb18030")) == (text, "gb18030")
+
+
+@given(st.lists(st.sampled_from(EUROPEAN), min_size=1), st.sampled_from(["", "Probe ", "x", "(4) "]))
+def test_accents_within_words_are_accents(words: list[str], before: str) -> None:
+    text = TEXT + ",".join(before + word for word in words)
+    assert decode(text.encode("cp1252")) == (text, "cp1252")
+
+
+# --- delimiters
+
+MARKED = "Subject{0}Filename{0}Onset{0}Apex{0}Offset{0}Emotion{0}Remarks"
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t", "|"])
+@pytest.mark.parametrize(
+    ("remarks", "above"),
+    [
+        (["0,5", "1,25", "2,75"], ""),
+        (["left, then right, then left, then a blink, a smile, a nod, a turn", "a, b, c, d, e, f, g, h, i", "1,5"], ""),
+        (["4,12,25,26,1,2,5,6", "4,12,25,26,1,2,5,6", "4,12"], ""),
+        (
+            ["x", "y", "z"],
+            "a sheet, of clips, as they were coded, by two coders, in May, June, July, August, and so on\n",
+        ),
+    ],
+)
+def test_commas_in_cells_are_no_separators(remarks: list[str], above: str, delimiter: str, tmp_path: Path) -> None:
+    rows = [delimiter.join(["1", f"EP0{k}_01", "1", "2", "3", "fear", text]) for k, text in enumerate(remarks)]
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join([above + MARKED.format(delimiter), *rows]), encoding="utf-8")
+    assert [clip.clip for clip in read_annotations("casme2", path).clips] == ["EP00_01", "EP01_01", "EP02_01"]
+
+
+def test_semicolons_in_cells_are_no_separators(tmp_path: Path) -> None:
+    rows = [f'1,EP0{k}_01,1,2,3,fear,"a; b; c; d; e; f; g; h{"; i" * k}"' for k in range(3)]
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join([MARKED.format(","), *rows]), encoding="utf-8")
+    assert len(read_annotations("casme2", path).clips) == 3
 
 
 # --- words for emotions that a reader does not expect

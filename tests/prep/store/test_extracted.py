@@ -63,6 +63,30 @@ def test_a_video_that_has_changed_is_extracted_again(root: Path) -> None:
     assert np.array_equal(read_image(file_of_frame("lab", root, "S1/a.avi#0")), FRAMES[-1])
 
 
+@pytest.mark.parametrize("changed", ["code", "version"])
+def test_another_reader_extracts_all_again(
+    changed: str, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frames depend on the module that reads videos and on PyAV; those of before are no longer there."""
+    write_video(root / "S1/a.avi@1-1.avi", FRAMES[:3])  # named almost as a unit of another
+    wanted = {"S1/a.avi": {1}, "S1/a.avi@1-1.avi": None}
+    extract_videos("lab", root, wanted, jobs=1)
+    before = file_of_frame("lab", root, "S1/a.avi#1")
+    if changed == "code":
+        other = tmp_path / "videos.py"
+        other.write_bytes(Path(extracted.videos.__file__).read_bytes() + b"\n")
+        monkeypatch.setattr(extracted.videos, "__file__", str(other))
+    else:
+        monkeypatch.setattr(extracted.av, "__version__", "18.1.99")
+    extracted._reader.cache_clear()
+    try:
+        assert extract_videos("lab", root, wanted, jobs=1)["S1/a.avi"].kept == {1}
+        after = file_of_frame("lab", root, "S1/a.avi#1")
+        assert after != before and after.is_file() and not before.exists() and count() == 4
+    finally:
+        extracted._reader.cache_clear()
+
+
 def test_frames_beyond_the_end_give_all_frames(root: Path) -> None:
     """The sheet may count another way, so that others are meant."""
     assert extract_videos("lab", root, {"S1/a.avi": {40, 41}}, jobs=1)["S1/a.avi"].kept == set(range(COUNT))
