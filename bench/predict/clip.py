@@ -35,6 +35,8 @@ class PreparedClip:
     ----------
     numbers, seconds
         Of its N frames, from 0 in the file; seconds are NaN where the rate is not known.
+    transform
+        From pixels of the first frame to pixels of its crop, (2, 3).
     crops
         (N, S, S), uint8.
     onset, apex
@@ -65,6 +67,7 @@ class PreparedClip:
 
     numbers: NDArray[np.int64]
     seconds: NDArray[np.float64]
+    transform: NDArray[np.float64]
     crops: NDArray[np.uint8]
     onset: int
     apex: int
@@ -151,6 +154,7 @@ def prepared_clip(
     return PreparedClip(
         np.array(numbers),
         np.array(seconds),
+        preparation.squeezed(transform),
         clip,
         0,
         at,

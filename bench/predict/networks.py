@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fdpbench.bench.evaluate.calibration import scaled_classes, scaled_units
 from fdpbench.bench.evaluate.metrics import metric_of
 from fdpbench.bench.evaluate.predictions import read_predictions
-from fdpbench.bench.plan.params import load_run, load_train
+from fdpbench.bench.plan.params import load_run
 from fdpbench.bench.predict.preparation import Preparation, of_corpus, of_task
 from fdpbench.bench.train.artifacts import PRETRAINED, Artifacts, located, shipped_weights
 from fdpbench.bench.train.data import ClipSet
@@ -191,7 +191,9 @@ def _pretrained(name: str, path: Path, card_file: Path) -> Network:
         ranges = section(CorpusParams, corpus, f"{card_file.name}: corpus")
         (one,) = [one for file, one in card["weights"].items() if file == path.name or len(card["weights"]) == 1]
         held, calibration = one.get("held_out", {}), one.get("calibration", {})
-        temperatures = {key: float(calibration[key]["temperature"]) for key in ("classes", "units") if key in calibration}
+        temperatures = {
+            key: float(calibration[key]["temperature"]) for key in ("classes", "units") if key in calibration
+        }
         errors = {key: float(calibration[key]["ece"]["after"]) for key in temperatures}
         keys = ("uf1", "uar", "mean_unit_auc")
         facts = About(
@@ -206,7 +208,9 @@ def _pretrained(name: str, path: Path, card_file: Path) -> Network:
             networks=1,
         )
     except (KeyError, TypeError, AttributeError) as error:
-        raise NetworkError(f"{card_file}: not a card of pretrained weights: {error} is missing or of another kind") from None
+        raise NetworkError(
+            f"{card_file}: not a card of pretrained weights: {error} is missing or of another kind"
+        ) from None
     outputs = tuple(map(str, about["outputs"]))
     names = CLASSES if made["classes"] == "composite" else EMOTIONS
     classes, units = outputs[: len(names)], tuple(unit for unit in outputs[len(names) :] if _UNIT.fullmatch(unit))
@@ -253,10 +257,11 @@ def network_of_run(name: str) -> Network:
     for row in rows:
         confusions[repetitions.index(row["repetition"]), row["y_true"], row["y_pred"]] += 1
     subjects, clips = len({row["subject"] for row in rows}), len({row["clip_id"] for row in rows})
+    releases = ", ".join(run.task_params.releases)
     facts = About(
         name=name,
         model=run.entry.model,
-        trained_on=f"{clips:,} clips of {subjects:,} subjects (task {run.task}: {', '.join(run.task_params.releases)}), "
+        trained_on=f"{clips:,} clips of {subjects:,} subjects (task {run.task}: {releases}), "
         f"protocol {run.entry.protocol}, in {len(files)} networks, each without the subjects of its fold",
         measured={key: float(np.mean([metric_of(one, key) for one in confusions])) for key in ("uf1", "uar")},
         measured_on="those clips, each by a network that did not see its subject",

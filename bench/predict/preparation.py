@@ -10,15 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdpbench.prep.align import geometry
+from fdpbench.prep.demo.corpus.estimator import RENDERED
 from fdpbench.prep.settings.align import AlignParams
 from fdpbench.prep.settings.corpus import CorpusParams
 from fdpbench.prep.settings.section import section
 from fdpbench.prep.settings.task import TaskParams
 from fdpbench.prep.task.inputs import INPUTS, lengths_of
 
-__all__ = ["FLOW_CROP", "Preparation", "of_corpus", "of_task"]
-
-FLOW_CROP = 96  # side of the crops in which flow is found, where a corpus has flow images and no crops
+__all__ = ["Preparation", "of_corpus", "of_task"]
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,8 @@ def of_corpus(name: str, corpus: CorpusParams, classes: Mapping[str, list[str]])
     classes
         Classes that are learnt, with the emotions that each gathers.
     """
-    crop: dict[str, Any] = {"size": FLOW_CROP, "interpolation": "linear"}
+    # of a corpus of flow images, which has no crops: the grid on which it finds motion before it is shrunk
+    crop: dict[str, Any] = {"size": RENDERED, "interpolation": "linear"}
     aspect = 1.0
     if corpus.generator == "flow":
         crop |= {"eye_distance": _middle(corpus.eye_distance), "eye_height": _middle(corpus.eye_height)}

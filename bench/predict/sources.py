@@ -78,7 +78,7 @@ class Source:
             if image.shape != shape:
                 raise SourceError(
                     f"{file}: its size is {image.shape[1]} x {image.shape[0]}, that of the frames before {shape[1]} x "
-                    f"{shape[0]}: not one clip; leave files out that do not belong to it, or name the frames by a pattern"
+                    f"{shape[0]}: not one clip; leave out what does not belong to it, or name the frames by a pattern"
                 )
             yield self._timed(VideoFrame(number, 0.0, image))
 

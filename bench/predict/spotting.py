@@ -165,12 +165,12 @@ def check_marks(source: Source, onset: int | None, apex: int | None, offset: int
         if mark < 0:
             raise SourceError(f"{source.name}: --{name} {mark}: frames are counted from 0")
         if source.count is not None and mark >= source.count:
-            raise SourceError(
-                f"{source.name}: --{name} {mark}: it has {source.count} frames, 0 to {source.count - 1}"
-            )
+            raise SourceError(f"{source.name}: --{name} {mark}: it has {source.count} frames, 0 to {source.count - 1}")
     for (name, mark), (later, other) in zip(marks, marks[1:], strict=False):
         if mark > other or (mark == other and name == "onset"):
-            raise SourceError(f"{source.name}: --{later} {other} is not after --{name} {mark}; frames are counted from 0")
+            raise SourceError(
+                f"{source.name}: --{later} {other} is not after --{name} {mark}; frames are counted from 0"
+            )
 
 
 def span_of(
