@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,23 +29,10 @@ from tabulate import tabulate  # noqa: E402
 
 from fdpbench.bench.predict.networks import DEFAULT, network_of_weights  # noqa: E402
 from fdpbench.bench.predict.run import finder_of, predict_clip  # noqa: E402
-from fdpbench.bench.predict.sources import Source  # noqa: E402
+from fdpbench.bench.predict.sources import source_of_frames  # noqa: E402
 from fdpbench.prep.store.videos import VideoFrame  # noqa: E402
 
 Change = Callable[[ReleaseClip, list[VideoFrame]], list[VideoFrame]]
-
-
-class Changed(Source):
-    """A clip in memory."""
-
-    def __init__(self, source: Source, frames: list[VideoFrame], fps: float) -> None:
-        super().__init__(source.name, source.files, False, fps, len(frames), True)
-        object.__setattr__(self, "held", frames)
-
-    def frames(self, first: int = 0, last: int | None = None) -> Iterator[VideoFrame]:
-        """Its frames from the first to the last."""
-        held: list[VideoFrame] = vars(self)["held"]
-        yield from held[first : None if last is None else last + 1]
 
 
 def shrunk(share: float) -> Change:
@@ -129,7 +115,8 @@ def main() -> None:
     for clip in clips:
         frames = list(clip.source.frames())
         for name, (change, rate) in CHANGES.items():
-            source = Changed(clip.source, change(clip, frames), (clip.source.fps or 200) * rate)
+            images = np.stack([frame.image for frame in change(clip, frames)])
+            source = source_of_frames(images, (clip.source.fps or 200) * rate)
             try:
                 said, made = predict_clip(source, network, finder)
             except ValueError as error:

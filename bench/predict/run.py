@@ -19,7 +19,9 @@ from fdpbench.prep.align.placing import FaceFinder
 from fdpbench.prep.runtime.progress import track
 from fdpbench.prep.store.videos import VideoFrame
 
-__all__ = ["Looked", "finder_of", "load_network", "predict_all", "predict_clip"]
+__all__ = ["PICTURED", "Looked", "finder_of", "load_network", "predict_all", "predict_clip"]
+
+PICTURED = 50  # clips that one picture has room for
 
 Looked = Callable[[int, Source, PreparedClip, ClipPrediction], None]
 

@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fdpbench.prep.releases.common.frames import IMAGES
 from fdpbench.prep.settings.problems import near
 from fdpbench.prep.store.images import read_image
 from fdpbench.prep.store.videos import SUFFIXES, VideoFrame, read_video, video_info
 
-__all__ = ["Source", "SourceError", "Unusable", "natural_key", "sources_of"]
+__all__ = ["Source", "SourceError", "Unusable", "natural_key", "source_of_frames", "sources_of"]
 
 
 class SourceError(ValueError):
@@ -47,6 +50,8 @@ class Source:
         Number of frames, of a video as far as its header says; None where it does not.
     own_rate
         Whether the user said ``fps``, in whose time the frames then are.
+    held
+        Frames in memory, (N, H, W, 3) uint8, RGB, instead of files.
     """
 
     name: str
@@ -55,6 +60,7 @@ class Source:
     fps: float | None
     count: int | None
     own_rate: bool = False
+    held: NDArray[np.uint8] | None = None
 
     def frames(self, first: int = 0, last: int | None = None) -> Iterator[VideoFrame]:
         """Read frames ``first`` to ``last``, from 0, both among them; by default to the end.
@@ -67,6 +73,10 @@ class Source:
             If frames differ in size.
         """
         stop = None if last is None else last + 1
+        if self.held is not None:
+            for number, image in islice(enumerate(self.held), first, stop):
+                yield self._timed(VideoFrame(number, 0.0, image))
+            return
         if self.is_video:
             frames = islice(read_video(self.files[0]), first, stop)
             yield from (self._timed(frame) for frame in frames)
@@ -81,10 +91,6 @@ class Source:
                     f"{shape[0]}: not one clip; leave out what does not belong to it, or name the frames by a pattern"
                 )
             yield self._timed(VideoFrame(number, 0.0, image))
-
-    def name_of(self, number: int) -> str | None:
-        """File of a frame; None of a video."""
-        return None if self.is_video else self.files[number].name
 
     def _timed(self, frame: VideoFrame) -> VideoFrame:
         if self.is_video and not self.own_rate:
@@ -137,6 +143,28 @@ def sources_of(paths: Sequence[str | Path], fps: float | None = None) -> list[So
         except SourceError as error:
             found[place] = Unusable(str(folder), str(error).removeprefix(f"{folder}: "))
     return found
+
+
+def source_of_frames(frames: NDArray[np.uint8], fps: float | None = None, name: str = "frames") -> Source:
+    """A clip in memory.
+
+    Parameters
+    ----------
+    frames
+        (N, H, W, 3), RGB.
+    fps
+        Frames a second, if they are known.
+    name
+        What it is called.
+
+    Raises
+    ------
+    SourceError
+        If the array is of another shape or type.
+    """
+    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or len(frames) < 2:
+        raise SourceError(f"{name}: expected (N, H, W, 3) uint8, N at least 2; got {frames.shape} {frames.dtype}")
+    return Source(name, (), False, fps, len(frames), True, frames)
 
 
 def _expanded(given: str | Path) -> list[Path]:
