@@ -89,13 +89,10 @@ def unchanged(clip: ReleaseClip, frames: list[VideoFrame]) -> list[VideoFrame]:
 CHANGES: dict[str, tuple[Change, float]] = {  # and frames in a second, as a share
     "as they are": (unchanged, 1),
     "still": (still, 1),
-    "faces of 0.75": (shrunk(0.75), 1),
     "faces of 0.5": (shrunk(0.5), 1),
     "faces of 0.35": (shrunk(0.35), 1),
-    "100 a second": (thinned(2), 1 / 2),
     "50 a second": (thinned(4), 1 / 4),
     "25 a second": (thinned(8), 1 / 8),
-    "head moved 1 px": (moved(1.0), 1),
     "head moved 3 px": (moved(3.0), 1),
     "head moved 6 px": (moved(6.0), 1),
 }

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from fdpbench.bench.train.artifacts import PRETRAINED, Artifacts, located, shipp
 from fdpbench.bench.train.data import ClipSet
 from fdpbench.bench.train.fit_module import FittedModule
 from fdpbench.bench.train.settings import ModelSettings, Run, RunEntry, TrainParams
-from fdpbench.bench.train.step import Heads, set_up_torch
+from fdpbench.bench.train.step import Heads
 from fdpbench.bench.train.weights import read_about, read_weights
 from fdpbench.models.common.registry import create_model, model_info
 from fdpbench.prep.demo.composite import CLASSES, EMOTIONS
@@ -123,12 +124,13 @@ class Network:
         """
         clips = ClipSet(("clip",), ("one",), np.zeros(1, np.int64), {name: inputs[name][None] for name in self.inputs})
         classes = units = None
-        if self.classes:
-            classes = np.mean([member.predict(clips).scores for member in self.members], axis=0)
-            classes = scaled_classes(classes, self.about.temperatures.get("classes", 1.0))[0]
-        if self.units:
-            units = np.mean([member.unit_probabilities(clips) for member in self.members], axis=0)
-            units = scaled_units(units, self.about.temperatures.get("units", 1.0))[0]
+        with _one_thread():
+            if self.classes:
+                classes = np.mean([member.predict(clips).scores for member in self.members], axis=0)
+                classes = scaled_classes(classes, self.about.temperatures.get("classes", 1.0))[0]
+            if self.units:
+                units = np.mean([member.unit_probabilities(clips) for member in self.members], axis=0)
+                units = scaled_units(units, self.about.temperatures.get("units", 1.0))[0]
         return classes, units
 
     def unlikeness(self, inputs: Mapping[str, NDArray[Any]]) -> float:
@@ -143,6 +145,17 @@ class Network:
             others = tuple(axis for axis in range(squares.ndim) if axis != INPUTS[name].channel_axis - 1)
             found = max(found, float(squares.mean(axis=others).max()))
         return found
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Torch with one thread, as training runs it: two give other digits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def network_of_weights(which: str) -> Network:
@@ -276,7 +289,6 @@ def _member(
     path: Path, run: Run, outputs: Sequence[str], preparation: Preparation, heads: Heads | None
 ) -> FittedModule:
     """A file of weights as a network that predicts; of a run, whatever outputs tell the classes of its task."""
-    set_up_torch(CPU, True)
     weights = read_weights(path, CPU)
     weights.check_inputs(run.model.inputs)
 

@@ -48,7 +48,7 @@ class Preparation:
 
     def squeezed(self, transform: NDArray[np.float64]) -> NDArray[np.float64]:
         """A transform (2, 3) from source to crop pixels, with `aspect`; the height of the eyes stays."""
-        eyes = self.align.eye_height * self.align.size
+        eyes = self._eyes
         result = transform.copy()
         result[1] *= self.aspect
         result[1, 2] += (1 - self.aspect) * eyes
@@ -58,8 +58,13 @@ class Preparation:
         """Points (K, 2) of the crop before `aspect`, in the crop as it is made."""
         if points is None:
             return None
-        eyes = self.align.eye_height * self.align.size
+        eyes = self._eyes
         return points * (1.0, self.aspect) + (0.0, (1 - self.aspect) * eyes)
+
+    @property
+    def _eyes(self) -> float:
+        """Height of the eyes in the crop, measured between centres of pixels."""
+        return self.align.eye_height * self.align.size - 0.5
 
     def crop(self, frame: NDArray[np.uint8], transform: NDArray[np.float64]) -> NDArray[np.uint8]:
         """A frame (H, W, 3), RGB, as a grey crop; the transform is a squeezed one."""

@@ -49,7 +49,7 @@ def predict(
     -------
     ClipPrediction
         ``.label``, ``.classes`` and ``.units`` (probabilities by name), ``.onset`` and ``.apex`` (frame numbers),
-        ``.motion`` (pixels of the crop), ``.warnings`` (each with ``code`` and ``text``), ``.network``; `print` shows it.
+        ``.motion`` (pixels of the crop), ``.warnings`` (each with ``code`` and ``text``), ``.network``.
 
     Raises
     ------
