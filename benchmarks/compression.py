@@ -56,7 +56,7 @@ class ReleaseClip(NamedTuple):
 def release_clips(release: str, most: int, classes: Iterable[str]) -> list[ReleaseClip]:
     """Clips of a release, spread over its subjects, of the classes that a network tells."""
     told = set(classes)
-    rows = load_manifest(release)
+    rows: list[dict[str, Any]] = list(load_manifest(release))
     clips = []
     for row in rows[:: max(1, len(rows) // most)][:most]:
         files = tuple(paths.raw(release) / file for file in row["frames"])

@@ -24,7 +24,8 @@ pin_arithmetic()
 
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
-from compression import ReleaseClip, release_clips, uf1  # noqa: E402
+from numpy.typing import NDArray  # noqa: E402
+from benchmarks.compression import ReleaseClip, release_clips, uf1  # noqa: E402
 from tabulate import tabulate  # noqa: E402
 
 from fdpbench.bench.predict.networks import DEFAULT, network_of_weights  # noqa: E402
@@ -35,14 +36,15 @@ from fdpbench.prep.store.videos import VideoFrame  # noqa: E402
 Change = Callable[[ReleaseClip, list[VideoFrame]], list[VideoFrame]]
 
 
+def _shrunk(image: NDArray[np.uint8], share: float) -> NDArray[np.uint8]:
+    return np.asarray(cv2.resize(image, None, fx=share, fy=share, interpolation=cv2.INTER_AREA), np.uint8)
+
+
 def shrunk(share: float) -> Change:
     """Frames at a share of their size."""
 
     def change(clip: ReleaseClip, frames: list[VideoFrame]) -> list[VideoFrame]:
-        return [
-            f._replace(image=cv2.resize(f.image, None, fx=share, fy=share, interpolation=cv2.INTER_AREA))
-            for f in frames
-        ]
+        return [f._replace(image=_shrunk(f.image, share)) for f in frames]
 
     return change
 
@@ -65,9 +67,8 @@ def moved(pixels: float) -> Change:
             by = pixels * min(1.0, k / clip.apex)
             shift = np.array([[1.0, 0.0, by], [0.0, 1.0, 0.0]])
             size = frame.image.shape[1], frame.image.shape[0]
-            result.append(
-                frame._replace(image=cv2.warpAffine(frame.image, shift, size, borderMode=cv2.BORDER_REPLICATE))
-            )
+            image = cv2.warpAffine(frame.image, shift, size, borderMode=cv2.BORDER_REPLICATE)
+            result.append(frame._replace(image=np.asarray(image, np.uint8)))
         return result
 
     return change
@@ -147,7 +148,7 @@ def main() -> None:
         table.append(line)
     print("Quantiles: least, 5%, median, 95%, most.\n")
     print(tabulate(table, headers="keys", tablefmt="github"))
-    right = {True: [], False: []}  # type: dict[bool, list[float]]
+    right: dict[bool, list[float]] = {True: [], False: []}
     for results in found.values():
         for label, said, _, unlike in results:
             right[said.label == label].append(unlike)

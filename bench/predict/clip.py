@@ -134,7 +134,7 @@ def prepared_clip(
         raise SourceError(f"{len(crops)} frame(s) from the onset on; motion needs two")
     clip = np.stack(crops)
     first = landmarks[0]
-    region = face_region(None if first is None else first.ravel(), clip.shape[1])
+    region = face_region(None if first is None else first.ravel().tolist(), clip.shape[1])
     at, flow = _apex(clip, numbers, region, preparation.method, apex)
     picks, sampled = _sampled(clip, preparation)
     drawn = draw_dynamic_image(sampled, preparation.task.rank_pooling or "harmonic")

@@ -94,24 +94,26 @@ def predict_clip(
     frames = source.frames(span.first, span.last)
     clip = prepared_clip(frames, network.preparation, finder, network.inputs, apex)
     classes, units = network.predict(clip.inputs)
-    marks = clip.onset, clip.apex, len(clip.numbers) - 1
-    numbers, seconds = ([values[k].item() for k in marks] for values in (clip.numbers, clip.seconds))
     said = ClipPrediction(
-        source.name,
-        {} if classes is None else dict(zip(network.classes, classes.tolist(), strict=True)),
-        {} if units is None else dict(zip(network.units, units.tolist(), strict=True)),
-        *numbers,
-        *map(known, seconds),
-        _onset_source(span, onset, apex),
-        "estimated" if clip.apex_estimated else "given",
-        clip.motion,
-        clip.head,
-        clip.noise,
-        clip.eye_distance,
-        source.fps,
-        doubts_of(source, span, clip, network),
-        network.about,
-        arithmetic(),
+        path=source.name,
+        classes={} if classes is None else dict(zip(network.classes, classes.tolist(), strict=True)),
+        units={} if units is None else dict(zip(network.units, units.tolist(), strict=True)),
+        onset=int(clip.numbers[clip.onset]),
+        apex=int(clip.numbers[clip.apex]),
+        last=int(clip.numbers[-1]),
+        onset_seconds=known(clip.seconds[clip.onset].item()),
+        apex_seconds=known(clip.seconds[clip.apex].item()),
+        last_seconds=known(clip.seconds[-1].item()),
+        onset_source=_onset_source(span, onset, apex),
+        apex_source="estimated" if clip.apex_estimated else "given",
+        motion=clip.motion,
+        head=clip.head,
+        noise=clip.noise,
+        eye_distance=clip.eye_distance,
+        fps=source.fps,
+        warnings=doubts_of(source, span, clip, network),
+        network=network.about,
+        arithmetic=arithmetic(),
     )
     return said, clip
 

@@ -125,7 +125,9 @@ class Spotter:
             self._keep(None)
             return
         self.windows += 1
-        region = face_region(None if window.landmarks is None else window.landmarks.ravel(), window.crops[0].shape[0])
+        region = face_region(
+            None if window.landmarks is None else window.landmarks.ravel().tolist(), window.crops[0].shape[0]
+        )
         found = estimate_apex(window.crops[0], window.crops[1:], region, self.preparation.method)
         self._keep((window.first, 0.0 if found is None else strength(found[1], region)))
 

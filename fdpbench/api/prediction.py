@@ -79,7 +79,7 @@ def predict(
     found = sources_of([path], fps) if isinstance(path, str | Path) else [source_of_frames(np.asarray(path), fps)]
     (source, *others) = found
     if others:
-        raise ValueError(f"{path}: {len(found)} clips; give one, or use `fdpbench predict` for several")
+        raise ValueError(f"{path!r}: {len(found)} clips; give one, or use `fdpbench predict` for several")
     if isinstance(source, Unusable):
         raise ValueError(f"{source.name}: {source.reason}")
     with _FACES, _one_thread():

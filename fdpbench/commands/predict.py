@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -72,14 +72,13 @@ def predict(
         if fps is not None and not 0 < fps < 1e5:
             raise ValueError(f"--fps {fps:g}: expected a number above 0")
         network = load_network(weights, run, DEFAULT)
-        strips = []
+        strips: list[Any] = []
 
-        def looked(number: int, *found: object) -> None:
-            source, clip, said = found
+        def looked(number: int, source: Any, clip: Any, said: ClipPrediction) -> None:
             if picture is not None and len(strips) < PICTURED:
-                strips.append(prediction_strip(said, clip))  # type: ignore[arg-type]
+                strips.append(prediction_strip(said, clip))
             if show_steps is not None:
-                write_steps(show_steps, source, said, clip)  # type: ignore[arg-type]
+                write_steps(show_steps, source, said, clip)
 
         each: Looked | None = looked if picture is not None or show_steps is not None else None
         clips = predict_all(path, network, fps=fps, onset=onset, apex=apex, offset=offset, looked=each)

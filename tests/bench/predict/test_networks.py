@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,11 @@ def inputs_of(network: Network, seed: int = 0) -> dict[str, Any]:
         else rng.integers(0, 256, shape).astype(np.uint8)
         for name, shape in shapes.items()
     }
+
+
+def said_by(network: Network, inputs: dict[str, Any]) -> tuple[Any, Any]:
+    """What a network says, as arrays that tests may take for such."""
+    return network.predict(inputs)
 
 
 def copied(folder: Path, name: str = DEFAULT, **calibration: float) -> Path:
@@ -97,7 +103,7 @@ def test_probabilities_are_those_of_the_network_and_its_mirror_image(tmp_path: P
             model.eval()(**member.standardiser({"flow": torch.from_numpy(each[None])})).logits.double()[0]
             for each in (flow, mirror)
         ]
-    classes, units = network.predict(inputs)
+    classes, units = said_by(network, inputs)
     expected = (torch.softmax(said[0][:3], 0) + torch.softmax(said[1][:3], 0)) / 2
     np.testing.assert_allclose(classes, expected.numpy(), atol=1e-9)
     np.testing.assert_allclose(units, torch.sigmoid(said[0][3:]).numpy(), atol=1e-9)
@@ -109,8 +115,7 @@ def test_temperatures_of_the_card_are_applied(tmp_path: Path) -> None:
     assert not plain.about.calibrated and scaled.about.calibrated
     assert scaled.about.calibration_error == {"classes": 0.1, "units": 0.1}
     inputs = inputs_of(plain)
-    (before, units_before), (after, units_after) = plain.predict(inputs), scaled.predict(inputs)
-    assert before is not None and units_before is not None
+    (before, units_before), (after, units_after) = said_by(plain, inputs), said_by(scaled, inputs)
     np.testing.assert_allclose(after, scaled_classes(before[None], 2.0)[0])
     np.testing.assert_allclose(units_after, scaled_units(units_before, 0.5))
 
@@ -176,11 +181,8 @@ def test_a_run_is_the_mean_of_its_folds_networks(project: Path) -> None:
     network = network_of_run("it")
     assert network.classes == CLASSES and network.units == () and network.about.networks == 2
     inputs = inputs_of(network)
-    each = [
-        Network(network.about, network.classes, (), network.inputs, network.preparation, (member,)).predict(inputs)[0]
-        for member in network.members
-    ]
-    np.testing.assert_allclose(network.predict(inputs)[0], np.mean(np.array(each), axis=0))
+    each = [said_by(replace(network, members=(member,)), inputs)[0] for member in network.members]
+    np.testing.assert_allclose(said_by(network, inputs)[0], np.mean(np.array(each), axis=0))
     assert not np.allclose(*each) and network.predict(inputs)[1] is None
     assert network.about.measured["uar"] == pytest.approx(1 / 3), "it guesses one class"
     assert not network.about.calibrated and "2 networks" in network.about.trained_on
