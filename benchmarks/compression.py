@@ -86,8 +86,9 @@ def written(clip: ReleaseClip, form: dict[str, Any] | None, folder: Path) -> tup
         stream: Any = container.add_stream(form["codec"], rate=round(clip.source.fps or 200), options=form["options"])
         stream.codec_context.thread_count = 1
         for frame in clip.source.frames():
-            stream.height, stream.width = frame.image.shape[:2]
-            stream.pix_fmt = form["pixels"]
+            if frame.number == 0:
+                stream.height, stream.width = frame.image.shape[:2]
+                stream.pix_fmt = form["pixels"]
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame.image, format="rgb24")))
         container.mux(stream.encode(None))
     (source,) = sources_of([path])

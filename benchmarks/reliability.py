@@ -3,7 +3,7 @@
     python benchmarks/reliability.py [--out docs/reliability.png] [CARD.json ...]
 
 For each card that has a calibration, classes and action units: how often a network is right that is so sure, before and
-after its logits are divided by the temperature. Prints the table of docs/predict.md. Without cards: those of the package.
+after its logits are divided by the temperature. Prints a table as well. Without cards: those of the package.
 """
 
 from __future__ import annotations

@@ -163,7 +163,7 @@ def prepared_clip(
         flow,
         strength(flow[:2], region),
         float(np.hypot(*middle)),
-        _noise(clip, region, preparation.method, at),
+        _noise(clip, region, preparation.method),
         None if first is None else _eye_distance(first, preparation.aspect) / enlarged,
         enlarged,
         made,
@@ -227,10 +227,12 @@ def _landmarks(
     return np.stack(found).astype(np.float32)
 
 
-def _noise(clip: NDArray[np.uint8], region: NDArray[np.bool_], method: str, apex: int) -> float | None:
-    """Motion between the two neighbouring frames, of the first ones up to the apex, that differ least."""
-    pairs = range(min(STILL, apex - 1))
-    return min((strength(onset_apex_flow(clip[k], clip[k + 1], method), region) for k in pairs), default=None)
+def _noise(clip: NDArray[np.uint8], region: NDArray[np.bool_], method: str) -> float | None:
+    """Motion between the two neighbouring frames, of the first ones, that differ least."""
+    if len(clip) < 3:
+        return None
+    pairs = range(min(STILL, len(clip) - 1))
+    return min(strength(onset_apex_flow(clip[k], clip[k + 1], method), region) for k in pairs)
 
 
 def _eye_distance(landmarks: NDArray[np.float64], aspect: float) -> float:

@@ -18,10 +18,10 @@ __all__ = ["CODES", "Doubt", "doubts_of"]
 
 LOWEST_RATE = 50.0
 FEWEST_FRAMES = 5
-MOST_ENLARGED = 1.0
-LEAST_OVER_NOISE = 2.0
-MOST_HEAD = 3.0
-UNLIKE = 2.0
+MOST_ENLARGED = 1.8
+LEAST_OVER_NOISE = 1.6
+MOST_HEAD = 8.0
+UNLIKE = 5.0
 
 CODES = {
     "unknown_rate": "nobody says how many frames there are in a second",

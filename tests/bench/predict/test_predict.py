@@ -187,7 +187,7 @@ def test_rates_frames_and_faces(clip: RenderedClip) -> None:
     thinned = warned(clip.frames[::8], 25)
     assert "25 frames a second" in thinned["low_rate"] and "among 3 frames" in thinned["few_frames"]
     assert "low_rate" not in warned(clip.frames[::4], LOWEST_RATE)
-    small = np.stack([cv2.resize(frame, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for frame in clip.frames])
+    small = np.stack([cv2.resize(frame, None, fx=0.4, fy=0.4, interpolation=cv2.INTER_AREA) for frame in clip.frames])
     assert "px apart" in warned(small)["small_face"]
 
 
