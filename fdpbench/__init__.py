@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         list_models,
         load_task,
         optical_flow,
+        predict,
         rank_pooling_weights,
         rendered_clip,
     )
@@ -38,6 +39,7 @@ __all__ = [
     "list_models",
     "load_task",
     "optical_flow",
+    "predict",
     "rank_pooling_weights",
     "rendered_clip",
 ]

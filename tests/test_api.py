@@ -25,6 +25,7 @@ from typer.testing import CliRunner
 import fdpbench as fb
 from fdpbench import api, arithmetic
 from fdpbench.api import images as images_api
+from fdpbench.api import prediction as prediction_api
 from fdpbench.api import tasks as tasks_api
 from fdpbench.bench.train.data import load_clips
 from fdpbench.bench.train.folds import leave_one_subject_out
@@ -83,7 +84,11 @@ def test_each_function_says_what_it_takes_gives_and_refuses(name: str) -> None:
 
 
 def documented() -> list[doctest.DocTest]:
-    found = [test for module in (images_api, tasks_api) for test in doctest.DocTestFinder().find(module, globs={})]
+    found = [
+        test
+        for module in (images_api, prediction_api, tasks_api)
+        for test in doctest.DocTestFinder().find(module, globs={})
+    ]
     return [test for test in found if test.examples]
 
 

@@ -9,7 +9,7 @@ from tabulate import tabulate
 
 from fdpbench.bench.train.settings import in_words
 
-__all__ = ["card_text"]
+__all__ = ["calibration_rows", "card_text"]
 
 
 def card_text(card: Mapping[str, Any]) -> str:
@@ -56,9 +56,49 @@ Measured on rendered people that it was not trained on:
 
 {tabulate(rows, headers="keys", tablefmt="github")}
 
-Ranges of the corpus:
+{_calibration(card)}Ranges of the corpus:
 
 {tabulate([{"setting": key, "value": str(value)} for key, value in ranges.items()], headers="keys", tablefmt="github")}
 
 A research instrument: not for decisions about people.
+"""
+
+
+def calibration_rows(card: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Temperatures of each file of a card, and what they do, as rows of a table; none where none were fitted.
+
+    Parameters
+    ----------
+    card
+        What ``card.json`` says: `bench.train.pretrain`.
+    """
+    names = {"classes": "classes", "units": "action units"}
+    return [
+        {
+            "file": file,
+            "of": names[key],
+            "temperature": one["calibration"][key]["temperature"],
+            "ECE before": one["calibration"][key]["ece"]["before"],
+            "ECE": one["calibration"][key]["ece"]["after"],
+            "NLL before": one["calibration"][key]["nll"]["before"],
+            "NLL": one["calibration"][key]["nll"]["after"],
+        }
+        for file, one in card["weights"].items()
+        for key in names
+        if key in one.get("calibration", {})
+    ]
+
+
+def _calibration(card: Mapping[str, Any]) -> str:
+    """The part of a card on calibration; empty where too few people were held out for it."""
+    rows = calibration_rows(card)
+    if not rows:
+        return ""
+    people = next(one["calibration"]["people"] for one in card["weights"].values() if "calibration" in one)
+    fitted, measured = people["fitted"], people["measured"]
+    return f"""Calibration: logits divided by a temperature, fitted on {fitted} of those people and measured on the
+other {measured}; expected calibration error (10 bins) and negative log-likelihood, before and after:
+
+{tabulate(rows, headers="keys", tablefmt="github")}
+
 """

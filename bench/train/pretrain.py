@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from fdpbench.bench.evaluate.calibration import calibrated_classes, calibrated_units
 from fdpbench.bench.evaluate.metrics import metric_of
 from fdpbench.bench.train.artifacts import PRETRAINED, machine_of_weights
 from fdpbench.bench.train.cards import card_text
@@ -196,24 +198,30 @@ def _train(training: _Training, context: Context) -> None:
     fitted.save(context.folder / "model.safetensors", training.units, entry.stored)
     measured: dict[str, Any] = {"epochs": len(fitted.curve), "loss": round(fitted.curve[-1]["loss"], 6)}
     if held_out:
-        measured["held_out"] = _measured(fitted, clips.of(held_out), training)
+        unseen = clips.of(held_out)
+        scores = fitted.predict(unseen).scores if entry.targets != "units" else None
+        units = fitted.unit_probabilities(unseen) if training.units else None
+        measured["held_out"] = _measured(unseen, scores, units, training)
+        if len(held_out) > 1:
+            measured["calibration"] = _calibration(unseen, scores, units)
     write_durably(context.folder / "measured.json", json.dumps(measured))
 
 
-def _measured(fitted: Any, clips: ClipSet, training: _Training) -> dict[str, Any]:
-    """What a network does on the clips of people that it was not trained on."""
+def _measured(
+    clips: ClipSet, scores: NDArray[np.float64] | None, said: NDArray[np.float64] | None, training: _Training
+) -> dict[str, Any]:
+    """What a network does on the clips of people that it was not trained on, from what it says of them."""
     found: dict[str, Any] = {"people": len(set(clips.subjects)), "clips": len(clips)}
-    classes = len(training.run.task_params.classes)
-    if training.entry.targets != "units":
+    if scores is not None:
+        classes = len(training.run.task_params.classes)
         confusion = np.zeros((classes, classes), np.int64)
-        np.add.at(confusion, (clips.labels, fitted.predict(clips).scores.argmax(axis=1)), 1)
+        np.add.at(confusion, (clips.labels, scores.argmax(axis=1)), 1)
         values = {key: float(metric_of(confusion, key)) for key in ("uf1", "uar")}
         found |= {key: round(value, 4) for key, value in values.items() if not np.isnan(value)}  # with a class missing
-    if training.units:
+    if said is not None:
         from sklearn.metrics import roc_auc_score
 
         assert clips.units is not None
-        said = fitted.unit_probabilities(clips)
         areas = {
             unit: round(float(roc_auc_score(clips.units[:, k] == 1, said[:, k])), 4)
             for k, unit in enumerate(training.units)
@@ -221,4 +229,24 @@ def _measured(fitted: Any, clips: ClipSet, training: _Training) -> dict[str, Any
         }
         if areas:  # none where all units move in all clips, or in none
             found |= {"unit_auc": areas, "mean_unit_auc": round(float(np.mean(list(areas.values()))), 4)}
+    return found
+
+
+def _calibration(
+    clips: ClipSet, scores: NDArray[np.float64] | None, said: NDArray[np.float64] | None
+) -> dict[str, Any]:
+    """Temperatures of what a network says, fitted on every other one of the people it was not trained on.
+
+    What they do is measured on the others.
+    """
+    people = sorted(set(clips.subjects))
+    fitted = np.isin(np.array(clips.subjects), people[::2])
+    found: dict[str, Any] = {"people": {"fitted": len(people[::2]), "measured": len(people[1::2])}}
+    if scores is not None:
+        halves = [(scores[each], clips.labels[each]) for each in (fitted, ~fitted)]
+        found["classes"] = calibrated_classes(*halves)
+    if said is not None:
+        assert clips.units is not None
+        targets = clips.units.astype(np.float64)
+        found["units"] = calibrated_units(*((said[each], targets[each]) for each in (fitted, ~fitted)))
     return found

@@ -15,6 +15,7 @@ from fdpbench.api.images import (
     rank_pooling_weights,
     rendered_clip,
 )
+from fdpbench.api.prediction import predict
 from fdpbench.api.tasks import Evaluation, create_model, evaluate, list_models, load_task
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "list_models",
     "load_task",
     "optical_flow",
+    "predict",
     "rank_pooling_weights",
     "rendered_clip",
 ]

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.metrics import f1_score, roc_auc_score
 
+from fdpbench.bench.evaluate.calibration import class_temperature, unit_temperature
 from fdpbench.bench.evaluate.predictions import read_predictions
 from fdpbench.bench.plan.params import load_run, load_train
 from fdpbench.bench.plan.pretraining import load_pretraining
@@ -381,9 +382,29 @@ def test_a_card_says_what_the_weights_are_and_do(corpus: list[dict[str, Any]]) -
     assert len(held["unit_auc"]) == 3, "the others move in no clip"
     assert held["mean_unit_auc"] == pytest.approx(np.mean(list(held["unit_auc"].values())), abs=1e-4)
 
+    calibration = one["calibration"]
+    assert calibration["people"] == {"fitted": 1, "measured": 1}
+    first = np.array(clips.subjects) == HELD_OUT[0]
+    temperature = class_temperature(probabilities.numpy()[first], clips.labels[first])
+    assert calibration["classes"]["temperature"] == pytest.approx(temperature, rel=1e-2, abs=1e-4)
+    units = torch.sigmoid(said[:, 3:]).numpy()[first]
+    temperature = unit_temperature(units, clips.units[first].astype(np.float64))
+    assert calibration["units"]["temperature"] == pytest.approx(temperature, rel=1e-2, abs=1e-4)
+    counts = [sum(one["count"] for one in calibration[of]["bins"]["after"]) for of in ("classes", "units")]
+    assert counts == [(~first).sum(), (~first).sum() * len(UNITS)], "measured on the other person"
+
     text = (PRETRAINED / "w/card.md").read_text()
+    for of in ("classes", "units"):
+        assert f" {calibration[of]['temperature']} |" in text
+    assert "fitted on 1 of those people and measured on the\nother 1;" in text
     assert "| 0.safetensors |" in text and f"{held['uf1']}" in text and "augment.mirror True" in text
     assert f"{PEOPLE * CLIPS} clips of {PEOPLE} rendered" in text and "Apache-2.0" in text
+
+
+def test_one_person_held_out_is_too_few_to_fit_and_to_measure_a_temperature(corpus: list[dict[str, Any]]) -> None:
+    _, figures = trained(held_out=0.17)
+    assert figures["held_out"]["people"] == 1 and "calibration" not in figures
+    assert "Calibration" not in (PRETRAINED / "w/card.md").read_text()
 
 
 def flipped(clips: ClipSet) -> ClipSet:
@@ -411,6 +432,10 @@ def test_a_card_leaves_out_what_was_not_measured(corpus: list[dict[str, Any]], e
     held = card["weights"]["0.safetensors"].get("held_out", {})
     assert ("uf1" in held) is (entry == {"targets": "classes"})
     assert ("mean_unit_auc" in held) is (entry == {"targets": "units"})
+    calibration = card["weights"]["0.safetensors"].get("calibration", {})
+    assert ("classes" in calibration) is (entry == {"targets": "classes"})
+    assert ("units" in calibration) is (entry == {"targets": "units"})
+    assert ("Calibration" in (PRETRAINED / "w/card.md").read_text()) is bool(calibration)
     line = next(row for row in (PRETRAINED / "w/card.md").read_text().splitlines() if "| 0.safetensors" in row)
     assert line.split("|")[3].strip() == str(held.get("uf1", "-"))
 
