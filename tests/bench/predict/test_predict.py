@@ -163,6 +163,20 @@ def test_what_is_wrong_is_one_line(places: dict[str, Path], arguments: tuple[obj
     assert message in line
 
 
+def test_a_video_without_a_face_in_any_window(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "wall.mkv", (frame.image for frame in texture(60)), rate=30)
+    result = invoke(path)
+    assert result.exit_code == 1
+    assert "no_face: so in the first frame of each of 8 windows of 0.5 s" in result.stderr
+
+
+def test_a_place_that_cannot_be_written_is_said(places: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for option in ("--csv", "--picture"):
+        result = invoke(places["frames"], "--fps", 200, option, tmp_path / "file/p")
+        assert result.exit_code == 1 and "choose another place" in result.stderr and "Traceback" not in result.output
+
+
 def test_marks_are_of_one_clip(places: dict[str, Path]) -> None:
     result = invoke(places["frames"], places["video"], "--apex", 5)
     assert result.exit_code == 1 and "are of one clip; 2 are given" in result.stderr
