@@ -20,6 +20,7 @@ LOWEST_RATE = 50.0
 FEWEST_FRAMES = 5
 MOST_ENLARGED = 1.8
 LEAST_OVER_NOISE = 1.6
+MOST_MOTION = 0.05  # of the distance of the eyes
 MOST_HEAD = 8.0
 UNLIKE = 5.0
 
@@ -29,6 +30,7 @@ CODES = {
     "few_frames": "few frames to choose the apex from",
     "small_face": "the face is smaller than the network's crop of it",
     "weak_motion": "the motion is hardly above the noise of the flow",
+    "large_motion": "the face moves farther than in a micro-expression",
     "head_motion": "the head moves far more than the face",
     "unlike_training": "the inputs are unlike those that the network was trained on",
     "spotted": "the moment was chosen in a longer video",
@@ -101,6 +103,13 @@ def _of_motion(clip: PreparedClip, network: Network) -> Iterator[tuple[str, str]
             "weak_motion",
             f"the face moves by {clip.motion:.2f} px from onset to apex, and {clip.noise:.2f} px between neighbouring "
             f"frames: less than {LEAST_OVER_NOISE:g} times the noise of the flow",
+        )
+    if clip.eye_distance is not None and clip.motion > MOST_MOTION * clip.eye_distance * clip.enlarged:
+        share = clip.motion / (clip.eye_distance * clip.enlarged)
+        yield (
+            "large_motion",
+            f"the face moves by {share:.0%} of the eyes' distance on average, more than {MOST_MOTION:.0%}: it may "
+            "talk, turn, or show an expression of another size",
         )
     if clip.head > MOST_HEAD * clip.motion:
         yield (

@@ -65,8 +65,8 @@ def predict(
     (['negative', 'positive', 'surprise'], 1.0)
     >>> said.label
     'positive'
-    >>> said.onset, said.apex == clip.apex, said.network.name
-    (0, True, 'rendered_flow_cnn')
+    >>> said.onset == clip.onset, said.apex == clip.apex, said.network.name
+    (True, True, 'rendered_flow_cnn')
     """
     pin_or_warn()
     import numpy as np

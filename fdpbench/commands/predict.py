@@ -91,7 +91,11 @@ def predict(
             if isinstance(clip, ClipPrediction) and not as_json:
                 output.out("\n" + "\n".join(clip.lines()), highlight=False)
         if csv is not None:
-            write_durably(csv, csv_text(network.classes, network.units, clips))
+            try:
+                csv.parent.mkdir(parents=True, exist_ok=True)
+                write_durably(csv, csv_text(network.classes, network.units, clips))
+            except OSError as error:
+                raise ValueError(f"{csv}: {error.strerror}; choose another place") from None
             console.print(f"predict: {csv}: {len(clips)} rows")
         if picture is not None and strips:
             write_picture(picture, joined(strips))

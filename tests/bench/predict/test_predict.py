@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from fdpbench.bench.predict.networks import DEFAULT, network_of_weights
 from fdpbench.bench.predict.result import NOTICE
 from fdpbench.bench.predict.run import predict_clip
 from fdpbench.bench.predict.sources import source_of_frames
-from fdpbench.bench.predict.warnings import CODES, LOWEST_RATE
+from fdpbench.bench.predict.spotting import Span
+from fdpbench.bench.predict.warnings import CODES, LOWEST_RATE, doubts_of
 from fdpbench.commands import app
 from fdpbench.prep.store.images import read_image
 from tests.bench.predict.faces import EveryFace
@@ -161,6 +163,20 @@ def test_what_is_wrong_is_one_line(places: dict[str, Path], arguments: tuple[obj
     assert message in line
 
 
+def test_a_video_without_a_face_in_any_window(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "wall.mkv", (frame.image for frame in texture(60)), rate=30)
+    result = invoke(path)
+    assert result.exit_code == 1
+    assert "no_face: so in the first frame of each of 8 windows of 0.5 s" in result.stderr
+
+
+def test_a_place_that_cannot_be_written_is_said(places: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for option in ("--csv", "--picture"):
+        result = invoke(places["frames"], "--fps", 200, option, tmp_path / "file/p")
+        assert result.exit_code == 1 and "choose another place" in result.stderr and "Traceback" not in result.output
+
+
 def test_marks_are_of_one_clip(places: dict[str, Path]) -> None:
     result = invoke(places["frames"], places["video"], "--apex", 5)
     assert result.exit_code == 1 and "are of one clip; 2 are given" in result.stderr
@@ -197,6 +213,17 @@ def test_motion_below_the_noise_and_of_the_head(clip: RenderedClip) -> None:
     assert "times the noise" in warned(still)["weak_motion"]
     moved = np.stack([np.roll(frame, k // 2, axis=1) for k, frame in enumerate(clip.frames)])
     assert "the head moves by" in warned(moved)["head_motion"]
+
+
+def test_a_face_that_moves_too_far() -> None:
+    network = network_of_weights(DEFAULT)
+    source = source_of_frames(np.stack([frame.image for frame in texture(8, lambda k: k / 7)]), 200)
+    _, clip = predict_clip(source, network, EveryFace())
+    eyes = 0.54 * 84
+    assert clip.eye_distance is not None and clip.eye_distance * clip.enlarged == pytest.approx(eyes)
+    for share, expected in ((0.04, False), (0.06, True)):
+        doubts = doubts_of(source, Span(0, None), replace(clip, motion=share * eyes), network)
+        assert ("large_motion" in [doubt.code for doubt in doubts]) is expected
 
 
 def test_a_long_video_says_that_a_moment_was_chosen() -> None:
