@@ -67,8 +67,8 @@ def test_a_licensed_release_is_not_exported_into_a_project_or_repository(project
 @pytest.mark.parametrize("listed", [True, False])
 def test_what_a_release_says_now_counts_where_it_is_stricter(listed: bool, project: Path, elsewhere: Path) -> None:
     """The task was made when faces of the data set might be published; since then somebody withdrew."""
-    own: dict[str, object] = {"kind": "folder", "sheet": "sheet.csv", "frames": "{clip}/*.png"}
-    own |= {"columns": {"subject": "a", "clip": "b", "emotion": "c"}}
+    columns = {"subject": "a", "clip": "b", "emotion": "c"}
+    own = {"kind": "folder", "sheet": "sheet.csv", "frames": "{clip}/*.png", "columns": columns}
     tasks = {"tiny": params()["tasks"]["tiny"] | {"releases": ["lab"]}} if listed else {}
 
     def say(**faces: bool) -> None:
