@@ -157,17 +157,20 @@ def unit_reliability(probabilities: Floats, targets: Floats) -> list[dict[str, A
     return _binned(probabilities.ravel(), np.asarray(targets, np.float64).ravel())
 
 
-def calibrated_classes(
-    fitted: tuple[Floats, NDArray[np.int64]], unseen: tuple[Floats, NDArray[np.int64]]
-) -> dict[str, Any]:
-    """A temperature of class probabilities from some clips, and what it does to others, rounded to 4 decimals.
+def calibrated_classes(probabilities: Floats, labels: NDArray[np.int64], half: NDArray[np.bool_]) -> dict[str, Any]:
+    """The temperature of class probabilities, and what temperatures so fitted do to clips that they have not seen.
+
+    The temperature is fitted on all clips; what it is worth is measured crosswise: each half of the clips at the
+    temperature of the other half. Numbers are rounded to 4 decimals.
 
     Parameters
     ----------
-    fitted
-        Probabilities (N, C) and labels (N,) of the clips that the temperature is fitted on.
-    unseen
-        The same of the clips on which it is measured; none of their people should be among the former's.
+    probabilities
+        (N, C), each row adding up to 1.
+    labels
+        Class index of each, (N,).
+    half
+        Which clips are of the first half, (N,): whole people, so that nobody is on both sides.
 
     Returns
     -------
@@ -176,24 +179,38 @@ def calibrated_classes(
     Raises
     ------
     CalibrationError
-        If there is no clip, or a probability is not one.
+        If a half has no clip, or a probability is not one.
     """
-    temperature = round(class_temperature(*fitted), 4)
-    probabilities, labels = unseen
-    _check(probabilities, len(labels))
-    steps = {"before": probabilities, "after": scaled_classes(probabilities, temperature)}
-    losses = {"before": class_nll(probabilities, labels), "after": class_nll(probabilities, labels, temperature)}
-    return _summary(temperature, losses, {key: class_reliability(each, labels) for key, each in steps.items()})
+    after = _crosswise(class_temperature, scaled_classes, probabilities, labels, half)
+    return _summary(
+        round(class_temperature(probabilities, labels), 4),
+        {"before": class_nll(probabilities, labels), "after": class_nll(after, labels)},
+        {"before": class_reliability(probabilities, labels), "after": class_reliability(after, labels)},
+    )
 
 
-def calibrated_units(fitted: tuple[Floats, Floats], unseen: tuple[Floats, Floats]) -> dict[str, Any]:
-    """A temperature of the probabilities of action units: see `calibrated_classes`, with targets (N, U) for labels."""
-    temperature = round(unit_temperature(*fitted), 4)
-    probabilities, targets = unseen
-    _check(probabilities, len(targets))
-    steps = {"before": probabilities, "after": scaled_units(probabilities, temperature)}
-    losses = {"before": unit_nll(probabilities, targets), "after": unit_nll(probabilities, targets, temperature)}
-    return _summary(temperature, losses, {key: unit_reliability(each, targets) for key, each in steps.items()})
+def calibrated_units(probabilities: Floats, targets: Floats, half: NDArray[np.bool_]) -> dict[str, Any]:
+    """The temperature of the probabilities of action units, as `calibrated_classes`; targets (N, U) stand for labels."""
+    after = _crosswise(unit_temperature, scaled_units, probabilities, targets, half)
+    return _summary(
+        round(unit_temperature(probabilities, targets), 4),
+        {"before": unit_nll(probabilities, targets), "after": unit_nll(after, targets)},
+        {"before": unit_reliability(probabilities, targets), "after": unit_reliability(after, targets)},
+    )
+
+
+def _crosswise(
+    fit: Callable[[Floats, Any], float],
+    scale: Callable[[Floats, float], Floats],
+    probabilities: Floats,
+    truth: NDArray[Any],
+    half: NDArray[np.bool_],
+) -> Floats:
+    """Probabilities, those of each half of the clips at the temperature of the other half."""
+    after = np.empty_like(probabilities)
+    for mine in (half, ~half):
+        after[mine] = scale(probabilities[mine], fit(probabilities[~mine], truth[~mine]))
+    return after
 
 
 def _summary(temperature: float, losses: dict[str, float], bins: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:

@@ -94,10 +94,9 @@ def _calibration(card: Mapping[str, Any]) -> str:
     rows = calibration_rows(card)
     if not rows:
         return ""
-    people = next(one["calibration"]["people"] for one in card["weights"].values() if "calibration" in one)
-    fitted, measured = people["fitted"], people["measured"]
-    return f"""Calibration: logits divided by a temperature, fitted on {fitted} of those people and measured on the
-other {measured}; expected calibration error (10 bins) and negative log-likelihood, before and after:
+    return f"""Calibration: logits are divided by a temperature, fitted on those people. Expected calibration
+error (10 bins) and negative log-likelihood before and after, each half of the people at the temperature that was
+fitted on the other half:
 
 {tabulate(rows, headers="keys", tablefmt="github")}
 

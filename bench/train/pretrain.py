@@ -235,18 +235,16 @@ def _measured(
 def _calibration(
     clips: ClipSet, scores: NDArray[np.float64] | None, said: NDArray[np.float64] | None
 ) -> dict[str, Any]:
-    """Temperatures of what a network says, fitted on every other one of the people it was not trained on.
+    """Temperatures of what a network says of the people it was not trained on.
 
-    What they do is measured on the others.
+    What temperatures do is measured crosswise: every other one of these people at what was fitted on the others.
     """
     people = sorted(set(clips.subjects))
-    fitted = np.isin(np.array(clips.subjects), people[::2])
-    found: dict[str, Any] = {"people": {"fitted": len(people[::2]), "measured": len(people[1::2])}}
+    half = np.isin(np.array(clips.subjects), people[::2])
+    found: dict[str, Any] = {}
     if scores is not None:
-        halves = [(scores[each], clips.labels[each]) for each in (fitted, ~fitted)]
-        found["classes"] = calibrated_classes(*halves)
+        found["classes"] = calibrated_classes(scores, clips.labels, half)
     if said is not None:
         assert clips.units is not None
-        targets = clips.units.astype(np.float64)
-        found["units"] = calibrated_units(*((said[each], targets[each]) for each in (fitted, ~fitted)))
+        found["units"] = calibrated_units(said, clips.units.astype(np.float64), half)
     return found

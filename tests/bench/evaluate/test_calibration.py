@@ -142,20 +142,29 @@ def test_what_is_never_wrong_or_always_is_ends_at_a_bound() -> None:
     assert np.isfinite(unit_temperature(certain, np.array([[1.0, 0.0], [0.0, 1.0]])))
 
 
-def test_a_summary_is_of_the_clips_that_nothing_was_fitted_on() -> None:
+def test_what_a_temperature_is_worth_is_measured_on_clips_it_was_not_fitted_on() -> None:
     logits, labels = of_classes(3)
-    probabilities = softmax(3 * logits)
-    found = calibrated_classes((probabilities[:100], labels[:100]), (probabilities[100:], labels[100:]))
-    temperature = class_temperature(probabilities[:100], labels[:100])
-    assert found["temperature"] == round(temperature, 4) > 1
-    assert found["nll"]["before"] == round(class_nll(probabilities[100:], labels[100:]), 4) > found["nll"]["after"]
+    probabilities, half = softmax(3 * logits), np.arange(len(labels)) < len(labels) // 3
+    found = calibrated_classes(probabilities, labels, half)
+    assert found["temperature"] == round(class_temperature(probabilities, labels), 4) > 1
+    losses = [
+        class_nll(probabilities[mine], labels[mine], class_temperature(probabilities[~mine], labels[~mine]))
+        for mine in (half, ~half)
+    ]
+    assert found["nll"]["after"] == round(float(np.average(losses, weights=[half.sum(), (~half).sum()])), 4)
+    assert found["nll"]["before"] == round(class_nll(probabilities, labels), 4) > found["nll"]["after"]
     assert found["ece"]["before"] > found["ece"]["after"]
-    assert [sum(one["count"] for one in found["bins"][key]) for key in ("before", "after")] == [100, 100]
+    assert [sum(one["count"] for one in found["bins"][key]) for key in ("before", "after")] == [len(labels)] * 2
     odds, targets = of_units(3)
-    said = sigmoid(odds)
-    units = calibrated_units((said[:100], targets[:100]), (said[100:], targets[100:]))
-    assert units["temperature"] == round(unit_temperature(said[:100], targets[:100]), 4)
-    assert units["nll"]["after"] == round(unit_nll(said[100:], targets[100:], units["temperature"]), 4)
+    said, half = sigmoid(odds), np.arange(len(odds)) % 2 == 0
+    units = calibrated_units(said, targets, half)
+    assert units["temperature"] == round(unit_temperature(said, targets), 4)
+    losses = [
+        unit_nll(said[mine], targets[mine], unit_temperature(said[~mine], targets[~mine])) for mine in (half, ~half)
+    ]
+    assert units["nll"]["after"] == pytest.approx(np.mean(losses), abs=1e-4)
+    with pytest.raises(CalibrationError):
+        calibrated_classes(probabilities, labels, np.ones(len(labels), bool))
 
 
 @pytest.mark.parametrize("wrong", [np.zeros((0, 3)), np.array([[np.nan, 1.0]]), np.array([[1.2, -0.2]])])
