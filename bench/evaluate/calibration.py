@@ -190,7 +190,7 @@ def calibrated_classes(probabilities: Floats, labels: NDArray[np.int64], half: N
 
 
 def calibrated_units(probabilities: Floats, targets: Floats, half: NDArray[np.bool_]) -> dict[str, Any]:
-    """The temperature of the probabilities of action units, as `calibrated_classes`; targets (N, U) stand for labels."""
+    """The temperature of the probabilities of action units, as `calibrated_classes`; targets (N, U) for labels."""
     after = _crosswise(unit_temperature, scaled_units, probabilities, targets, half)
     return _summary(
         round(unit_temperature(probabilities, targets), 4),
