@@ -16,6 +16,8 @@ from fdpbench.prep.store import paths
 from tests.support.builders import task_rows, write_task
 from tests.support.project import Project
 
+pytestmark = pytest.mark.pipeline
+
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOK = ROOT / "examples/api.ipynb"
 NAMES = ("disgust", "happiness", "repression", "surprise")
@@ -77,7 +79,6 @@ def test_the_notebook_runs(project: Path) -> None:
     check(*executed(project, unpinned()), clips=12, subjects=3)
 
 
-@pytest.mark.pipeline
 @pytest.mark.timeout(900)
 def test_the_notebook_runs_on_the_smoke_profile(tmp_path: Path) -> None:
     study = Project(tmp_path / "project")

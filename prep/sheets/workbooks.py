@@ -147,7 +147,10 @@ def _separators(text: str, delimiter: str) -> int:
     Prose above the header, decimal commas and commas in cells are not of as many in each row as separators are.
     """
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    widths = Counter(len(row) for row in rows if any(cell.strip() for cell in row))
+    try:
+        widths = Counter(len(row) for row in rows if any(cell.strip() for cell in row))
+    except csv.Error:  # such as a cell of more than 128 KiB, which the right sign would have cut
+        return 0
     return max(((width - 1) * count for width, count in widths.items() if count > 1), default=0)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -54,13 +55,17 @@ def content(**sections: Any) -> dict[str, Any]:
     return made
 
 
-@pytest.fixture
-def study(project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A study whose runs are to be trained."""
+def lay_out() -> None:
     write_params(content())
     rows = task_rows(SUBJECTS, per_class=1, side=48)
     write_task(paths.task("tiny"), rows)
     write_perception_data(rows)
+
+
+@pytest.fixture
+def study(project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A study whose runs are to be trained."""
+    lay_out()
     monkeypatch.setattr(stage, "run_units", run_here)
     with torch_as_it_was():
         yield project
@@ -89,14 +94,24 @@ def forget() -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture(scope="module")
+def trained_once(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, bytes]]:
+    """All runs, trained and kept, once for all tests: where they are kept, and their results."""
+    place = tmp_path_factory.mktemp("trained")
+    with chdir(place), pytest.MonkeyPatch.context() as patch, torch_as_it_was():
+        patch.setattr(stage, "run_units", run_here)
+        lay_out()
+        train(*RUNS)
+        results = tables()
+        keep_runs(evaluated(), KEPT)
+    return place / KEPT, results
+
+
 @pytest.fixture
-def finished(study: Path) -> dict[str, bytes]:
+def finished(study: Path, trained_once: tuple[Path, dict[str, bytes]]) -> dict[str, bytes]:
     """All runs, trained and kept in a study that is gone: its results."""
-    train(*RUNS)
-    results = tables()
-    keep_runs(evaluated(), KEPT)
-    forget()
-    return results
+    shutil.copytree(trained_once[0], KEPT)
+    return trained_once[1]
 
 
 def no_training(monkeypatch: pytest.MonkeyPatch) -> None:

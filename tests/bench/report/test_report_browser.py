@@ -25,6 +25,7 @@ CHROMIUM = os.environ.get("FDPBENCH_CHROMIUM") or shutil.which("chromium")
 
 pytestmark = [
     pytest.mark.browser,
+    pytest.mark.pipeline,  # a minute and more: beside those that run the real command line
     pytest.mark.skipif(not CHROMIUM, reason="no browser: apt-get install chromium, or set FDPBENCH_CHROMIUM"),
 ]
 
