@@ -18,6 +18,7 @@ __all__ = ["NOTICE", "ClipPrediction", "about_lines", "csv_text", "document"]
 NOTICE = "A research instrument: what it says of a face is not for decisions about people."
 
 BAR = 20  # characters of a probability of 1
+NAMED = 0.1  # action units below it are counted in the text, not named
 _NAMES = {"uf1": "UF1", "uar": "UAR", "mean_unit_auc": "area under ROC, mean of action units"}
 
 
@@ -95,8 +96,10 @@ class ClipPrediction:
         likely = sorted(self.units.items(), key=lambda item: -item[1])
         moving = [f"{name} {value:.2f}" for name, value in likely if value >= 0.5]
         if self.units:
-            others = ", ".join(f"{name} {value:.2f}" for name, value in likely if value < 0.5)
-            lines.append(f"  action units of 0.5 and more: {', '.join(moving) or 'none'}; others: {others}")
+            next_to = [f"{name} {value:.2f}" for name, value in likely if NAMED <= value < 0.5]
+            rest = sum(value < NAMED for _, value in likely)
+            others = ", ".join([*next_to, *([f"{rest} others below {NAMED:g}"] if rest else [])])
+            lines.append(f"  action units of 0.5 and more: {', '.join(moving) or 'none'}; less: {others or 'none'}")
         marks = ", ".join(
             f"{name} {frame}{'' if seconds is None else f' ({seconds:.3f} s)'}{source}"
             for name, frame, seconds, source in (

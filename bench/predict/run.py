@@ -19,9 +19,10 @@ from fdpbench.prep.align.placing import FaceFinder
 from fdpbench.prep.runtime.progress import track
 from fdpbench.prep.store.videos import VideoFrame
 
-__all__ = ["PICTURED", "Looked", "finder_of", "load_network", "predict_all", "predict_clip"]
+__all__ = ["INTERRUPTED", "PICTURED", "Looked", "finder_of", "load_network", "predict_all", "predict_clip"]
 
 PICTURED = 50  # clips that one picture has room for
+INTERRUPTED = "interrupted before it was done"
 
 Looked = Callable[[int, Source, PreparedClip, ClipPrediction], None]
 
@@ -141,10 +142,16 @@ def predict_all(
     looked
         Called with number, source, clip and what is said of it, after each.
 
+    Returns
+    -------
+    In the order of the paths. After Ctrl-C the clips that are left have `INTERRUPTED` as their reason.
+
     Raises
     ------
     SourceError
         If marks are given and there are several clips.
+    KeyboardInterrupt
+        If there was a Ctrl-C before any clip was done.
     """
     sources = sources_of(paths, fps)
     if len(sources) > 1 and (onset, apex, offset) != (None, None, None):
@@ -165,8 +172,16 @@ def predict_all(
                 reason = " ".join(str(error).split())
                 yield Unusable(source.name, reason.removeprefix(f"{source.name}: "))
 
-    done: Iterable[ClipPrediction | Unusable] = each()
-    return list(track(done, "predict", len(sources)) if len(sources) > 1 else done)
+    done: list[ClipPrediction | Unusable] = []
+    looking: Iterable[ClipPrediction | Unusable] = each()
+    try:
+        for one in track(looking, "predict", len(sources)) if len(sources) > 1 else looking:
+            done.append(one)
+    except KeyboardInterrupt:
+        if not any(isinstance(one, ClipPrediction) for one in done):
+            raise
+        done += [Unusable(source.name, INTERRUPTED) for source in sources[len(done) :]]
+    return done
 
 
 def _shown(source: Source, frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:

@@ -117,7 +117,8 @@ def sources_of(paths: Sequence[str | Path], fps: float | None = None) -> list[So
 
     Returns
     -------
-    In the order of the paths; those that are no clip with the reason.
+    In the order of the paths; those that are no clip with the reason. Images of a folder whose names differ in more
+    than numbers are no clip: they are several.
     """
     found: list[Source | Unusable] = []
     frames: dict[Path, list[Path]] = {}  # images by folder
@@ -205,6 +206,16 @@ def _folder(path: Path, fps: float | None) -> Source:
 
 def _of_images(name: str, files: list[Path], fps: float | None) -> Source:
     ordered = sorted(dict.fromkeys(files), key=natural_key)
+    series: dict[str, Path] = {}  # by the name without its numbers
+    for file in ordered:
+        series.setdefault(re.sub(r"[0-9]+", "0", file.name.casefold()), file)
+    if len(series) > 1:
+        one, other, *_ = series.values()
+        pattern = one.with_name(re.sub(r"[0-9]+", "*", one.name))
+        raise SourceError(
+            f"{name}: {one.name} and {other.name} differ in more than numbers: not the frames of one clip; name those "
+            f"of one by a pattern, '{pattern}', and the next clip in a call of its own"
+        )
     if len(ordered) < 2:
         raise SourceError(f"{name}: one frame alone, {ordered[0].name}; motion needs two, give the folder of the clip")
     return Source(name, tuple(ordered), False, fps, len(ordered), fps is not None)

@@ -73,7 +73,8 @@ def _of_frames(source: Source, span: Span, clip: PreparedClip) -> Iterator[tuple
         yield (
             "low_rate",
             f"{source.fps:.3g} frames a second: a micro-expression of 0.2 s is in {0.2 * source.fps:.0f} of them, and "
-            f"its apex is easily missed below {LOWEST_RATE:.0f}",
+            f"its apex is easily missed below {LOWEST_RATE:.0f}"
+            + ("" if source.own_rate else "; if the camera was faster than the video is shown, say its rate by --fps"),
         )
     if clip.apex_estimated and len(clip.numbers) < FEWEST_FRAMES:
         yield (

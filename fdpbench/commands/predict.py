@@ -53,24 +53,26 @@ def predict(
     network that was pretrained on rendered faces alone. A video longer than a second is cut into windows of half a
     second, and the one that moves most beside its neighbours is taken: there may be no expression in it. Without
     options the network is rendered_flow_cnn. One clip that cannot be used does not stop the others; it is listed, and
-    the exit code is 1. docs/predict.md explains each warning. A research instrument: not for decisions about people.
-    For example:
+    the exit code is 1. Ctrl-C shows what was finished. docs/predict.md explains each warning. A research instrument:
+    not for decisions about people. For example:
 
         fdpbench predict clip.mp4 --picture clip.png
         fdpbench predict recordings/*.avi --fps 200 --csv predictions.csv
         fdpbench predict frames/s01_c03 --fps 200 --onset 12 --apex 31 --json
         fdpbench predict clip.mp4 --run casme2_5-ststnet
     """
-    from fdpbench.bench.predict.networks import DEFAULT
-    from fdpbench.bench.predict.picture import joined, prediction_strip, write_picture, write_steps
-    from fdpbench.bench.predict.result import ClipPrediction, about_lines, csv_text, document
-    from fdpbench.bench.predict.run import PICTURED, Looked, load_network, predict_all
-    from fdpbench.bench.predict.sources import Unusable
-    from fdpbench.prep.runtime.durable import write_durably
+    with command("predict"):  # also while modules are imported, which takes seconds
+        from fdpbench.bench.predict.networks import DEFAULT
+        from fdpbench.bench.predict.picture import joined, prediction_strip, write_picture, write_steps
+        from fdpbench.bench.predict.result import ClipPrediction, about_lines, csv_text, document
+        from fdpbench.bench.predict.run import INTERRUPTED, PICTURED, Looked, load_network, predict_all
+        from fdpbench.bench.predict.sources import Unusable
+        from fdpbench.prep.runtime.durable import write_durably
 
-    with command("predict"):
         if fps is not None and not 0 < fps < 1e5:
             raise ValueError(f"--fps {fps:g}: expected a number above 0")
+        if picture is not None and picture.suffix.lower() != ".png":
+            raise ValueError(f"--picture {picture}: it is written as PNG; give it a name that ends in .png")
         network = load_network(weights, run, DEFAULT)
         strips: list[Any] = []
 
@@ -84,7 +86,7 @@ def predict(
         clips = predict_all(path, network, fps=fps, onset=onset, apex=apex, offset=offset, looked=each)
         if as_json:
             output.out(json.dumps(document(network.about, clips), indent=2, ensure_ascii=False))
-        else:
+        elif any(isinstance(clip, ClipPrediction) for clip in clips):
             for line in about_lines(network.about):
                 output.out(line)
         for clip in clips:
@@ -105,5 +107,7 @@ def predict(
         failed = [clip for clip in clips if isinstance(clip, Unusable)]
         for clip in failed:
             console.print(f"error predict: {clip.name}: {clip.reason}")
+        if any(clip.reason == INTERRUPTED for clip in failed):
+            raise KeyboardInterrupt
         if failed:
             sys.exit(1)

@@ -39,6 +39,9 @@ def new(
         shared = lay_out(folder, profile, again=again, alone=alone)
         output.print(f"{folder}: a study" + (f", which shares {', '.join(shared)}" if shared else ""), markup=False)
         output.print(f"Next: cd {folder} && dvc repro", markup=False)
+        output.print(
+            "There: data of your own by fdpbench describe DIR --add, a published release by fdpbench link", markup=False
+        )
 
 
 @app.command(rich_help_panel="Set up")

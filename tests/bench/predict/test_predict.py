@@ -16,10 +16,11 @@ from typer.testing import CliRunner, Result
 
 import fdpbench as fb
 from fdpbench.api.images import RenderedClip
+from fdpbench.bench.predict.clip import PreparedClip
 from fdpbench.bench.predict.networks import DEFAULT, network_of_weights
-from fdpbench.bench.predict.result import NOTICE
-from fdpbench.bench.predict.run import predict_clip
-from fdpbench.bench.predict.sources import source_of_frames
+from fdpbench.bench.predict.result import NOTICE, ClipPrediction
+from fdpbench.bench.predict.run import INTERRUPTED, predict_all, predict_clip
+from fdpbench.bench.predict.sources import Source, Unusable, source_of_frames
 from fdpbench.bench.predict.spotting import Span
 from fdpbench.bench.predict.warnings import CODES, LOWEST_RATE, doubts_of
 from fdpbench.commands import app
@@ -173,7 +174,7 @@ def test_a_video_without_a_face_in_any_window(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written_is_said(places: dict[str, Path], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for option in ("--csv", "--picture"):
-        result = invoke(places["frames"], "--fps", 200, option, tmp_path / "file/p")
+        result = invoke(places["frames"], "--fps", 200, option, tmp_path / "file/p.png")
         assert result.exit_code == 1 and "choose another place" in result.stderr and "Traceback" not in result.output
 
 
@@ -191,6 +192,28 @@ def test_marks_are_of_one_clip(places: dict[str, Path]) -> None:
 
 def warned(images: Any, fps: float | None = 200, **options: Any) -> dict[str, str]:
     return {doubt.code: doubt.text for doubt in fb.predict(images, fps=fps, **options).warnings}
+
+
+def test_ctrl_c_keeps_what_was_finished(places: dict[str, Path]) -> None:
+    network = network_of_weights(DEFAULT)
+
+    def stopped_at(which: int) -> list[ClipPrediction | Unusable]:
+        def looked(number: int, source: Source, clip: PreparedClip, said: ClipPrediction) -> None:
+            if number == which:
+                raise KeyboardInterrupt
+
+        return predict_all([places["video"], places["frames"], "nowhere.mp4"], network, fps=200, looked=looked)
+
+    first, *others = stopped_at(1)
+    assert isinstance(first, ClipPrediction) and first.label == "positive"
+    assert others == [Unusable(str(places["frames"]), INTERRUPTED), Unusable("nowhere.mp4", INTERRUPTED)]
+    with pytest.raises(KeyboardInterrupt):
+        stopped_at(0)
+
+
+def test_a_picture_is_a_png(places: dict[str, Path], tmp_path: Path) -> None:
+    result = invoke(places["video"], "--picture", tmp_path / "p.jpg")
+    assert result.exit_code == 1 and "ends in .png" in result.stderr and not (tmp_path / "p.jpg").exists()
 
 
 def test_a_clip_like_those_of_training_has_no_warning_of_its_form(clip: RenderedClip) -> None:

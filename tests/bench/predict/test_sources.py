@@ -98,6 +98,15 @@ def test_what_is_no_clip_is_said_and_stops_nothing(tmp_path: Path) -> None:
     assert [isinstance(source, Source) for source in found] == [False, True, False]
 
 
+def test_two_series_in_a_folder_are_two_clips(tmp_path: Path) -> None:
+    write_frames(tmp_path / "clips", [f"{take}_{k}.png" for take in "ab" for k in (9, 10, 11)])
+    reason = refused(tmp_path / "clips")
+    assert "a_9.png and b_9.png differ in more than numbers" in reason and f"'{tmp_path}/clips/a_*.png'" in reason
+    assert [file.name for file in only(tmp_path / "clips/a_*.png").files] == ["a_9.png", "a_10.png", "a_11.png"]
+    write_frames(tmp_path / "cases", ["IMG_1.PNG", "img_2.png"])
+    assert only(tmp_path / "cases").count == 2
+
+
 def test_frames_of_different_sizes_are_no_clip(tmp_path: Path) -> None:
     write_frames(tmp_path / "clip", ["1.png", "2.png"])
     write_frames(tmp_path / "clip", ["3.png"], side=40)
