@@ -4,7 +4,10 @@ from fdpbench.arithmetic import pin_arithmetic
 
 pin_arithmetic()
 
-from fdpbench.commands import app  # noqa: E402  # commands import numpy
+try:
+    from fdpbench.commands import app  # commands import numpy, which takes a moment
+except KeyboardInterrupt:
+    raise SystemExit(130) from None
 
 
 def main() -> None:

@@ -165,7 +165,8 @@ def link_release(
     if not any(change.startswith("run ") for change in changes):
         console.print(f"Next: add runs of the task under `runs` in {file}, or by --runs majority,ststnet,fdp")
         console.print("(`fdpbench models` lists the models).")
-    console.print(f"Then: {'dvc repro' if study is None else f'make study NAME={study}'}")
+    made = f"make study NAME={study}" if Path("Makefile").is_file() else f"fdpbench new ../{study} --profile {file}"
+    console.print(f"Then: {'dvc repro' if study is None else made}")
     return link
 
 

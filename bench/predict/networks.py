@@ -204,6 +204,7 @@ def _pretrained(name: str, path: Path, card_file: Path) -> Network:
         ranges = section(CorpusParams, corpus, f"{card_file.name}: corpus")
         (one,) = [one for file, one in card["weights"].items() if file == path.name or len(card["weights"]) == 1]
         held, calibration = one.get("held_out", {}), one.get("calibration", {})
+        people = ranges.identities - int(held.get("people", 0))
         temperatures = {
             key: float(calibration[key]["temperature"]) for key in ("classes", "units") if key in calibration
         }
@@ -212,8 +213,8 @@ def _pretrained(name: str, path: Path, card_file: Path) -> Network:
         facts = About(
             name=name,
             model=about["model"],
-            trained_on=f"{ranges.identities * ranges.clips_per_identity:,} rendered clips of {ranges.identities:,} "
-            f"rendered people (corpus {made['corpus']}); no real face",
+            trained_on=f"{people * ranges.clips_per_identity:,} rendered clips of {people:,} rendered people "
+            f"(corpus {made['corpus']}); no real face",
             measured={key: float(held[key]) for key in keys if key in held},
             measured_on=f"{held.get('clips', 0)} rendered clips of {held.get('people', 0)} other rendered people",
             temperatures=temperatures,

@@ -80,6 +80,10 @@ class TaskDataset(Dataset[tuple[dict[str, Tensor], int]]):
     def __len__(self) -> int:
         return len(self.clip_ids)
 
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{name} {shape}" for name, shape in self.shapes.items())
+        return f"TaskDataset({self.name}: {len(self)} clips, {len(set(self.subjects))} subjects; {shapes})"
+
     def __getitem__(self, index: int) -> tuple[dict[str, Tensor], int]:
         return {name: values[index] for name, values in self.inputs.items()}, int(self.labels[index])
 

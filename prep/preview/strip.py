@@ -101,7 +101,7 @@ def clip_strip(
             if own
             else f"landmarks of frame {rows[0]['frame']}"
             if points is not None
-            else "no landmarks"
+            else ""  # none in the whole clip
         )
         tiles.append(_tile(picture, f"frame {row['frame']} {marks.of(row['frame'])}".rstrip(), detail))
     onset, apex = by_number.get(marks.onset), by_number.get(marks.apex)

@@ -26,9 +26,9 @@ __all__ = ["Description", "describe_folder"]
 # Names of columns beside those of the releases (`prep.sheets.columns`), compared as `fold` writes them, units left out.
 WORDS = {
     "subject": ("id", "code", "vp", "vpnr", "proband", "probandin", "versuchsperson", "teilnehmer", "teilnehmerin",
-                "subjectcode", "participantid", "name", "sujet", "sujeto"),
+                "subjectcode", "participantid", "name", "person", "prüfling", "pruefling", "sujet", "sujeto"),
     "clip": ("datei", "dateiname", "aufnahme", "sequence", "sequenz", "szene", "clipid", "videoid", "videofile",
-             "trial",             "recording", "nr", "nummer", "number"),
+             "trial", "recording", "nr", "nummer", "number"),
     "onset": ("beginn", "anfang", "begin", "von", "from", "onsettime", "starttime", "startzeit"),
     "apex": ("höhepunkt", "hoehepunkt", "maximum", "max", "gipfel", "scheitel", "apextime", "peaktime"),
     "offset": ("ende", "bis", "to", "stop", "offsettime", "endtime", "endzeit"),
