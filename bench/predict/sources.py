@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -52,6 +53,8 @@ class Source:
         Whether the user said ``fps``, in whose time the frames then are.
     held
         Frames in memory, (N, H, W, 3) uint8, RGB, instead of files.
+    lost
+        How many frames the numbers in the files' names skip.
     """
 
     name: str
@@ -61,6 +64,7 @@ class Source:
     count: int | None
     own_rate: bool = False
     held: NDArray[np.uint8] | None = None
+    lost: int = 0
 
     def frames(self, first: int = 0, last: int | None = None) -> Iterator[VideoFrame]:
         """Read frames ``first`` to ``last``, from 0, both among them; by default to the end.
@@ -218,4 +222,18 @@ def _of_images(name: str, files: list[Path], fps: float | None) -> Source:
         )
     if len(ordered) < 2:
         raise SourceError(f"{name}: one frame alone, {ordered[0].name}; motion needs two, give the folder of the clip")
-    return Source(name, tuple(ordered), False, fps, len(ordered), fps is not None)
+    return Source(name, tuple(ordered), False, fps, len(ordered), fps is not None, lost=_lost(ordered))
+
+
+def _lost(ordered: Sequence[Path]) -> int:
+    """How many frames are skipped by the numbers of names that differ in these alone.
+
+    The step that is most frequent is that of the numbering: 1, 3, 5, 9 skip one frame.
+    """
+    numbers = np.array([[int(part) for part in re.findall(r"[0-9]+", path.name)] for path in ordered], dtype=object)
+    varying = [column for column in numbers.T if len(set(column)) > 1]
+    steps = [int(step) for step in np.diff(varying[-1]) if step > 0] if varying else []
+    if not steps:
+        return 0
+    usual, _ = min(Counter(steps).most_common(), key=lambda item: (-item[1], item[0]))
+    return sum(round(step / usual) - 1 for step in steps if step > usual)

@@ -27,6 +27,7 @@ UNLIKE = 5.0
 CODES = {
     "unknown_rate": "nobody says how many frames there are in a second",
     "low_rate": "few frames in a second for a micro-expression",
+    "lost_frames": "the numbers of its frames skip some",
     "few_frames": "few frames to choose the apex from",
     "small_face": "the face is smaller than the network's crop of it",
     "weak_motion": "the motion is hardly above the noise of the flow",
@@ -75,6 +76,11 @@ def _of_frames(source: Source, span: Span, clip: PreparedClip) -> Iterator[tuple
             f"{source.fps:.3g} frames a second: a micro-expression of 0.2 s is in {0.2 * source.fps:.0f} of them, and "
             f"its apex is easily missed below {LOWEST_RATE:.0f}"
             + ("" if source.own_rate else "; if the camera was faster than the video is shown, say its rate by --fps"),
+        )
+    if source.lost:
+        yield (
+            "lost_frames",
+            f"the numbers in its files' names skip {source.lost} frame(s); times count the files that are there",
         )
     if clip.apex_estimated and len(clip.numbers) < FEWEST_FRAMES:
         yield (

@@ -230,6 +230,15 @@ def test_rates_frames_and_faces(clip: RenderedClip) -> None:
     assert "px apart" in warned(small)["small_face"]
 
 
+def test_frames_that_are_lost_are_said(clip: RenderedClip, tmp_path: Path) -> None:
+    for number, frame in enumerate(clip.frames[:12]):
+        if number not in (4, 7):
+            cv2.imwrite(str(tmp_path / f"img{number:03}.png"), frame[..., ::-1])
+    (said,) = json.loads(invoke(tmp_path, "--fps", 200, "--json").stdout)["clips"]
+    (text,) = [each["text"] for each in said["warnings"] if each["code"] == "lost_frames"]
+    assert "skip 2 frame(s)" in text
+
+
 def test_motion_below_the_noise_and_of_the_head(clip: RenderedClip) -> None:
     rng = np.random.default_rng(0)
     still = np.clip(clip.frames[:1] + rng.normal(0, 2, (12, *clip.frames.shape[1:])), 0, 255).astype(np.uint8)

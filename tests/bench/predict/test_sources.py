@@ -56,6 +56,20 @@ def test_a_folder_a_pattern_and_its_files_are_the_same_clip(tmp_path: Path) -> N
     assert [frame.number for frame in only(tmp_path / "clip").frames(1, 1)] == [1]
 
 
+@pytest.mark.parametrize(
+    ("numbers", "lost"),
+    [((1, 2, 3, 4), 0), ((1, 2, 5, 6), 2), ((1, 3, 5, 9), 1), ((46, 47, 48), 0), ((1, 2, 10), 7), ((7, 100), 0)],
+)
+def test_frames_that_the_numbering_skips_are_counted(numbers: tuple[int, ...], lost: int, tmp_path: Path) -> None:
+    write_frames(tmp_path, [f"s01_img{number:03}_L2.png" for number in numbers])
+    assert only(tmp_path).lost == lost
+
+
+def test_a_numbering_of_two_parts_is_no_fault(tmp_path: Path) -> None:
+    write_frames(tmp_path, ["1_9.png", "2_1.png"])
+    assert only(tmp_path).lost == 0
+
+
 def test_images_of_several_folders_are_several_clips_in_the_order_given(tmp_path: Path) -> None:
     first = write_frames(tmp_path / "b", ["1.png", "2.png"])
     second = write_frames(tmp_path / "a", ["1.png", "2.png", "3.png"])
