@@ -18,6 +18,7 @@ from fdpbench.prep.index.counts import class_counts, compare_counts
 from fdpbench.prep.index.doubts import apex_is_onset, lost_frames, some, too_long
 from fdpbench.prep.releases import SIMULATED, release_info
 from fdpbench.prep.releases.common.base import Annotations, Listing
+from fdpbench.prep.sheets.action_units import unit_lines, unit_report
 from fdpbench.prep.store.schema import Reason
 
 __all__ = ["report_lines", "report_of_listing", "report_of_sheet", "write_report"]
@@ -29,13 +30,15 @@ MOST_SHOWN = 20
 
 
 def report_of_sheet(annotations: Annotations) -> dict[str, Any]:
-    """Report on a sheet alone; see `report_of_listing`."""
+    """Report on a sheet alone: `report_of_listing`, and ``action_units`` as `prep.sheets.action_units` has them."""
     clips: list[dict[str, Any]] = [
         {"clip_id": annotations.clip_id(clip.subject, clip.clip), "subject": clip.subject, "emotion": clip.emotion}
         | {"fps": clip.fps, "onset": clip.onset, "apex": clip.apex, "offset": clip.offset}
         for clip in annotations.clips
     ]
+    noted = {annotations.clip_id(clip.subject, clip.clip): clip.action_units for clip in annotations.clips}
     about = {"release": annotations.release, "sheet": annotations.sheet, "simulated": annotations.simulated}
+    about |= {"action_units": unit_report(noted)}
     return about | _report(annotations.release, clips, annotations.rejected, annotations.corrections, annotations.notes)
 
 
@@ -101,6 +104,7 @@ def report_lines(report: dict[str, Any], most: int | None = MOST_SHOWN) -> list[
     for name, found in report["class_maps"].items():
         classes = ", ".join(f"{label} {count}" for label, count in found["classes"].items())
         lines.append(f"{name}: {sum(found['classes'].values())} clips of {found['subjects']} subjects ({classes})")
+    lines += unit_lines(report.get("action_units", {"units": {}}))
     lines += report["notes"]
     if report["apex_is_onset"]:
         names = report["apex_is_onset"]
