@@ -11,8 +11,9 @@ import fdpbench
 from fdpbench.prep.settings.params import PARAMS_FILE
 from fdpbench.prep.settings.problems import ParamsError, near
 from fdpbench.prep.settings.profile import overlay
+from fdpbench.prep.settings.yaml_edit import replace_section
 
-__all__ = ["PROFILES", "lay_out", "packaged"]
+__all__ = ["EMPTY", "PROFILES", "lay_out", "packaged"]
 
 # What every study has, as it lies in the project's repository and in the installed package.
 FILES = ("dvc.yaml", ".dvcignore", ".gitignore", "results/published.csv")
@@ -20,6 +21,9 @@ FILES = ("dvc.yaml", ".dvcignore", ".gitignore", "results/published.csv")
 PROFILES = ("smoke", "calm", "pretrained", "full", "baselines", "weights")
 
 CACHE = Path(".dvc/cache")
+
+# Sections of a study that is to hold data of one's own alone.
+EMPTY: dict[str, list[str] | dict[str, str]] = {"releases": [], "tasks": {}, "runs": {}}
 
 
 def packaged(name: str) -> Path:
@@ -31,7 +35,9 @@ def packaged(name: str) -> Path:
     raise ParamsError(f"{name} is not in this installation of fdpbench; install it anew")
 
 
-def lay_out(folder: Path, profile: str | None = None, *, again: bool = False, alone: bool = False) -> list[str]:
+def lay_out(
+    folder: Path, profile: str | None = None, *, again: bool = False, alone: bool = False, empty: bool = False
+) -> list[str]:
     """Lay out a study.
 
     Its params.yaml is that of the working directory, where there is one, else the project's, with the sections of the
@@ -47,6 +53,8 @@ def lay_out(folder: Path, profile: str | None = None, *, again: bool = False, al
         Write params.yaml and dvc.yaml anew where the folder is a study already; what it has made stays.
     alone
         Share nothing with the working directory.
+    empty
+        List no release, task and run: `describe` and `link` add those of one's own.
 
     Returns
     -------
@@ -65,6 +73,8 @@ def lay_out(folder: Path, profile: str | None = None, *, again: bool = False, al
         raise ParamsError(f"{folder} is {what}; name a new folder")
     here = PARAMS_FILE if PARAMS_FILE.is_file() else packaged("params.yaml")
     text = overlay(_profile(profile), here) if profile else here.read_text(encoding="utf-8")
+    for section in EMPTY if empty else ():
+        text = replace_section(text, section, f"{section}: {EMPTY[section]}\n")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / PARAMS_FILE).write_text(text, encoding="utf-8")
     for name in FILES:

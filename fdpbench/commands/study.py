@@ -23,6 +23,9 @@ def new(
         bool, typer.Option("--again", help="Write params.yaml and dvc.yaml of a study anew; what it has made stays.")
     ] = False,
     alone: Annotated[bool, typer.Option("--alone", help="Share no links, weights and cache with this folder.")] = False,
+    empty: Annotated[
+        bool, typer.Option("--empty", help="No release, task and run: for data of your own alone, added next.")
+    ] = False,
 ) -> None:
     """Lay out a study: a folder with params.yaml and dvc.yaml, in which `dvc repro` runs everything.
 
@@ -32,16 +35,26 @@ def new(
         fdpbench new mystudy
         cd mystudy
         dvc repro
+
+    With data of your own alone:
+
+        fdpbench new mylab --empty
+        cd mylab
+        fdpbench describe ~/data/mylab --add
+        fdpbench link mylab ~/data/mylab --runs majority,ststnet
+        dvc repro
     """
     from fdpbench.bench.plan.study import lay_out
 
     with command("new"):
-        shared = lay_out(folder, profile, again=again, alone=alone)
+        shared = lay_out(folder, profile, again=again, alone=alone, empty=empty)
         output.print(f"{folder}: a study" + (f", which shares {', '.join(shared)}" if shared else ""), markup=False)
-        output.print(f"Next: cd {folder} && dvc repro", markup=False)
-        output.print(
-            "There: data of your own by fdpbench describe DIR --add, a published release by fdpbench link", markup=False
-        )
+        data = "fdpbench describe DIR --add (your own) or fdpbench link RELEASE DIR (a published release)"
+        if empty:
+            output.print(f"Next: cd {folder}; add data by {data}; then dvc repro", markup=False)
+        else:
+            output.print(f"Next: cd {folder} && dvc repro", markup=False)
+            output.print(f"There: data of yours by {data}", markup=False)
 
 
 @app.command(rich_help_panel="Set up")

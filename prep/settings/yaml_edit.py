@@ -32,10 +32,12 @@ def append_to_list(text: str, key: str, value: str) -> str:
 def append_to_mapping(text: str, key: str, name: str, value: dict[str, Any]) -> str:
     """Add an entry to the mapping under a top-level key: before the comments that lead on to the next section."""
     node = _section(text, key)
+    if node.flow_style and not node.value:  # ``{}`` gives way to lines, as all other entries will be
+        start, end = node.start_mark.index, node.end_mark.index
+        lines = "".join(f"  {line}" for line in block({name: value}).splitlines(keepends=True))
+        return _insert_line(text[:start].rstrip(" ") + text[end:], node.start_mark.line, lines)
     if node.flow_style:
         entry = inline({name: value})
-        if not node.value:
-            return _insert(text, node.start_mark.index + 1, entry)
         return _insert(text, node.value[-1][1].end_mark.index, f", {entry}")
     indent = " " * node.start_mark.column
     lines = "".join(indent + line for line in block({name: value}).splitlines(keepends=True))

@@ -287,8 +287,12 @@ def test_the_command_offers_every_class_map_and_takes_models(shipped: str, simul
     folder = str(simulated("casme2").sheet.parent)
     result = CliRunner().invoke(app, ["link", "casme2", folder, "--study", "mine", "--runs", "majority, ststnet"])
     assert result.exit_code == 0, result.output
-    assert "by --classes: casme2_3" in result.stderr and "Then: make study NAME=mine" in result.stderr
+    assert "by --classes: casme2_3" in result.stderr
+    assert "Then: fdpbench new ../mine --profile params.mine.yaml" in result.stderr, "no Makefile is here"
     assert [run.name for run in runs_of_study()] == ["casme2_5-majority", "casme2_5-ststnet"]
+    Path("Makefile").touch()
+    result = CliRunner().invoke(app, ["link", "casme2", folder, "--study", "mine"])
+    assert "Then: make study NAME=mine" in result.stderr
 
 
 @pytest.mark.parametrize("name", ["../mine", "", "a b", "a/b"])

@@ -11,11 +11,12 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from fdpbench.bench.plan.study import PROFILES, lay_out, packaged
+from fdpbench.bench.plan.study import EMPTY, PROFILES, lay_out, packaged
 from fdpbench.commands import app
 from fdpbench.prep.settings.params import check_params, read_params
 from fdpbench.prep.settings.problems import ParamsError
 from fdpbench.prep.settings.profile import overlay
+from tests.support.own_data import german
 from tests.support.project import ROOT
 
 
@@ -44,6 +45,26 @@ def test_a_profile_stands_in_place_of_its_sections(here: Path, profile: str) -> 
     lay_out(Path("mine"), profile)
     expected = yaml.safe_load(overlay(ROOT / f"params.{profile}.yaml", ROOT / "params.yaml"))
     assert read_params(Path("mine/params.yaml")) == check_params(expected)
+
+
+def test_an_empty_study_holds_what_is_added(here: Path) -> None:
+    """Data of one's own alone: the embedded release is neither rendered nor trained on."""
+    assert "add data by fdpbench describe" in CliRunner().invoke(app, ["new", "mine", "--empty"]).output
+    os.chdir("mine")
+    plain = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    assert read_params() | {key: plain[key] for key in EMPTY} == check_params(plain)
+    root = german(here / "data set")
+    for arguments in (
+        ("describe", "--name", "lab", "--fps", "200", "--add"),
+        ("link", "lab", "--runs", "majority,ststnet"),
+    ):
+        result = CliRunner().invoke(app, [*arguments, str(root)])
+        assert result.exit_code == 0, result.output
+    assert CliRunner().invoke(app, ["check"]).exit_code == 0
+    made = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    assert (list(made["releases"]), list(made["tasks"])) == (["lab"], ["lab"])
+    assert list(made["runs"]) == ["lab-majority", "lab-ststnet"]
+    assert "\n  lab-majority: {" in Path("params.yaml").read_text(encoding="utf-8"), "a line for each run"
 
 
 @pytest.mark.pipeline
