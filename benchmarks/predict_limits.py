@@ -171,9 +171,8 @@ def main() -> None:
     print("Quantiles: least, 5%, median, 95%, most.\n")
     print(tabulate(table, headers="keys", tablefmt="github"))
     told: dict[str, list[float]] = {"right": [], "wrong": [], "of the corpus": of_corpus(network)}
-    for results in (found["as they are"],):
-        for label, said, _, unlike in results:
-            told["right" if said.label == label else "wrong"].append(unlike)
+    for label, said, _, unlike in found["as they are"]:
+        told["right" if said.label == label else "wrong"].append(unlike)
     lines = [{"unlikeness of clips": key, "number": len(v), "quantiles": shown(v)} for key, v in told.items() if v]
     print("\n" + tabulate(lines, headers="keys", tablefmt="github"))
 

@@ -31,6 +31,7 @@ __all__ = [
     "Pretraining",
     "check_init",
     "check_tables",
+    "crops_of",
     "errors_of_pretraining",
     "fine_tuning_of",
     "load_pretraining",
@@ -84,6 +85,12 @@ def _reads_flow_alone(model: ModelInfo) -> bool:
     return {*model.inputs, *model.targets} == {"flow"}
 
 
+def crops_of(corpus: CorpusParams, **others: Any) -> AlignParams:
+    """Section `align` that crops as a corpus does, but for other values of some of its keys."""
+    crop = corpus.crop.model_dump() | others
+    return AlignParams(**CROPPED, landmarks="mesh", colour=False, track=corpus.landmarks, **crop)
+
+
 @dataclass(frozen=True)
 class Pretraining:
     """An entry of section `pretrain` with everything it needs, checked."""
@@ -96,8 +103,7 @@ class Pretraining:
     @property
     def crops(self) -> AlignParams:
         """Section `align` that crops as the corpus does; of a corpus of flow images nothing that is read."""
-        crop = self.corpus.crop.model_dump()
-        return AlignParams(**CROPPED, landmarks="mesh", colour=False, track=self.corpus.landmarks, **crop)
+        return crops_of(self.corpus)
 
     def as_run(self, name: str) -> Run:
         """The training as a run on the corpus, for what checks runs: of its name, its network and its inputs."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fdpbench.bench.plan.pretraining import crops_of
 from fdpbench.prep.align import geometry
 from fdpbench.prep.demo.corpus.estimator import RENDERED
 from fdpbench.prep.settings.align import AlignParams
@@ -81,21 +82,15 @@ def of_corpus(name: str, corpus: CorpusParams, classes: Mapping[str, list[str]])
     classes
         Classes that are learnt, with the emotions that each gathers.
     """
-    # of a corpus of flow images, which has no crops: the grid on which it finds motion before it is shrunk
-    crop: dict[str, Any] = {"size": RENDERED, "interpolation": "linear"}
-    aspect = 1.0
-    if corpus.generator == "flow":
-        crop |= {"eye_distance": _middle(corpus.eye_distance), "eye_height": _middle(corpus.eye_height)}
-        aspect = _middle(corpus.aspect)
-    else:
-        crop = corpus.crop.model_dump()
-    fixed: dict[str, Literal["first_frame", "mesh", "eyes"]] = {
-        "mode": "first_frame",
-        "landmarks": "mesh",
-        "geometry": "eyes",
-    }
-    align = section(AlignParams, {**fixed, **crop, "colour": False, "track": _landmarks(corpus)}, "align")
-    return Preparation(align, aspect, corpus.as_task(name, classes), "dis")
+    if corpus.generator == "frames":
+        return Preparation(crops_of(corpus), 1.0, corpus.as_task(name, classes), "dis")
+    align = crops_of(
+        corpus,
+        size=RENDERED,  # the grid on which such a corpus, which has no crops, finds motion before it is shrunk
+        eye_distance=_middle(corpus.eye_distance),
+        eye_height=_middle(corpus.eye_height),
+    )
+    return Preparation(align, _middle(corpus.aspect), corpus.as_task(name, classes), "dis")
 
 
 def of_task(task: TaskParams, params: Mapping[str, Any]) -> Preparation:
@@ -109,10 +104,6 @@ def of_task(task: TaskParams, params: Mapping[str, Any]) -> Preparation:
         What `prep.settings.params.read_params` gave.
     """
     return Preparation(section(AlignParams, params["align"], "align"), 1.0, task, params["flow"]["method"])
-
-
-def _landmarks(corpus: CorpusParams) -> bool:
-    return corpus.generator == "frames" and corpus.landmarks
 
 
 def _middle(ends: tuple[float, float]) -> float:
