@@ -8,6 +8,7 @@ Knows nothing of models or files; float64 throughout.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,11 @@ from numpy.typing import NDArray
 __all__ = [
     "HIGHEST",
     "LOWEST",
+    "OF_CLASSES",
+    "OF_UNITS",
     "CalibrationError",
-    "calibrated_classes",
-    "calibrated_units",
+    "Kind",
+    "calibrated",
     "class_nll",
     "class_reliability",
     "class_temperature",
@@ -157,18 +160,34 @@ def unit_reliability(probabilities: Floats, targets: Floats) -> list[dict[str, A
     return _binned(probabilities.ravel(), np.asarray(targets, np.float64).ravel())
 
 
-def calibrated_classes(probabilities: Floats, labels: NDArray[np.int64], half: NDArray[np.bool_]) -> dict[str, Any]:
-    """The temperature of class probabilities, and what temperatures so fitted do to clips that they have not seen.
+@dataclass(frozen=True)
+class Kind:
+    """What is fitted to, and measured of, probabilities of one kind."""
+
+    temperature: Callable[[Floats, Any], float]
+    scaled: Callable[[Floats, float], Floats]
+    nll: Callable[[Floats, Any], float]
+    reliability: Callable[[Floats, Any], list[dict[str, Any]]]
+
+
+OF_CLASSES = Kind(class_temperature, scaled_classes, class_nll, class_reliability)
+OF_UNITS = Kind(unit_temperature, scaled_units, unit_nll, unit_reliability)
+
+
+def calibrated(kind: Kind, probabilities: Floats, truth: NDArray[Any], half: NDArray[np.bool_]) -> dict[str, Any]:
+    """The temperature of probabilities, and what temperatures so fitted do to clips that they have not seen.
 
     The temperature is fitted on all clips; what it is worth is measured crosswise: each half of the clips at the
     temperature of the other half. Numbers are rounded to 4 decimals.
 
     Parameters
     ----------
+    kind
+        `OF_CLASSES` or `OF_UNITS`.
     probabilities
-        (N, C), each row adding up to 1.
-    labels
-        Class index of each, (N,).
+        (N, C), each row adding up to 1; of action units (N, U).
+    truth
+        Class index of each clip, (N,); of action units targets from 0 to 1, (N, U).
     half
         Which clips are of the first half, (N,): whole people, so that nobody is on both sides.
 
@@ -181,48 +200,21 @@ def calibrated_classes(probabilities: Floats, labels: NDArray[np.int64], half: N
     CalibrationError
         If a half has no clip, or a probability is not one.
     """
-    after = _crosswise(class_temperature, scaled_classes, probabilities, labels, half)
-    return _summary(
-        round(class_temperature(probabilities, labels), 4),
-        {"before": class_nll(probabilities, labels), "after": class_nll(after, labels)},
-        {"before": class_reliability(probabilities, labels), "after": class_reliability(after, labels)},
-    )
-
-
-def calibrated_units(probabilities: Floats, targets: Floats, half: NDArray[np.bool_]) -> dict[str, Any]:
-    """The temperature of the probabilities of action units, as `calibrated_classes`; targets (N, U) for labels."""
-    after = _crosswise(unit_temperature, scaled_units, probabilities, targets, half)
-    return _summary(
-        round(unit_temperature(probabilities, targets), 4),
-        {"before": unit_nll(probabilities, targets), "after": unit_nll(after, targets)},
-        {"before": unit_reliability(probabilities, targets), "after": unit_reliability(after, targets)},
-    )
-
-
-def _crosswise(
-    fit: Callable[[Floats, Any], float],
-    scale: Callable[[Floats, float], Floats],
-    probabilities: Floats,
-    truth: NDArray[Any],
-    half: NDArray[np.bool_],
-) -> Floats:
-    """Probabilities, those of each half of the clips at the temperature of the other half."""
     after = np.empty_like(probabilities)
     for mine in (half, ~half):
-        after[mine] = scale(probabilities[mine], fit(probabilities[~mine], truth[~mine]))
-    return after
-
-
-def _summary(temperature: float, losses: dict[str, float], bins: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    def rounded(one: dict[str, Any]) -> dict[str, Any]:
-        return {key: round(value, 4) if isinstance(value, float) else value for key, value in one.items()}
-
+        after[mine] = kind.scaled(probabilities[mine], kind.temperature(probabilities[~mine], truth[~mine]))
+    both = {"before": probabilities, "after": after}
+    bins = {key: kind.reliability(each, truth) for key, each in both.items()}
     return {
-        "temperature": temperature,
-        "nll": rounded(losses),
-        "ece": rounded({key: expected_calibration_error(each) for key, each in bins.items()}),
-        "bins": {key: [rounded(one) for one in each] for key, each in bins.items()},
+        "temperature": round(kind.temperature(probabilities, truth), 4),
+        "nll": _rounded({key: kind.nll(each, truth) for key, each in both.items()}),
+        "ece": _rounded({key: expected_calibration_error(each) for key, each in bins.items()}),
+        "bins": {key: [_rounded(one) for one in each] for key, each in bins.items()},
     }
+
+
+def _rounded(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: round(value, 4) if isinstance(value, float) else value for key, value in values.items()}
 
 
 def expected_calibration_error(bins: list[dict[str, Any]]) -> float:

@@ -21,7 +21,10 @@ def card_text(card: Mapping[str, Any]) -> str:
         What ``card.json`` says: `bench.train.pretrain`.
     """
     made, corpus = card["pretraining"], card["corpus"]["settings"]
-    clips = corpus["identities"] * corpus["clips_per_identity"]
+    held_out = max(one.get("held_out", {}).get("people", 0) for one in card["weights"].values())
+    people = corpus["identities"] - held_out
+    trained_on = f"{people * corpus['clips_per_identity']:,} clips of {people:,}"
+    others = f"; {held_out} others were held out" if held_out else ""
     rows = []
     for file, one in card["weights"].items():
         held = one.get("held_out", {})
@@ -44,8 +47,8 @@ def card_text(card: Mapping[str, Any]) -> str:
     ranges = {key: value for key, value in corpus.items() if key not in said}
     return f"""# Weights {card["name"]}: {made["model"]}, pretrained on rendered faces
 
-No clip of a real person was used: the network was trained on {clips:,} clips of {corpus["identities"]:,} rendered
-people (corpus `{made["corpus"]}`, generator `{corpus["generator"]}`), who are in no release. Apache-2.0, as the code.
+No clip of a real person was used. The network was trained on {trained_on} rendered people (corpus
+`{made["corpus"]}`, generator `{corpus["generator"]}`), who are in no release{others}. Apache-2.0, as the code.
 
 - Outputs: {outputs}
 - Learnt: {made["targets"]}; training: {settings}

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fdpbench.bench.evaluate.calibration import calibrated_classes, calibrated_units
+from fdpbench.bench.evaluate.calibration import OF_CLASSES, OF_UNITS, calibrated
 from fdpbench.bench.evaluate.metrics import metric_of
 from fdpbench.bench.train.artifacts import PRETRAINED, machine_of_weights
 from fdpbench.bench.train.cards import card_text
@@ -243,8 +243,8 @@ def _calibration(
     half = np.isin(np.array(clips.subjects), people[::2])
     found: dict[str, Any] = {}
     if scores is not None:
-        found["classes"] = calibrated_classes(scores, clips.labels, half)
+        found["classes"] = calibrated(OF_CLASSES, scores, clips.labels, half)
     if said is not None:
         assert clips.units is not None
-        found["units"] = calibrated_units(said, clips.units.astype(np.float64), half)
+        found["units"] = calibrated(OF_UNITS, said, clips.units.astype(np.float64), half)
     return found

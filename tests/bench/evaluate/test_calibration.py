@@ -13,9 +13,10 @@ from fdpbench.bench.evaluate import calibration
 from fdpbench.bench.evaluate.calibration import (
     HIGHEST,
     LOWEST,
+    OF_CLASSES,
+    OF_UNITS,
     CalibrationError,
-    calibrated_classes,
-    calibrated_units,
+    calibrated,
     class_nll,
     class_reliability,
     class_temperature,
@@ -145,7 +146,7 @@ def test_what_is_never_wrong_or_always_is_ends_at_a_bound() -> None:
 def test_what_a_temperature_is_worth_is_measured_on_clips_it_was_not_fitted_on() -> None:
     logits, labels = of_classes(3)
     probabilities, half = softmax(3 * logits), np.arange(len(labels)) < len(labels) // 3
-    found = calibrated_classes(probabilities, labels, half)
+    found = calibrated(OF_CLASSES, probabilities, labels, half)
     assert found["temperature"] == round(class_temperature(probabilities, labels), 4) > 1
     losses = [
         class_nll(probabilities[mine], labels[mine], class_temperature(probabilities[~mine], labels[~mine]))
@@ -157,14 +158,14 @@ def test_what_a_temperature_is_worth_is_measured_on_clips_it_was_not_fitted_on()
     assert [sum(one["count"] for one in found["bins"][key]) for key in ("before", "after")] == [len(labels)] * 2
     odds, targets = of_units(3)
     said, half = sigmoid(odds), np.arange(len(odds)) % 2 == 0
-    units = calibrated_units(said, targets, half)
+    units = calibrated(OF_UNITS, said, targets, half)
     assert units["temperature"] == round(unit_temperature(said, targets), 4)
     losses = [
         unit_nll(said[mine], targets[mine], unit_temperature(said[~mine], targets[~mine])) for mine in (half, ~half)
     ]
     assert units["nll"]["after"] == pytest.approx(np.mean(losses), abs=1e-4)
     with pytest.raises(CalibrationError):
-        calibrated_classes(probabilities, labels, np.ones(len(labels), bool))
+        calibrated(OF_CLASSES, probabilities, labels, np.ones(len(labels), bool))
 
 
 @pytest.mark.parametrize("wrong", [np.zeros((0, 3)), np.array([[np.nan, 1.0]]), np.array([[1.2, -0.2]])])
