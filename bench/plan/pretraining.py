@@ -57,7 +57,7 @@ PRETRAINING: dict[str, Any] = {
 }
 PRETRAINING_FRAMES: dict[str, Any] = PRETRAINING | {"epochs": 40, "batch_size": 32, "lr": 2e-3}
 FINE_TUNING: dict[str, Any] = PRETRAINING | {"epochs": 10, "batch_size": 64, "lr": 3e-4, "class_weight": 0.5}
-FINE_TUNING_FRAMES: dict[str, Any] = FINE_TUNING | {"batch_size": 16, "lr": 1e-3}
+FINE_TUNING_FRAMES: dict[str, Any] = FINE_TUNING | {"batch_size": 16, "lr": 1e-4}
 CROPS_SHIFT = 4  # pixels of crops, which are larger than flow images
 
 # What of section `align` a corpus of frames is cropped by, whatever its settings (`prep.demo.corpus.frames`).
