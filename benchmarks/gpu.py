@@ -251,6 +251,8 @@ def loso(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         places = {"cpu": ("cpu", "float32", available_cpus()), "device": (options.device, precision, options.at_once)}
         for place, (device, chosen, workers) in places.items():
             with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+                brief = argparse.Namespace(**vars(options) | {"epochs": 1})  # imports, first allocations
+                list(pool.map(scores_of, [(model, device, chosen, subjects[0], brief)] * workers))
                 start = time.perf_counter()
                 work = [(model, device, chosen, subject, options) for subject in subjects]
                 said[place] = dict(zip(subjects, pool.map(scores_of, work), strict=True))
