@@ -69,7 +69,7 @@ weights: install ## pretrain on rendered faces the weights that come with the pa
 # Models of hand-crafted features alone do more than a thousand trials in a quarter of an hour: their journals would be huge.
 tune: install ## settings of MODEL ("a b": of each) on the tuning release: MINUTES core-minutes (15), at most TRIALS (1000)
 	@test -n "$(MODEL)" || { echo 'make tune MODEL="ststnet fdp" MINUTES=15'; exit 1; }
-	@$(BIN)/python -c 'import optuna' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[tune]'
+	@python -c 'import optuna' 2>/dev/null || python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[tune]'
 	fdpbench new build/tuning --profile params.tuning.yaml --again
 	cd build/tuning && fdpbench check && fdpbench repair && dvc repro task
 	cd build/tuning && for model in $(MODEL); do \

@@ -155,6 +155,7 @@ class _Loop:
         trial = self.current.ended()
         self.current = None
         if trial.refused and trial.what == OWN:
+            shutil.rmtree(self.scratch.folder, ignore_errors=True)  # what it says is to be found out anew
             raise TuneError(f"{self.search.run.model.name} cannot be trained with its own settings: {trial.refused}")
         self.journal.tell(trial)
         trials = self.journal.trials()

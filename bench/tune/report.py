@@ -86,8 +86,7 @@ def report_text(tunings: Sequence[Tuning]) -> str:
     """The table as Markdown, with what is the same of all searches, and what is not."""
     notes = []
     for what, said in ALIKE.items():
-        values = {tuning.name: said(tuning.record) for tuning in tunings}
-        if len(set(values.values())) > 1:
+        if len({said(tuning.record) for tuning in tunings}) > 1:
             notes.append(f"**Not the same {what} for all of them: their results do not compare.**")
     first = tunings[0].record
     data = f"{first['tuning_data']}, {first['clips']} clips of {len(first['subjects'])} subjects"
