@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install check repro study full baselines weights test test-long test-portable golden verify test-pipeline smoke lint types format build clean
+.PHONY: help install check repro study full baselines weights tune test test-long test-portable golden verify test-pipeline smoke lint types format build clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -65,6 +65,17 @@ weights: install ## pretrain on rendered faces the weights that come with the pa
 		cp $$name/card.json $(CURDIR)/models/weights/rendered_$$name.json; \
 		cp $$name/card.md $(CURDIR)/models/weights/rendered_$$name.md; done
 	@ls -l models/weights
+
+# Models of hand-crafted features alone do more than a thousand trials in a quarter of an hour: their journals would be huge.
+tune: install ## settings of MODEL ("a b": of each) on the tuning release: MINUTES core-minutes (15), at most TRIALS (1000)
+	@test -n "$(MODEL)" || { echo 'make tune MODEL="ststnet fdp" MINUTES=15'; exit 1; }
+	@python -c 'import optuna' 2>/dev/null || python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[tune]'
+	fdpbench new build/tuning --profile params.tuning.yaml --again
+	cd build/tuning && fdpbench check && fdpbench repair && dvc repro task
+	cd build/tuning && for model in $(MODEL); do \
+		fdpbench tune $$model --task tuning --whole --minutes $(or $(MINUTES),15) --trials $(or $(TRIALS),1000) \
+			--folder $(CURDIR)/results/tuning/$$model || exit; done
+	fdpbench tune-report results/tuning
 
 # A study in build/NAME, whose params.yaml has the sections of params.NAME.yaml.
 define study

@@ -18,7 +18,7 @@ __all__ = ["EMPTY", "PROFILES", "lay_out", "packaged"]
 # What every study has, as it lies in the project's repository and in the installed package.
 FILES = ("dvc.yaml", ".dvcignore", ".gitignore", "results/published.csv")
 
-PROFILES = ("smoke", "calm", "pretrained", "full", "baselines", "weights")
+PROFILES = ("smoke", "calm", "pretrained", "full", "baselines", "weights", "tuning")
 
 CACHE = Path(".dvc/cache")
 

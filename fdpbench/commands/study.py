@@ -17,7 +17,9 @@ def new(
     folder: Annotated[Path, typer.Argument(help="The study's folder: a new one, or an empty one.")],
     profile: Annotated[
         str | None,
-        typer.Option(help="smoke, calm, pretrained, full, baselines, or a YAML file of sections of params.yaml."),
+        typer.Option(
+            help="smoke, calm, pretrained, full, baselines, tuning, or a YAML file of sections of params.yaml."
+        ),
     ] = None,
     again: Annotated[
         bool, typer.Option("--again", help="Write params.yaml and dvc.yaml of a study anew; what it has made stays.")
