@@ -31,6 +31,7 @@ __all__ = ["Asked", "serve"]
 
 LISTEN = 0.2  # seconds that one look at all workers takes at most
 LOOK = 1.0  # seconds between two looks at the nodes
+GRACE = 60.0  # seconds after which a node is used again whose workers could not be reached, if Ray has not lost it
 STARTS = 3  # failures of workers to start after which a node is not used
 
 
@@ -165,10 +166,11 @@ class _Agent:
                 break
             self._listen()
             self._receive(block=False)
+        self._say_silent_nodes(time.monotonic())
         again = self._schedule.again
         if again or self._lost_nodes:
             nodes = f"{self._lost_nodes} node{'s' * (self._lost_nodes != 1)} lost"
-            self._say(f"{nodes}, {again} {'units were' if again != 1 else 'unit was'} tried again")
+            self._say(f"{nodes}, {again} unit{'s' * (again != 1)} tried again")
         self._pipe.send(("finished",))
 
     # with the driver
@@ -192,8 +194,12 @@ class _Agent:
             if self._pipe.poll(LISTEN):
                 self._receive(block=True)
 
+    def _ready(self) -> list[_Worker]:
+        """Workers that take units."""
+        return [worker for worker in self._workers if worker.hello is None]
+
     def _tell_fleet(self) -> None:
-        ready = [worker for worker in self._workers if worker.hello is None]
+        ready = self._ready()
         now = len({worker.node.id for worker in ready}), len(ready)
         if now != self._said:
             self._said = now
@@ -208,31 +214,49 @@ class _Agent:
         self._looked = now
         for node in self._nodes.update(self._ray.nodes()):
             self._lose_node(node)
-        if any(worker.hello is None for worker in self._workers):
+        for node in self._nodes.heard_again(now - GRACE):
+            self._say(f"node {node.name} is used again")
+        self._say_silent_nodes(now - LOOK)
+        if self._ready():
             self._useful = now
         elif now - self._useful > self._asked.settings.wait:
             raise _UnusableError(self._nodes.idle_text(self._asked.settings.wait))
 
     def _lose_node(self, node: Node) -> None:
         here = [worker for worker in self._workers if worker.node is node]
-        given = sum(len(worker.jobs) for worker in here)
-        if here:
-            self._lost_nodes += 1
-            units = f"{given} unit{'s' * (given != 1)} of it {'go' if given != 1 else 'goes'} to others"
-            self._say(f"lost node {node.name} ({node.reason or 'it does not answer'}); {units}")
+        node.given += sum(len(worker.jobs) for worker in here)
+        if here or node.given:
+            self._say_lost(node)
         for worker in here:
             self._lose(worker, node.reason, aloud=False)
+
+    def _say_silent_nodes(self, before: float) -> None:
+        """Say which nodes have been silent since before some time; all their workers have been missed by then."""
+        for node in self._nodes.hopeful:
+            if node.silent is not None and node.silent < before and not node.told:
+                self._say_lost(node)
+
+    def _say_lost(self, node: Node) -> None:
+        if not node.told:
+            node.told = True
+            self._lost_nodes += 1
+            units = f"{node.given} unit{'s' * (node.given != 1)}"
+            self._say(f"lost node {node.name} ({node.reason or 'it does not answer'}); {units} to others")
 
     def _start_workers(self) -> None:
         """Start as many workers as there are units in hand, on the nodes that have the fewest."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         in_hand = len(self._schedule) + sum(len(worker.jobs) for worker in self._workers)
-        while len(self._workers) < min(self._nodes.slots, in_hand):
+        while True:
             counts = {node: 0 for node in self._nodes.usable}
             for worker in self._workers:
-                counts[worker.node] += 1
-            node = min((node for node in counts if counts[node] < node.slots), key=lambda node: counts[node])
+                if worker.node in counts:
+                    counts[worker.node] += 1
+            free = [node for node, count in counts.items() if count < node.slots]
+            if not free or sum(counts.values()) >= in_hand:
+                return
+            node = min(free, key=lambda node: counts[node])
             options: dict[str, Any] = {"num_cpus": self._asked.settings.cpus, "max_restarts": 0, "max_task_retries": 0}
             if self._asked.gpus:
                 options["num_gpus"] = self._asked.gpus
@@ -250,7 +274,7 @@ class _Agent:
         for worker in [worker for worker in self._workers if worker.node is node]:
             self._schedule.give_back(worker.jobs)
             self._drop(worker)
-        if not self._nodes.usable:
+        if not self._nodes.hopeful:
             raise _UnusableError(f"no node can be used: {self._nodes.refused_text()}")
 
     def _drop(self, worker: _Worker) -> None:
@@ -279,9 +303,10 @@ class _Agent:
     # units
 
     def _hand_out(self) -> None:
-        nodes = {worker.node.id for worker in self._workers if worker.hello is None}
-        for worker in self._workers:
-            if worker.hello is not None or worker.stream is not None:
+        ready = self._ready()
+        nodes = {worker.node.id for worker in ready}
+        for worker in ready:
+            if worker.stream is not None:
                 continue
             jobs = self._schedule.take(worker.node.id, nodes, self._schedule.bundle(len(self._workers)))
             if not jobs:
@@ -298,7 +323,7 @@ class _Agent:
 
     def _listen(self) -> None:
         """Take what workers say; wait for it for a moment."""
-        by_source = {worker.hello or worker.stream: worker for worker in self._workers if worker.hello or worker.stream}
+        by_source = {source: worker for worker in self._workers if (source := worker.hello or worker.stream)}
         if not by_source:
             self._pipe.poll(LISTEN)
             return
@@ -370,6 +395,13 @@ class _Agent:
         if worker not in self._workers:
             return
         reason = _reason(error)
+        if isinstance(error, self._ray.exceptions.ActorUnavailableError):
+            worker.node.silent = (
+                worker.node.silent or time.monotonic()
+            )  # most often the node is gone, as Ray finds later
+            worker.node.given += len(worker.jobs)
+            self._lose(worker, reason, aloud=False)
+            return
         if worker.hello is None:
             self._lose(worker, reason)
             return

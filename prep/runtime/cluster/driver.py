@@ -55,7 +55,10 @@ def run_on_cluster(
             "every node as well"
         )
     if function.__module__ == "__main__":
-        raise ClusterError(f"{function.__qualname__}: a function of the script that runs; nodes cannot import it")
+        raise ClusterError(
+            f"cluster {settings.address}: {function.__qualname__} is a function of the script that runs, which nodes "
+            "cannot import; put it into a module"
+        )
     at_work = {first.name: first}
     pipe, agent = _start(settings, gpus)
     try:

@@ -31,6 +31,12 @@ class Node:
         Why it is gone.
     failed_starts
         How many workers could not start on it.
+    silent
+        Since when its workers cannot be reached, in seconds of the clock; None while they can.
+    given
+        How many units were taken from them since.
+    told
+        Whether it was said that the node is lost.
     """
 
     id: str
@@ -39,6 +45,9 @@ class Node:
     devices: str = ""
     reason: str = ""
     failed_starts: int = 0
+    silent: float | None = None
+    given: int = 0
+    told: bool = False
 
 
 class Nodes:
@@ -56,9 +65,14 @@ class Nodes:
         self._refused: dict[str, str] = {}  # by id; why
 
     @property
+    def hopeful(self) -> list[Node]:
+        """Those that take units, or may do so again."""
+        return [node for node in self._known.values() if node.slots and node.id not in self._refused]
+
+    @property
     def usable(self) -> list[Node]:
         """Those that take units."""
-        return [node for node in self._known.values() if node.slots and node.id not in self._refused]
+        return [node for node in self.hopeful if node.silent is None]
 
     @property
     def slots(self) -> int:
@@ -75,7 +89,8 @@ class Nodes:
         by_id = {entry["NodeID"]: entry for entry in listed}
         gone = [node for node in self._known.values() if not by_id.get(node.id, {}).get("Alive")]
         for node in gone:
-            node.reason = " ".join(str(by_id.get(node.id, {}).get("DeathReasonMessage", "")).split())
+            said = " ".join(str(by_id.get(node.id, {}).get("DeathReasonMessage", "")).split())
+            node.reason = said or node.reason
             del self._known[node.id]
         for key, entry in by_id.items():
             if entry["Alive"] and key not in self._known:
@@ -85,6 +100,13 @@ class Nodes:
                 devices = ", ".join(kinds) if self._needs[1] else ""
                 self._known[key] = Node(key, name, slots(resources, *self._needs), devices)
         return gone
+
+    def heard_again(self, before: float) -> list[Node]:
+        """Those that Ray has not lost, silent since before some time: they are used again."""
+        found = [node for node in self._known.values() if node.silent is not None and node.silent < before]
+        for node in found:
+            node.silent, node.given, node.reason, node.told = None, 0, "", False
+        return found
 
     def refuse(self, node: Node, why: str) -> None:
         """Use a node no more."""
@@ -97,7 +119,11 @@ class Nodes:
     def idle_text(self, seconds: float) -> str:
         """Why nothing was built for some time."""
         cpus, gpus, memory = self._needs
-        needs = [f"{cpus:g} CPU", *([f"{gpus:g} GPU"] if gpus else []), *([f"{memory:g} bytes"] if memory else [])]
+        needs = [
+            f"{cpus:g} CPU",
+            *([f"{gpus:g} GPU"] if gpus else []),
+            *([f"{memory / 1e9:g} GB of memory"] if memory else []),
+        ]
         if self.usable:
             names = ", ".join(node.name for node in self.usable)
             return f"no worker could start for {seconds:g} s, though {names} has room: others may use it"

@@ -124,9 +124,11 @@ class Worker:
                     last = time.monotonic()
                     yield event
         except (EOFError, ConnectionResetError, BrokenPipeError):
-            code = self._process.wait()
-            event = "died", (f"exit code {code}; -9 means it was killed, often for lack of memory", None)
+            said = f"exit code {self._process.wait()}; -9 means it was killed, often for lack of memory"
+            event = "died", (said, None)
         if event[0] != "done":
+            self._process.wait()  # it builds nothing after a failure
+            self._pipe.close()
             self._process = None
         yield event
 
