@@ -17,7 +17,7 @@ import pytest
 
 from tests.support.cluster import ROOT, RayCluster, RayNode
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 UNITS = 12
 

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from fdpbench.arithmetic import arithmetic
-from fdpbench.prep.runtime.cluster.agent import Asked, serve
+from fdpbench.prep.runtime.cluster.agent import serve
+from fdpbench.prep.runtime.cluster.crew import Asked
 from fdpbench.prep.runtime.cluster.fingerprint import fingerprint, needed_packages
 from fdpbench.prep.runtime.cluster.reads import reads_of, reads_of_stage, unsent_files
 from fdpbench.prep.runtime.cluster.schedule import Job
