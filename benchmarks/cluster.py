@@ -5,11 +5,11 @@
 Starts a real Ray cluster on this machine (extra `cluster`): a head without processors of its own and two nodes of one
 processor each. A unit is a fixed amount of work of one thread, measured before. The reference, in the same run, is a
 worker process of this machine that builds the same units. Times are from the first finished unit to the last, so that
-starting is not counted; it is measured by itself. Memory is that of the driver and of the process that talks to Ray, after
-the same number of finished units of a long queue and of a short one.
+starting is not counted; it is measured by itself. Memory is that of the driver and of the process that talks to Ray,
+after the same number of finished units of a long queue and of a short one.
 
 What 100 nodes would do is calculated from these figures, not measured: the driver keeps units one after the other, so
-the time that it takes for each bounds how many it can keep in a second.
+the time that it takes for units that are no work bounds how many it can keep in a second.
 
 The last line is one JSON object of the ratios.
 """
@@ -95,8 +95,8 @@ def run(cluster: RayCluster | None, blocks: int, count: int, on_unit: Callable[[
     return Timed(times[0] - start, rest, rest / max(1, len(times) - 1))
 
 
-def memory(cluster: RayCluster, queued: int, finished: int) -> float:
-    """MB of the driver and the process that talks to Ray when so many of a queue of units are finished."""
+def memory(cluster: RayCluster, queued: int, finished: int) -> tuple[float, float]:
+    """MB of the driver and the process that talks to Ray when so many units are finished, and seconds of each unit."""
     found = 0.0
 
     def on_unit(k: int) -> bool:
@@ -107,8 +107,7 @@ def memory(cluster: RayCluster, queued: int, finished: int) -> float:
         found = sum(process.memory_info().rss for process in (mine, *mine.children(recursive=True))) / 1e6
         return True
 
-    run(cluster, 1, queued, on_unit)
-    return found
+    return found, run(cluster, 1, queued, on_unit).each
 
 
 def main() -> None:
@@ -136,7 +135,7 @@ def main() -> None:
         cluster.add_node()
         two = {seconds: run(cluster, round(seconds * speed), count) for seconds, count in counts.items()}
         queues = 400, options.queued
-        taken = [memory(cluster, queued, 200) for queued in queues]
+        taken, kept = zip(*(memory(cluster, queued, 200) for queued in queues), strict=True)
     finally:
         cluster.stop()
     for seconds in options.seconds:
@@ -151,12 +150,9 @@ def main() -> None:
     print(f"to the first finished unit, its own work included: {min(first):.1f} s here on a cluster of one node")
     print(f"memory: {taken[0]:.0f} MB with {queues[0]} units queued, {taken[1]:.0f} MB with {queues[1]}")
     ratios["memory"] = round(taken[1] / taken[0], 3)
-    shortest = min(options.seconds)
-    kept = max(one[shortest].each - here[shortest].each, 1e-4)
-    units = 1 / kept
     print(
-        f"calculated, not measured: {NODES} nodes of {SLOTS} workers keep a driver that takes {1000 * kept:.0f} ms for a "
-        f"unit ({units:.0f} units a second) waiting where units take more than {NODES * SLOTS / units:.0f} s"
+        f"calculated, not measured: a driver that takes {1000 * kept[1]:.0f} ms for a unit keeps {NODES} nodes of {SLOTS} "
+        f"workers waiting where units take less than {NODES * SLOTS * kept[1]:.0f} s"
     )
     print(json.dumps(ratios))
 
