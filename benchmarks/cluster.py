@@ -151,8 +151,8 @@ def main() -> None:
     print(f"memory: {taken[0]:.0f} MB with {queues[0]} units queued, {taken[1]:.0f} MB with {queues[1]}")
     ratios["memory"] = round(taken[1] / taken[0], 3)
     print(
-        f"calculated, not measured: a driver that takes {1000 * kept[1]:.0f} ms for a unit keeps {NODES} nodes of {SLOTS} "
-        f"workers waiting where units take less than {NODES * SLOTS * kept[1]:.0f} s"
+        f"calculated, not measured: a driver that takes {1000 * kept[1]:.0f} ms for a unit keeps {NODES} nodes of "
+        f"{SLOTS} workers waiting where units take less than {NODES * SLOTS * kept[1]:.0f} s"
     )
     print(json.dumps(ratios))
 

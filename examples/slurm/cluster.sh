@@ -30,7 +30,7 @@ trap 'rm -rf "$folder"' EXIT
 trap 'exit 143' TERM
 eval "$FDPBENCH_SETUP"
 ray start "$@" --block --temp-dir="$folder" --include-log-monitor=false \
-  --num-cpus="${SLURM_CPUS_PER_TASK:-$SLURM_CPUS_ON_NODE}" --num-gpus="${SLURM_GPUS_ON_NODE:-0}" &
+  --num-cpus="$SLURM_CPUS_ON_NODE" --num-gpus="${SLURM_GPUS_ON_NODE:-0}" &
 wait $!
 NODE
 
@@ -53,7 +53,7 @@ until python -c 'import socket, sys; socket.create_connection((sys.argv[1], int(
 done
 
 # shellcheck disable=SC2086 # options are words
-jobs=$(sbatch --parsable --job-name=fdpbench-worker --output=/dev/null $workers \
+jobs=$(env -u SLURM_CPUS_ON_NODE -u SLURM_GPUS_ON_NODE sbatch --parsable --job-name=fdpbench-worker --output=/dev/null $workers \
   --wrap "exec bash '$FDPBENCH_NODE' --address=$FDPBENCH_CLUSTER")
 [ $# -gt 0 ] || set -- dvc repro
 "$@" &

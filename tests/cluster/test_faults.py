@@ -36,7 +36,7 @@ class Work:
             return subprocess.Popen(command, cwd=self.folder, env=environment, stdout=log, stderr=log)
 
     def run(self, kind: str = "", **variables: str) -> int:
-        return self.start(kind, **variables).wait(timeout=120)
+        return self.start(kind, 0.5, **variables).wait(timeout=120)
 
     @property
     def log(self) -> str:

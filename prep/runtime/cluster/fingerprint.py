@@ -82,7 +82,7 @@ def needed_packages() -> list[str]:
 
 def _python_files() -> dict[str, Path]:
     """Every Python file of ours by its name, the same in a clone and in an installed package."""
-    found = {}
+    found: dict[str, Path] = {}
     for root in map(Path, fdpbench.__path__):
         inside = root.name == "fdpbench"
         for room in ROOMS[:3]:

@@ -89,8 +89,8 @@ class Worker:
         """
         self._parcels |= parcels
         for name, work, sent, linked, looked_for in units:
-            for folder, place in linked:
-                self._folder.link(folder, place)
+            for link, place in linked:
+                self._folder.link(link, place)
             if fault := self._unreachable(linked, looked_for):
                 yield "unreachable", name, fault, None
                 return

@@ -50,10 +50,11 @@ def test_a_silent_node_is_used_again_if_it_is_not_lost() -> None:
 
 
 def test_devices_count_where_units_take_some() -> None:
-    resources = {"CPU": 4.0, "GPU": 1.0, "accelerator_type:H100": 1.0}
+    listed = entry("a", CPU=4.0, GPU=1.0)
+    listed["Resources"]["accelerator_type:H100"] = 1.0
     for gpus, devices in ((0.0, ""), (0.5, "H100")):
         nodes = Nodes(1.0, gpus, None)
-        nodes.update([entry("a", **resources)])
+        nodes.update([listed])
         assert nodes.usable[0].devices == devices
 
 
