@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install check repro study full baselines weights tune test test-long test-portable golden verify test-pipeline smoke lint types format build clean
+.PHONY: help install check repro study full baselines weights tune test test-long test-portable golden verify test-pipeline test-cluster smoke lint types format build clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -101,13 +101,17 @@ define keep
 endef
 
 test: install ## the fast test suite
-	pytest -n 2 --dist worksteal -m "not pipeline and not campaign and not portable"
+	pytest -n 2 --dist worksteal -m "not pipeline and not campaign and not portable and not cluster"
 
 test-long: install ## every test, the pipeline ones among them
 	HYPOTHESIS_PROFILE=long pytest
 
 test-pipeline: install ## the real command line through DVC, killed at many points (minutes)
 	pytest -n 2 --dist loadfile -m "pipeline and not campaign"
+
+test-cluster: install ## units of work on a real Ray cluster, and on a real Slurm where there is one (minutes)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cluster,dev]'
+	pytest -m cluster
 
 test-portable: install ## the same bytes on emulated processors (qemu-user; ten minutes)
 	pytest -n 2 --dist worksteal -m "portable and not campaign"

@@ -6,6 +6,7 @@ import os
 from importlib import import_module
 from typing import Any
 
+from fdpbench.prep.runtime.cluster.stage import planned_stage
 from fdpbench.prep.runtime.command import command, jobs_or_default
 
 __all__ = ["run_stage"]
@@ -35,4 +36,5 @@ def run_stage(stage: str, item: str = "", jobs: int | None = None, **options: An
             from fdpbench.prep.settings.params import read_params
 
             planned = resolve(stage, item, read_params())
-        import_module(STAGES[stage]).run(planned, jobs_or_default(jobs), **options)
+        with planned_stage(planned):
+            import_module(STAGES[stage]).run(planned, jobs_or_default(jobs), **options)

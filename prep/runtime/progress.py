@@ -12,9 +12,20 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from fdpbench.prep.runtime.time_left import TimeLeft
+from fdpbench.prep.runtime.fleet import fleet, fleet_text
+from fdpbench.prep.runtime.time_left import ChangingTimeLeft
 
-__all__ = ["LeftColumn", "console", "duration", "left_text", "output", "say_left_out", "track"]
+__all__ = [
+    "FleetColumn",
+    "LeftColumn",
+    "console",
+    "duration",
+    "left_text",
+    "output",
+    "say_left_out",
+    "track",
+    "workers_now",
+]
 
 T = TypeVar("T")
 
@@ -35,7 +46,13 @@ def duration(seconds: float) -> str:
     return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
 
 
-def left_text(left: TimeLeft | None, before: str = "") -> str:
+def workers_now(here: int) -> int:
+    """How many units are worked on at a time: on a cluster by its workers, else by those of this machine."""
+    now = fleet()
+    return here if now is None else max(1, now.workers)
+
+
+def left_text(left: ChangingTimeLeft | None, before: str = "") -> str:
     """``about 3 min 05 s left`` after some text; empty where nothing is known."""
     seconds = None if left is None else left.left(time.monotonic())
     return "" if seconds is None else f"{before}about {duration(seconds)} left"
@@ -47,6 +64,14 @@ class LeftColumn(ProgressColumn):
     def render(self, task: Task) -> Text:
         """Text of the moment."""
         return Text(left_text(task.fields.get("left")), style="progress.remaining")
+
+
+class FleetColumn(ProgressColumn):
+    """Nodes and workers of a cluster beside the bar of a stage, where there is one."""
+
+    def render(self, task: Task) -> Text:
+        """Text of the moment."""
+        return Text(fleet_text() if "left" in task.fields else "")
 
 
 def track(
@@ -67,15 +92,15 @@ def track(
     what
         What a unit is called.
     workers
-        How many units are worked on at a time.
+        How many units are worked on at a time on this machine.
     """
     if done:
         console.print(f"{label}: going on, {done} of {total} {what} were finished before")
     start = time.monotonic()
-    left = TimeLeft(total - done, workers, 1.0, start)
+    left = ChangingTimeLeft(total - done, workers, 1.0, start)
     with _display(label, total, done, what, left) as advance:
         for count, item in enumerate(finished, start=1):
-            left.report(time.monotonic(), count)
+            left.report(time.monotonic(), count, workers_now(workers))
             advance(done + count)
             yield item
     console.print(f"{label}: {total} {what} in {duration(time.monotonic() - start)}")
@@ -91,10 +116,10 @@ def say_left_out(label: str, rejected: list[dict[str, str]]) -> None:
 
 
 @contextmanager
-def _display(label: str, total: int, done: int, what: str, left: TimeLeft) -> Iterator[Callable[[int], None]]:
+def _display(label: str, total: int, done: int, what: str, left: ChangingTimeLeft) -> Iterator[Callable[[int], None]]:
     if console.is_terminal:
         columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TextColumn(what), TimeElapsedColumn())
-        with Progress(*columns, LeftColumn(), console=console, transient=True) as bar:
+        with Progress(*columns, FleetColumn(), LeftColumn(), console=console, transient=True) as bar:
             task = bar.add_task(label, total=total, completed=done, left=left)
             yield lambda count: bar.update(task, completed=count)
         return
@@ -104,6 +129,6 @@ def _display(label: str, total: int, done: int, what: str, left: TimeLeft) -> It
         nonlocal last
         if time.monotonic() - last >= LINE_EVERY:
             last = time.monotonic()
-            console.print(f"{label}: {count} of {total} {what}{left_text(left, ', ')}")
+            console.print(f"{label}: {count} of {total} {what}{fleet_text(', on ')}{left_text(left, ', ')}")
 
     yield line

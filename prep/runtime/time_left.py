@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from statistics import fmean, stdev
 
-__all__ = ["TimeLeft"]
+__all__ = ["ChangingTimeLeft", "TimeLeft"]
 
 OBSERVED = 8  # units, at least, that must be finished after the first of each worker
 AHEAD = 3  # blocks that must be left: before the end, the time left hangs on what single workers are at
@@ -112,3 +112,29 @@ class TimeLeft:
             ends[0] += min(1.0, waiting)
             waiting -= 1.0
         return unit * max(ends)
+
+
+class ChangingTimeLeft:
+    """`TimeLeft` for a number of workers that changes, as on a cluster: measured anew from each change on.
+
+    Parameters
+    ----------
+    total, workers, share, start
+        As of `TimeLeft`.
+    """
+
+    def __init__(self, total: float, workers: int, share: float, start: float) -> None:
+        self._total, self._workers, self._share = total, workers, share
+        self._before = 0.0  # work that was done by another number of workers
+        self._left = TimeLeft(total, workers, share, start)
+
+    def report(self, now: float, done: float, workers: int, at_work: Sequence[float] = ()) -> None:
+        """Take what is finished, and by how many workers at present; the rest as of `TimeLeft.report`."""
+        if workers != self._workers:
+            self._workers, self._before = workers, done
+            self._left = TimeLeft(self._total - done, workers, self._share, now)
+        self._left.report(now, done - self._before, at_work)
+
+    def left(self, now: float) -> float | None:
+        """Seconds left, as of `TimeLeft.left`."""
+        return self._left.left(now)

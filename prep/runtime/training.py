@@ -8,9 +8,18 @@ from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from fdpbench.prep.runtime.progress import LINE_EVERY, LeftColumn, console, duration, left_text
-from fdpbench.prep.runtime.time_left import TimeLeft
-from fdpbench.prep.runtime.workers import Unit
+from fdpbench.prep.runtime.fleet import fleet_text
+from fdpbench.prep.runtime.progress import (
+    LINE_EVERY,
+    FleetColumn,
+    LeftColumn,
+    console,
+    duration,
+    left_text,
+    workers_now,
+)
+from fdpbench.prep.runtime.time_left import ChangingTimeLeft
+from fdpbench.prep.runtime.units import Unit
 
 __all__ = ["TrainingProgress"]
 
@@ -25,7 +34,7 @@ class TrainingProgress:
     total, done
         Units in all, and those finished before.
     workers
-        How many units are trained at a time.
+        How many units are trained at a time on this machine.
     unit
         What a unit is called.
     """
@@ -35,7 +44,7 @@ class TrainingProgress:
         self.unit = unit
         self._counted = f"{total} {unit}" + "s" * (total != 1)
         self._start = self._last = time.monotonic()
-        self._left: TimeLeft | None = None  # until the first report tells whether there are epochs
+        self._left: ChangingTimeLeft | None = None  # until the first report tells whether there are epochs
         self._share: dict[str, float] = {}  # of each unit at work, what part of it is done
         self._new = 0
         self._tasks: dict[str, Any] = {}
@@ -45,7 +54,9 @@ class TrainingProgress:
             MofNCompleteColumn(),
             TextColumn("{task.fields[text]}"),
         )
-        self._bar = Progress(*columns, TimeElapsedColumn(), LeftColumn(), console=console, transient=True)
+        self._bar = Progress(
+            *columns, TimeElapsedColumn(), FleetColumn(), LeftColumn(), console=console, transient=True
+        )
 
     def __enter__(self) -> TrainingProgress:
         if self.done:
@@ -78,7 +89,8 @@ class TrainingProgress:
             self._last = time.monotonic()
             console.print(
                 f"train {self.run}: {self.done} of {self._counted}; {self.unit} {unit.name} "
-                f"epoch {message['epoch']}/{message['epochs']} {text}{left_text(self._left, '; ')}"
+                f"epoch {message['epoch']}/{message['epochs']} {text}{fleet_text('; on ')}"
+                f"{left_text(self._left, '; ')}"
             )
 
     def finished(self, name: str) -> None:
@@ -96,6 +108,7 @@ class TrainingProgress:
         """Take the time of what is done."""
         if self._left is None:
             left = self.total - self.done + self._new
-            self._left = TimeLeft(left, self._workers, 0.25 if self._share else 1.0, self._start)
+            self._left = ChangingTimeLeft(left, self._workers, 0.25 if self._share else 1.0, self._start)
         at_work = [1 - share for share in self._share.values()]
-        self._left.report(time.monotonic(), self._new + sum(self._share.values()), at_work)
+        done = self._new + sum(self._share.values())
+        self._left.report(time.monotonic(), done, workers_now(self._workers), at_work)

@@ -55,24 +55,24 @@ class Project:
                     params[section][key] = value
         path.write_text(yaml.safe_dump(params, sort_keys=False))
 
-    def start(self, *arguments: str, jobs: int = 2) -> subprocess.Popen:
+    def start(self, *arguments: str, jobs: int = 2, **variables: str) -> subprocess.Popen:
         """Start a command in a process group of its own; its output goes to ``log``."""
-        environment = self.environment() | {"FDPBENCH_JOBS": str(jobs)}
+        environment = self.environment() | {"FDPBENCH_JOBS": str(jobs)} | variables
         with (self.folder / "log").open("a") as log:
             return subprocess.Popen(
                 arguments, cwd=self.folder, env=environment, stdout=log, stderr=log, start_new_session=True
             )
 
-    def run(self, *arguments: str, jobs: int = 2) -> str:
+    def run(self, *arguments: str, jobs: int = 2, **variables: str) -> str:
         """Run a command to its end and return what it printed; raise if it fails."""
-        code, output = self.attempt(*arguments, jobs=jobs)
+        code, output = self.attempt(*arguments, jobs=jobs, **variables)
         assert code == 0, f"{' '.join(arguments)} gave {code}:\n{output}"
         return output
 
-    def attempt(self, *arguments: str, jobs: int = 2) -> tuple[int, str]:
+    def attempt(self, *arguments: str, jobs: int = 2, **variables: str) -> tuple[int, str]:
         """Run a command to its end; return its exit code and what it printed."""
         before = self.log()
-        code = self.start(*arguments, jobs=jobs).wait(timeout=900)
+        code = self.start(*arguments, jobs=jobs, **variables).wait(timeout=900)
         return code, self.log()[len(before) :]
 
     def log(self) -> str:

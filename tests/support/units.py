@@ -51,6 +51,23 @@ def fill_disk_on_bad(payload: Any, context: Context) -> None:
     write(payload, context)
 
 
+def list_files(payload: Any, context: Context) -> None:
+    """Write the names and sizes of all files below a folder, and the names of folders without any."""
+    found = []
+    for folder, folders, names in os.walk(payload, followlinks=True):
+        folders.sort()
+        found += [f"{folder}/{name} {os.path.getsize(Path(folder) / name)}" for name in sorted(names)]
+        found += [] if folders or names else [f"{folder}/"]
+    (context.folder / "value").write_text("\n".join(found))
+
+
+def report_often(payload: Any, context: Context) -> None:
+    """Report a hundred times a second for some seconds."""
+    for k in range(int(100 * payload)):
+        context.report({"k": k})
+        time.sleep(0.01)
+
+
 def sleep_on_bad(payload: Any, context: Context) -> None:
     """Write one's process id beside the scratch, then sleep for ever if the payload says so."""
     Path(f"pid-{payload}").write_text(str(os.getpid()))

@@ -1,0 +1,161 @@
+"""What a cluster costs and gives: overhead of a unit, speed-up of two nodes over one, time to start, driver's memory.
+
+    python benchmarks/cluster.py [--seconds 0.1 1 10] [--units 12] [--queued 40000]
+
+Starts a real Ray cluster on this machine (extra `cluster`): a head without processors of its own and two nodes of one
+processor each. A unit is a fixed amount of work of one thread, measured before. The reference, in the same run, is a
+worker process of this machine that builds the same units. Times are from the first finished unit to the last, so that
+starting is not counted; it is measured by itself. Memory is that of the driver and of the process that talks to Ray,
+after the same number of finished units of a long queue and of a short one.
+
+What 100 nodes would do is calculated from these figures, not measured: the driver keeps units one after the other, so
+the time that it takes for units that are no work bounds how many it can keep in a second.
+
+The last line is one JSON object of the ratios.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
+
+from fdpbench.arithmetic import pin_arithmetic  # noqa: E402
+
+pin_arithmetic()
+
+import argparse  # noqa: E402
+import hashlib  # noqa: E402
+import json  # noqa: E402
+import os  # noqa: E402
+import tempfile  # noqa: E402
+import time  # noqa: E402
+from collections.abc import Callable  # noqa: E402
+from importlib import import_module  # noqa: E402
+from typing import Any, NamedTuple  # noqa: E402
+
+import psutil  # noqa: E402
+from tabulate import tabulate  # noqa: E402
+
+from fdpbench.prep.runtime.processes import environment  # noqa: E402
+from fdpbench.prep.runtime.scratch import open_scratch  # noqa: E402
+from fdpbench.prep.runtime.workers import Context, Unit, run_units  # noqa: E402
+from tests.support.cluster import RayCluster  # noqa: E402
+
+NODES, SLOTS = 100, 32  # of the calculation: nodes, and units that each builds at a time
+BLOCK = 1 << 16
+
+
+def work(blocks: int, context: Context) -> None:
+    """Hash so many blocks, and write what comes of it."""
+    digest = hashlib.sha256()
+    for _ in range(blocks):
+        digest.update(bytes(BLOCK))
+    (context.folder / "value").write_text(digest.hexdigest())
+
+
+class Timed(NamedTuple):
+    """A run: seconds to the first finished unit, seconds from there on, and those of each unit after the first."""
+
+    first: float
+    rest: float
+    each: float
+
+
+def blocks_a_second() -> float:
+    """How many blocks one thread hashes in a second: the best of five tries."""
+    best = 0.0
+    for _ in range(5):
+        start, digest = time.perf_counter(), hashlib.sha256()
+        for _ in range(2000):
+            digest.update(bytes(BLOCK))
+        best = max(best, 2000 / (time.perf_counter() - start))
+    return best
+
+
+def run(cluster: RayCluster | None, blocks: int, count: int, on_unit: Callable[[int], bool] = lambda k: False) -> Timed:
+    """Build units here or on a cluster, until all are finished or `on_unit` says to stop."""
+    function: Any = import_module("cluster").work  # not of the script that runs: nodes import it
+    where = {"FDPBENCH_CLUSTER": cluster.address if cluster else ""}
+    with tempfile.TemporaryDirectory() as folder, environment(where):
+        os.chdir(folder)
+        start, times = time.perf_counter(), []
+        with open_scratch("benchmark", "key") as scratch:
+            units = (Unit(f"unit/{k}", blocks) for k in range(count))
+            finished: Any = run_units(units, function, scratch, jobs=1)
+            for k, _ in enumerate(finished):
+                times.append(time.perf_counter())
+                if on_unit(k):
+                    break
+            finished.close()
+        os.chdir(ROOT)
+    rest = times[-1] - times[0]
+    return Timed(times[0] - start, rest, rest / max(1, len(times) - 1))
+
+
+def memory(cluster: RayCluster, queued: int, finished: int) -> tuple[float, float]:
+    """MB of the driver and the process that talks to Ray when so many units are finished, and seconds of each unit."""
+    found = 0.0
+
+    def on_unit(k: int) -> bool:
+        nonlocal found
+        if k + 1 < finished:
+            return False
+        mine = psutil.Process()
+        found = sum(process.memory_info().rss for process in (mine, *mine.children(recursive=True))) / 1e6
+        return True
+
+    return found, run(cluster, 1, queued, on_unit).each
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description="What a cluster costs and gives.")
+    parser.add_argument("--seconds", type=float, nargs="+", default=[0.1, 1.0, 10.0], help="of work of a unit")
+    parser.add_argument("--units", type=int, default=12, help="units of each run; of short ones ten times as many")
+    parser.add_argument("--queued", type=int, default=40_000, help="units of the long queue")
+    options = parser.parse_args()
+
+    search = os.pathsep.join((str(ROOT), str(ROOT / "benchmarks")))  # where nodes find the function of this file
+    speed = blocks_a_second()
+    start = time.perf_counter()
+    cluster = RayCluster()
+    ratios: dict[str, Any] = {"overhead": {}, "speed_up": {}}
+    rows = []
+    try:
+        head = time.perf_counter() - start
+        cluster.add_node(PYTHONPATH=search)
+        node = time.perf_counter() - start - head
+        print(f"to start: head {head:.1f} s, a node {node:.1f} s", flush=True)
+        counts = {seconds: options.units * (10 if seconds < 1 else 1) for seconds in options.seconds}
+        here = {seconds: run(None, round(seconds * speed), count) for seconds, count in counts.items()}
+        one = {seconds: run(cluster, round(seconds * speed), count) for seconds, count in counts.items()}
+        cluster.add_node(PYTHONPATH=search)
+        two = {seconds: run(cluster, round(seconds * speed), count) for seconds, count in counts.items()}
+        queues = 400, options.queued
+        taken, kept = zip(*(memory(cluster, queued, 200) for queued in queues), strict=True)
+    finally:
+        cluster.stop()
+    for seconds in options.seconds:
+        overhead = one[seconds].each - here[seconds].each
+        ratios["overhead"][f"{seconds:g}"] = round(one[seconds].each / here[seconds].each, 3)
+        ratios["speed_up"][f"{seconds:g}"] = round(one[seconds].each / two[seconds].each, 3)
+        numbers = [f"{run.each:.3f}" for run in (here[seconds], one[seconds], two[seconds])]
+        rows.append([f"{seconds:g}", *numbers, f"{1000 * overhead:.0f}", ratios["speed_up"][f"{seconds:g}"]])
+    headers = ["work of a unit, s", "here, s a unit", "one node", "two nodes", "overhead, ms", "two over one"]
+    print(tabulate(rows, headers=headers, disable_numparse=True))
+    first = [run.first for run in one.values()]
+    print(f"to the first finished unit, its own work included: {min(first):.1f} s here on a cluster of one node")
+    print(f"memory: {taken[0]:.0f} MB with {queues[0]} units queued, {taken[1]:.0f} MB with {queues[1]}")
+    ratios["memory"] = round(taken[1] / taken[0], 3)
+    print(
+        f"calculated, not measured: a driver that takes {1000 * kept[1]:.0f} ms for a unit keeps {NODES} nodes of "
+        f"{SLOTS} workers waiting where units take less than {NODES * SLOTS * kept[1]:.0f} s"
+    )
+    print(json.dumps(ratios))
+
+
+if __name__ == "__main__":
+    main()
