@@ -22,6 +22,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,9 @@ def run_for(name: str, device: str, precision: str = "float32", **changed: Any) 
     recipe = info.recipe.model_dump()
     recipe["model"] = recipe.pop("options")
     settings = ModelSettings(**recipe | changed)
-    train = TrainParams(seed=1, repetitions=1, device=device, precision=precision, deterministic=True)
+    train = TrainParams.model_validate(
+        {"seed": 1, "repetitions": 1, "device": device, "precision": precision, "deterministic": True}
+    )
     task = TaskParams.model_validate(
         {
             "releases": ["noise"],
@@ -161,10 +164,10 @@ def steps(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
                 for parameter in network.parameters():
                     parameter.data = parameter.data.contiguous()
             if how.get("compiled"):
-                network.forward = torch.compile(network.forward)
+                network.compile()
             batch = torch.arange(options.clips, device=device)
             try:
-                trained = options.clips * pace(lambda step=step, batch=batch: step(batch), device, options.seconds)
+                trained = options.clips * pace(partial(step, batch), device, options.seconds)
             except RuntimeError as error:  # no compiler here, or too little memory
                 yield {"model": name, "way": way, "training, clips/s": str(error).strip().splitlines()[0][:80]}
                 continue
