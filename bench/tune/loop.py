@@ -112,8 +112,8 @@ class _Loop:
     ) -> None:
         self.search, self.journal, self.scratch, self.budget = search, journal, scratch, budget
         self.progress, self.after, self._told = progress, after, time.monotonic()
-        self.at_once = not search.run.model.hand_crafted  # else a unit is all folds, whose features are computed once
-        self.workers = min(jobs, len(search.data.folds)) if self.at_once else 1
+        self.by_fold = not search.run.model.hand_crafted  # else a unit is all folds, whose features are computed once
+        self.workers = min(jobs, len(search.data.folds)) if self.by_fold else 1
         self.current: _Current | None = None
 
     def run(self) -> None:
@@ -139,7 +139,7 @@ class _Loop:
         while not self.budget.used(self.journal.trials()):
             trial = self.journal.ask(self.search.own, lambda done: self.search.seed("sampler", done))
             self.progress.begin(trial)
-            self.current = _Current(self.search, self.journal, self.scratch, trial, self.at_once)
+            self.current = _Current(self.search, self.journal, self.scratch, trial, self.by_fold)
             for unit in self.current.units():
                 if self.current.look():
                     break
@@ -168,13 +168,13 @@ class _Loop:
 class _Current:
     """The trial at work, and what came of its folds so far."""
 
-    def __init__(self, search: Search, journal: Journal, scratch: Scratch, trial: Trial, at_once: bool) -> None:
+    def __init__(self, search: Search, journal: Journal, scratch: Scratch, trial: Trial, by_fold: bool) -> None:
         self.search, self.journal, self.scratch, self.trial = search, journal, scratch, trial
         self.run = search.with_values(trial.settings)
         key = key_of(settings=dict(trial.settings))
         folds = search.data.folds
-        groups = [(fold,) for fold in folds] if at_once else [folds]
-        self.work = {f"{key}-{'-'.join(fold.name for fold in group)}": group for group in groups}
+        groups = {fold.name: (fold,) for fold in folds} if by_fold else {"folds": folds}
+        self.work = {f"{key}-{name}": group for name, group in groups.items()}
         self.outcomes: list[Outcome] = []
         self.pooled: list[float | None] = []
         self.stopped = False

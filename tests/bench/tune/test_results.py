@@ -136,19 +136,17 @@ def test_the_same_searches_give_the_same_files(found: Tuned) -> None:
 
 def test_searches_that_do_not_compare_are_said_not_to(place: Path, found: Tuned) -> None:
     tunings = read_tunings(found.folder)
+    made_of = tunings[0].record["made_of"]
     changes: dict[str, dict[str, Any]] = {
         "budget": {"budget": {"minutes": 30.0, "trials": 8}},
         "tuning data": {"part": "subject/a"},
-        "number of folds": {"made_of": tunings[0].record["made_of"] | {"folds": 5}},
-        "device, precision or arithmetic": {
-            "made_of": tunings[0].record["made_of"] | {"hardware": ["cuda", "bfloat16", "pinned"]}
-        },
+        "number of folds": {"made_of": made_of | {"folds": 5}},
+        "device, precision or arithmetic": {"made_of": made_of | {"hardware": ["cuda", "bfloat16", "pinned"]}},
     }
     for what, change in changes.items():
         other = type(tunings[0])(tunings[0].record | change, tunings[0].trials)
-        assert f"**Not the same {what} for all of them: their results do not compare.**" in report_text(
-            [tunings[0], other]
-        )
+        text = report_text([tunings[0], other])
+        assert f"**Not the same {what} for all of them: their results do not compare.**" in text
     estimator = tunings[0].record["made_of"] | {"hardware": ["cpu", "float64", "pinned"]}
     network = tunings[0].record["made_of"] | {"hardware": ["cpu", "float32", "pinned"]}
     both = [type(tunings[0])(tunings[0].record | {"made_of": one}, tunings[0].trials) for one in (estimator, network)]
