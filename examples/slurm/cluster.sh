@@ -27,11 +27,12 @@ FDPBENCH_NODE=$state/node.sh
 cat >"$FDPBENCH_NODE" <<'NODE'
 folder=$(mktemp -d /tmp/fdpbench-ray-XXXXXX)
 trap 'rm -rf "$folder"' EXIT
-trap 'exit 143' TERM
 eval "$FDPBENCH_SETUP"
 ray start "$@" --block --temp-dir="$folder" --include-log-monitor=false \
   --num-cpus="$SLURM_CPUS_ON_NODE" --num-gpus="${SLURM_GPUS_ON_NODE:-0}" &
-wait $!
+ray=$!
+trap 'kill $ray; wait $ray; exit 143' TERM # it ends all that it has started
+wait $ray
 NODE
 
 bash "$FDPBENCH_NODE" --head --port="${FDPBENCH_CLUSTER##*:}" --include-dashboard=false --disable-usage-stats \

@@ -24,7 +24,8 @@ Jobs = Annotated[
         "-j",
         envvar="FDPBENCH_JOBS",
         min=1,
-        help="Worker processes, one thread each. Default: one for each processor. Never changes a result.",
+        help="Worker processes, one thread each. Default: one for each processor; on a cluster (FDPBENCH_CLUSTER) its "
+        "nodes decide. Never changes a result.",
     ),
 ]
 

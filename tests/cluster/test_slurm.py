@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.cluster.test_smoke import outs
@@ -31,6 +32,12 @@ def slurm() -> Iterator[Slurm]:
     started = Slurm()
     yield started
     started.stop()
+
+
+def rays() -> list[str]:
+    """Commands of processes of the script's nodes."""
+    found = (" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"]))
+    return [command for command in found if "/fdpbench-ray-" in command]
 
 
 def test_a_worker_job_is_cancelled_while_it_works(slurm: Slurm, tmp_path: Path) -> None:
@@ -62,5 +69,6 @@ def test_a_worker_job_is_cancelled_while_it_works(slurm: Slurm, tmp_path: Path) 
     common = found.keys() & golden.keys()
     assert {name for name in common if name.startswith("artifacts/predictions/")}
     assert {name: found[name] for name in common} == {name: golden[name] for name in common}
-    slurm.wait_for(lambda: running() == [], 60)  # no worker job outlives the head
+    slurm.wait_for(lambda: running() == [], 60)  # no worker job outlives the head, and no process any job
+    slurm.wait_for(lambda: not rays(), 60)
     assert not list(project.folder.glob(".slurm-*"))
