@@ -107,7 +107,8 @@ def memory(cluster: RayCluster, queued: int, finished: int) -> tuple[float, floa
         found = sum(process.memory_info().rss for process in (mine, *mine.children(recursive=True))) / 1e6
         return True
 
-    return found, run(cluster, 1, queued, on_unit).each
+    each = run(cluster, 1, queued, on_unit).each
+    return found, each
 
 
 def main() -> None:
@@ -120,34 +121,37 @@ def main() -> None:
 
     search = os.pathsep.join((str(ROOT), str(ROOT / "benchmarks")))  # where nodes find the function of this file
     speed = blocks_a_second()
-    start = time.perf_counter()
-    cluster = RayCluster()
     ratios: dict[str, Any] = {"overhead": {}, "speed_up": {}}
-    rows = []
+    rows, clusters = [], []
+    counts = {seconds: options.units * (10 if seconds < 1 else 1) for seconds in options.seconds}
+    queues = 4000, options.queued  # of a shorter one all may be built before so many are kept
     try:
-        head = time.perf_counter() - start
-        cluster.add_node(PYTHONPATH=search)
-        node = time.perf_counter() - start - head
-        print(f"to start: head {head:.1f} s, a node {node:.1f} s", flush=True)
-        counts = {seconds: options.units * (10 if seconds < 1 else 1) for seconds in options.seconds}
-        here = {seconds: run(None, round(seconds * speed), count) for seconds, count in counts.items()}
-        one = {seconds: run(cluster, round(seconds * speed), count) for seconds, count in counts.items()}
-        cluster.add_node(PYTHONPATH=search)
-        two = {seconds: run(cluster, round(seconds * speed), count) for seconds, count in counts.items()}
-        queues = 400, options.queued
-        taken, kept = zip(*(memory(cluster, queued, 200) for queued in queues), strict=True)
+        for nodes in (1, 2):
+            start = time.perf_counter()
+            clusters.append(RayCluster())
+            head = time.perf_counter() - start
+            for _ in range(nodes):
+                clusters[-1].add_node(PYTHONPATH=search)
+            each = (time.perf_counter() - start - head) / nodes
+            print(f"to start {nodes} and a head: head {head:.1f} s, a node {each:.1f} s", flush=True)
+        # in turns, size by size: others may use the machine as well
+        timed = {
+            seconds: [run(where, round(seconds * speed), count) for where in (None, *clusters)]
+            for seconds, count in counts.items()
+        }
+        taken, kept = zip(*(memory(clusters[1], queued, 200) for queued in queues), strict=True)
     finally:
-        cluster.stop()
-    for seconds in options.seconds:
-        overhead = one[seconds].each - here[seconds].each
-        ratios["overhead"][f"{seconds:g}"] = round(one[seconds].each / here[seconds].each, 3)
-        ratios["speed_up"][f"{seconds:g}"] = round(one[seconds].each / two[seconds].each, 3)
-        numbers = [f"{run.each:.3f}" for run in (here[seconds], one[seconds], two[seconds])]
-        rows.append([f"{seconds:g}", *numbers, f"{1000 * overhead:.0f}", ratios["speed_up"][f"{seconds:g}"]])
+        for cluster in clusters:
+            cluster.stop()
+    for seconds, (here, one, two) in timed.items():
+        ratios["overhead"][f"{seconds:g}"] = round(one.each / here.each, 3)
+        ratios["speed_up"][f"{seconds:g}"] = round(one.each / two.each, 3)
+        numbers = [f"{run.each:.3f}" for run in (here, one, two)]
+        rows.append([f"{seconds:g}", *numbers, f"{1000 * (one.each - here.each):.0f}", f"{one.each / two.each:.2f}"])
     headers = ["work of a unit, s", "here, s a unit", "one node", "two nodes", "overhead, ms", "two over one"]
     print(tabulate(rows, headers=headers, disable_numparse=True))
-    first = [run.first for run in one.values()]
-    print(f"to the first finished unit, its own work included: {min(first):.1f} s here on a cluster of one node")
+    begun = min(min(one.first, two.first) - seconds for seconds, (_, one, two) in timed.items())
+    print(f"from the command to the first unit's work, on a cluster that runs: {begun:.1f} s")
     print(f"memory: {taken[0]:.0f} MB with {queues[0]} units queued, {taken[1]:.0f} MB with {queues[1]}")
     ratios["memory"] = round(taken[1] / taken[0], 3)
     print(
