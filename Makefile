@@ -111,7 +111,7 @@ test-pipeline: install ## the real command line through DVC, killed at many poin
 
 test-cluster: install ## units of work on a real Ray cluster, and on a real Slurm where there is one (minutes)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cluster,dev]'
-	pytest -m cluster
+	pytest -n 2 --dist loadfile -m cluster
 
 test-portable: install ## the same bytes on emulated processors (qemu-user; ten minutes)
 	pytest -n 2 --dist worksteal -m "portable and not campaign"

@@ -3,10 +3,10 @@
     python benchmarks/cluster.py [--seconds 0.1 1 10] [--units 12] [--queued 40000]
 
 Starts a real Ray cluster on this machine (extra `cluster`): a head without processors of its own and two nodes of one
-processor each. A unit is a fixed amount of work of one thread, measured before. The reference, in the same run, is a
-worker process of this machine that builds the same units. Times are from the first finished unit to the last, so that
-starting is not counted; it is measured by itself. Memory is that of the driver and of the process that talks to Ray,
-after the same number of finished units of a long queue and of a short one.
+processor each. A unit is a fixed amount of work of one thread, measured before. The reference, in the same run, is one
+worker process of this machine, and two, that build the same units. Times are counted from when each worker has finished
+a unit, so that starting is not counted; it is measured by itself. Memory is that of the driver and of the process that
+talks to Ray, after the same number of finished units of a long queue and of a short one.
 
 What 100 nodes would do is calculated from these figures, not measured: the driver keeps units one after the other, so
 the time that it takes for units that are no work bounds how many it can keep in a second.
@@ -57,10 +57,9 @@ def work(blocks: int, context: Context) -> None:
 
 
 class Timed(NamedTuple):
-    """A run: seconds to the first finished unit, seconds from there on, and those of each unit after the first."""
+    """A run: seconds to the first finished unit, and seconds from one unit to the next once each worker has had one."""
 
     first: float
-    rest: float
     each: float
 
 
@@ -75,8 +74,10 @@ def blocks_a_second() -> float:
     return best
 
 
-def run(cluster: RayCluster | None, blocks: int, count: int, on_unit: Callable[[int], bool] = lambda k: False) -> Timed:
-    """Build units here or on a cluster, until all are finished or `on_unit` says to stop."""
+def run(
+    cluster: RayCluster | None, workers: int, blocks: int, count: int, on_unit: Callable[[int], bool] = lambda k: False
+) -> Timed:
+    """Build units here or on a cluster of so many workers, until all are finished or `on_unit` says to stop."""
     function: Any = import_module("cluster").work  # not of the script that runs: nodes import it
     where = {"FDPBENCH_CLUSTER": cluster.address if cluster else ""}
     with tempfile.TemporaryDirectory() as folder, environment(where):
@@ -84,15 +85,14 @@ def run(cluster: RayCluster | None, blocks: int, count: int, on_unit: Callable[[
         start, times = time.perf_counter(), []
         with open_scratch("benchmark", "key") as scratch:
             units = (Unit(f"unit/{k}", blocks) for k in range(count))
-            finished: Any = run_units(units, function, scratch, jobs=1)
+            finished: Any = run_units(units, function, scratch, jobs=workers)
             for k, _ in enumerate(finished):
                 times.append(time.perf_counter())
                 if on_unit(k):
                     break
             finished.close()
         os.chdir(ROOT)
-    rest = times[-1] - times[0]
-    return Timed(times[0] - start, rest, rest / max(1, len(times) - 1))
+    return Timed(times[0] - start, (times[-1] - times[workers - 1]) / (len(times) - workers))
 
 
 def memory(cluster: RayCluster, queued: int, finished: int) -> tuple[float, float]:
@@ -107,47 +107,57 @@ def memory(cluster: RayCluster, queued: int, finished: int) -> tuple[float, floa
         found = sum(process.memory_info().rss for process in (mine, *mine.children(recursive=True))) / 1e6
         return True
 
-    return found, run(cluster, 1, queued, on_unit).each
+    each = run(cluster, 2, 1, queued, on_unit).each
+    return found, each
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description="What a cluster costs and gives.")
     parser.add_argument("--seconds", type=float, nargs="+", default=[0.1, 1.0, 10.0], help="of work of a unit")
-    parser.add_argument("--units", type=int, default=12, help="units of each run; of short ones ten times as many")
+    parser.add_argument(
+        "--units", type=int, default=12, help="units of each run, even; of short ones ten times as many"
+    )
     parser.add_argument("--queued", type=int, default=40_000, help="units of the long queue")
     options = parser.parse_args()
 
     search = os.pathsep.join((str(ROOT), str(ROOT / "benchmarks")))  # where nodes find the function of this file
     speed = blocks_a_second()
-    start = time.perf_counter()
-    cluster = RayCluster()
-    ratios: dict[str, Any] = {"overhead": {}, "speed_up": {}}
-    rows = []
+    ratios: dict[str, Any] = {"overhead": {}, "speed_up": {}, "speed_up_here": {}}
+    rows, clusters = [], []
+    counts = {seconds: options.units * (10 if seconds < 1 else 1) for seconds in options.seconds}
+    queues = 4000, options.queued  # of a shorter one all may be built before so many are kept
     try:
-        head = time.perf_counter() - start
-        cluster.add_node(PYTHONPATH=search)
-        node = time.perf_counter() - start - head
-        print(f"to start: head {head:.1f} s, a node {node:.1f} s", flush=True)
-        counts = {seconds: options.units * (10 if seconds < 1 else 1) for seconds in options.seconds}
-        here = {seconds: run(None, round(seconds * speed), count) for seconds, count in counts.items()}
-        one = {seconds: run(cluster, round(seconds * speed), count) for seconds, count in counts.items()}
-        cluster.add_node(PYTHONPATH=search)
-        two = {seconds: run(cluster, round(seconds * speed), count) for seconds, count in counts.items()}
-        queues = 400, options.queued
-        taken, kept = zip(*(memory(cluster, queued, 200) for queued in queues), strict=True)
+        for nodes in (1, 2):
+            start = time.perf_counter()
+            clusters.append(RayCluster())
+            head = time.perf_counter() - start
+            for _ in range(nodes):
+                clusters[-1].add_node(PYTHONPATH=search)
+            each = (time.perf_counter() - start - head) / nodes
+            print(f"to start {nodes} and a head: head {head:.1f} s, a node {each:.1f} s", flush=True)
+        # in turns, size by size: others may use the machine as well
+        places = [(None, 1), (None, 2), (clusters[0], 1), (clusters[1], 2)]
+        timed = {
+            seconds: [run(*where, round(seconds * speed), count) for where in places]
+            for seconds, count in counts.items()
+        }
+        taken, kept = zip(*(memory(clusters[1], queued, 200) for queued in queues), strict=True)
     finally:
-        cluster.stop()
-    for seconds in options.seconds:
-        overhead = one[seconds].each - here[seconds].each
-        ratios["overhead"][f"{seconds:g}"] = round(one[seconds].each / here[seconds].each, 3)
-        ratios["speed_up"][f"{seconds:g}"] = round(one[seconds].each / two[seconds].each, 3)
-        numbers = [f"{run.each:.3f}" for run in (here[seconds], one[seconds], two[seconds])]
-        rows.append([f"{seconds:g}", *numbers, f"{1000 * overhead:.0f}", ratios["speed_up"][f"{seconds:g}"]])
-    headers = ["work of a unit, s", "here, s a unit", "one node", "two nodes", "overhead, ms", "two over one"]
+        for cluster in clusters:
+            cluster.stop()
+    for seconds, found in timed.items():
+        here, both, one, two = (run.each for run in found)
+        ratios["overhead"][f"{seconds:g}"] = round(one / here, 3)
+        ratios["speed_up"][f"{seconds:g}"] = round(one / two, 3)
+        ratios["speed_up_here"][f"{seconds:g}"] = round(here / both, 3)
+        numbers = [f"{each:.3f}" for each in (here, both, one, two)]
+        rows.append([f"{seconds:g}", *numbers, f"{1000 * (one - here):.0f}", f"{here / both:.2f}", f"{one / two:.2f}"])
+    headers = ["work of a unit, s", "1 worker here", "2 here", "1 node", "2 nodes", "overhead, ms"]
+    headers += ["2 over 1 here", "2 nodes over 1"]
     print(tabulate(rows, headers=headers, disable_numparse=True))
-    first = [run.first for run in one.values()]
-    print(f"to the first finished unit, its own work included: {min(first):.1f} s here on a cluster of one node")
+    begun = min(min(one.first, two.first) - seconds for seconds, (_, _, one, two) in timed.items())
+    print(f"from the command to the first unit's work, on a cluster that runs: {begun:.1f} s")
     print(f"memory: {taken[0]:.0f} MB with {queues[0]} units queued, {taken[1]:.0f} MB with {queues[1]}")
     ratios["memory"] = round(taken[1] / taken[0], 3)
     print(

@@ -11,9 +11,12 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
 
 from fdpbench.prep.runtime.cluster.crew import Asked, Crew, Member, UnusableError, reason_of
 from fdpbench.prep.runtime.cluster.nodes import Node
@@ -43,17 +46,44 @@ def serve(pipe: Connection, asked: Asked, parent: int) -> None:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    outbox = _Outbox(pipe)
     try:
         _connect(asked.settings.address or "")
-        _Agent(pipe, asked).run()
+        _Agent(pipe, outbox, asked).run()
     except UnusableError as error:
-        pipe.send(("unusable", str(error)))
+        outbox.send("unusable", str(error))
     except _FailedError as error:
-        pipe.send(("failed", str(error), error.traced))
-    except (BrokenPipeError, EOFError):  # the driver has stopped
+        outbox.send("failed", str(error), error.traced)
+    except EOFError:  # the driver has stopped
         os._exit(0)
+    outbox.close()
     sys.stderr.flush()
     os._exit(0)  # Ray ends this driver's workers as soon as its process is gone
+
+
+class _Outbox:
+    """What is said to the driver, sent by a thread: where both wait for the other to read, nothing would go on."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self._waiting: SimpleQueue[tuple[Any, ...] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._send, daemon=True)
+        self._thread.start()
+
+    def send(self, *event: Any) -> None:
+        self._waiting.put(event)
+
+    def close(self) -> None:
+        """Send what is left."""
+        self._waiting.put(None)
+        self._thread.join()
+
+    def _send(self) -> None:
+        while (event := self._waiting.get()) is not None:
+            try:
+                self._pipe.send(event)
+            except BrokenPipeError:  # the driver has stopped
+                os._exit(0)
 
 
 def _connect(address: str) -> None:
@@ -78,10 +108,10 @@ def _connect(address: str) -> None:
 
 
 class _Agent:
-    def __init__(self, pipe: Connection, asked: Asked) -> None:
+    def __init__(self, pipe: Connection, outbox: _Outbox, asked: Asked) -> None:
         import ray
 
-        self._ray, self._pipe, self._asked = ray, pipe, asked
+        self._ray, self._pipe, self._outbox, self._asked = ray, pipe, outbox, asked
         self._parcels = Parcels(ray.put)
         self._schedule = Schedule(asked.settings.retries)
         self._crew = Crew(asked, self._say)
@@ -106,12 +136,12 @@ class _Agent:
         again, lost = self._schedule.again, self._crew.lost_nodes
         if again or lost:
             self._say(f"{lost} node{'s' * (lost != 1)} lost, {again} unit{'s' * (again != 1)} tried again")
-        self._pipe.send(("finished",))
+        self._outbox.send("finished")
 
     # with the driver
 
     def _say(self, line: str) -> None:
-        self._pipe.send(("say", line))
+        self._outbox.send("say", line)
 
     def _receive(self, block: bool) -> None:
         if not block and not self._pipe.poll():
@@ -124,7 +154,7 @@ class _Agent:
         """Ask for as many units as keep all workers busy for a while."""
         room = 2 * max(1, self._crew.slots) * self._schedule.bundle(1)
         if not self._ended and not self._wanted and len(self._schedule) < max(1, room // 2):
-            self._pipe.send(("want", room))
+            self._outbox.send("want", room)
             self._wanted = True
             if self._pipe.poll(LISTEN):
                 self._receive(block=True)
@@ -134,7 +164,7 @@ class _Agent:
         now = len({member.node.id for member in ready}), len(ready)
         if now != self._told:
             self._told = now
-            self._pipe.send(("fleet", *now))
+            self._outbox.send("fleet", *now)
 
     # with the workers
 
@@ -187,12 +217,12 @@ class _Agent:
             member.stream = None
             return
         if kind == "report":
-            self._pipe.send(("report", name, content))
+            self._outbox.send("report", name, content)
         elif kind == "done":
             self._keep(member.jobs[0], content)
             member.jobs.popleft()
             self._schedule.measured(more)
-            self._pipe.send(("done", name))
+            self._outbox.send("done", name)
         elif kind == "died":
             self._lose(member, content)
         elif kind == "unreachable":
