@@ -148,7 +148,13 @@ class Command:
     def start(self) -> subprocess.Popen:
         with Path("log").open("a") as log:
             return subprocess.Popen(
-                self.arguments, env=self.environment, stdout=log, stderr=log, start_new_session=True
+                self.arguments,
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                # what a shell starts in the background, such as these tests, ignores Ctrl-C
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
 
     def lines(self, *parts: str) -> int:
