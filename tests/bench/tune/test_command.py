@@ -196,9 +196,10 @@ def test_killed_in_the_middle_of_a_trial_it_goes_on_as_if_nothing_had_been(proje
         assert process.wait(timeout=60) == (-9 if signal_of == signal.SIGKILL else 130)
     assert cut.start().wait(timeout=300) == 0
     log = Path("log").read_text()
-    assert "was cut off; its values are tried again" in log and "Traceback" not in log
+    assert log.count("was cut off; its values are tried again") == cut.lines('"state":3') and "Traceback" not in log
     assert cut.told() == straight.told() and len(cut.told()) == 12
-    assert cut.lines('"state":3') == 3, "three trials were cut off"
+    # of the three that were at work, one or the other may have ended before the signal came
+    assert 1 <= cut.lines('"state":3') <= 3
 
 
 @pytest.mark.pipeline
