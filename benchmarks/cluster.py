@@ -156,7 +156,7 @@ def main() -> None:
     headers = ["work of a unit, s", "1 worker here", "2 here", "1 node", "2 nodes", "overhead, ms"]
     headers += ["2 over 1 here", "2 nodes over 1"]
     print(tabulate(rows, headers=headers, disable_numparse=True))
-    begun = min(min(one.first, two.first) - seconds for seconds, (_, _, one, two) in timed.items())
+    begun = min(one.first - here.each for here, _, one, _ in timed.values())
     print(f"from the command to the first unit's work, on a cluster that runs: {begun:.1f} s")
     print(f"memory: {taken[0]:.0f} MB with {queues[0]} units queued, {taken[1]:.0f} MB with {queues[1]}")
     ratios["memory"] = round(taken[1] / taken[0], 3)
