@@ -37,6 +37,7 @@ from numpy.typing import NDArray  # noqa: E402
 from tabulate import tabulate  # noqa: E402
 from torch import Tensor  # noqa: E402
 
+from benchmarks.train_step import FrameByFrame  # noqa: E402
 from fdpbench.bench.evaluate.metrics import metric_of  # noqa: E402
 from fdpbench.bench.train.data import ClipSet, load_clips, load_task_info  # noqa: E402
 from fdpbench.bench.train.fit_module import FittedModule, fit_module  # noqa: E402
@@ -45,7 +46,6 @@ from fdpbench.bench.train.settings import ModelSettings, Run, RunEntry, TrainPar
 from fdpbench.bench.train.step import TrainStep, autocast, set_up_torch  # noqa: E402
 from fdpbench.models.common.local_global import DropPath  # noqa: E402
 from fdpbench.models.common.registry import create_model, model_info  # noqa: E402
-from fdpbench.models.fdp import FDP  # noqa: E402
 from fdpbench.prep.runtime.workers import available_cpus  # noqa: E402
 from fdpbench.prep.settings.task import TaskParams  # noqa: E402
 
@@ -73,12 +73,12 @@ def noise(model: str, clips: int, side: int = 96) -> ClipSet:
 
 
 def run_for(name: str, device: str, precision: str = "float32", **changed: Any) -> Run:
-    """A run by the model's recipe, deterministic, but for some settings."""
+    """A run by the model's recipe, deterministic, but for some settings; None leaves the recipe's."""
     info = model_info(name)
     assert info.recipe
     recipe = info.recipe.model_dump()
     recipe["model"] = recipe.pop("options")
-    settings = ModelSettings(**recipe | changed)
+    settings = ModelSettings(**recipe | {key: value for key, value in changed.items() if value is not None})
     train = TrainParams.model_validate(
         {"seed": 1, "repetitions": 1, "device": device, "precision": precision, "deterministic": True}
     )
@@ -115,14 +115,6 @@ def pace(work: Callable[[], Any], device: torch.device, seconds: float) -> float
         wait_for(device)
         count += 1
     return count / (time.perf_counter() - start)
-
-
-class FrameByFrame(FDP):
-    """`fdp` whose transformer sees one frame index at a time."""
-
-    def maps(self, seen: Tensor) -> Tensor:
-        """Feature maps (B, T, M, h, w) of what is seen of the frames (B, T, C', H, W)."""
-        return torch.stack([self.transformer(seen[:, t]) for t in range(seen.shape[1])], dim=1)
 
 
 def steps(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -192,7 +184,7 @@ def steps(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
             }
 
 
-def one_fold(model: str, device: str, epochs: int, number: int) -> float:
+def one_fold(model: str, device: str, epochs: int | None, number: int) -> float:
     """Train a fold on noise, in a worker; seconds."""
     start = time.perf_counter()
     fit_module(run_for(model, device, epochs=epochs), noise(model, 108), CLASSES, number, device, silent)
@@ -229,11 +221,12 @@ def taken(model: str, options: argparse.Namespace) -> tuple[ClipSet, int]:
     return clips, len(load_task_info(options.task).classes)
 
 
-def fold_of(model: str, device: str, precision: str, subject: str, options: argparse.Namespace) -> FittedModule:
-    """Train the fold that tests a subject."""
-    clips, classes = taken(model, options)
-    changed = {} if options.epochs is None else {"epochs": options.epochs}
-    run = run_for(model, device, precision, **changed)
+def fold_of(
+    model: str, device: str, precision: str, subject: str, epochs: int | None, taken_of: tuple[ClipSet, int]
+) -> FittedModule:
+    """Train the fold that tests a subject, of clips and a number of classes."""
+    clips, classes = taken_of
+    run = run_for(model, device, precision, epochs=epochs)
     seed = seed_of(1, "gpu", model, subject, 0)
     return fit_module(run, clips.of(set(clips.subjects) - {subject}), classes, seed, device, silent)
 
@@ -241,8 +234,8 @@ def fold_of(model: str, device: str, precision: str, subject: str, options: argp
 def scores_of(work: tuple[str, str, str, str, argparse.Namespace]) -> NDArray[np.float64]:
     """What a fold says of the subject that it tests, in a worker."""
     model, device, precision, subject, options = work
-    clips, _ = taken(model, options)
-    return fold_of(model, device, precision, subject, options).predict(clips.of({subject})).scores
+    whole = taken(model, options)
+    return fold_of(model, device, precision, subject, options.epochs, whole).predict(whole[0].of({subject})).scores
 
 
 def loso(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -278,12 +271,12 @@ def loso(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
 def repeat(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Rows: whether a fold repeats its weights, and how far it is from the CPU's."""
     for model in ("ststnet", "fdp"):
-        clips, _ = taken(model, options)
-        subject = sorted(set(clips.subjects))[0]
-        one, other = (fold_of(model, options.device, "float32", subject, options) for _ in range(2))
+        whole = taken(model, options)
+        clips, subject = whole[0], sorted(set(whole[0].subjects))[0]
+        one, other = (fold_of(model, options.device, "float32", subject, options.epochs, whole) for _ in range(2))
         states = [each.model.state_dict() for each in (one, other)]
         same = all(torch.equal(states[0][name], states[1][name]) for name in states[0])
-        cpu = fold_of(model, "cpu", "float32", subject, options)
+        cpu = fold_of(model, "cpu", "float32", subject, options.epochs, whole)
         test = clips.of({subject})
         apart = np.abs(one.predict(test).scores - cpu.predict(test).scores).max()
         yield {
