@@ -18,7 +18,7 @@ from fdpbench.bench.tune.run import tune
 from fdpbench.commands import app
 from tests.support.builders import PARAMS, write_params
 from tests.support.project import ROOT, Project, wait_until
-from tests.support.tuning import SUBJECTS, made_up, run_backwards, search_of, told, write_tuning
+from tests.support.tuning import SUBJECTS, made_up, search_of, told, write_tuning
 
 optuna = pytest.importorskip("optuna", reason="needs the extra tune")
 
@@ -29,14 +29,6 @@ def said(*arguments: str) -> str:
     assert result.exit_code == 1, result.output
     (line,) = result.output.splitlines()
     return line
-
-
-@pytest.fixture
-def here(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(fdpbench.bench.tune.loop, "run_units", run_backwards)
-    monkeypatch.setattr(fdpbench.bench.tune.loop, "train_folds", made_up)
-    write_tuning()
-    return project
 
 
 def test_errors_are_one_line_that_says_what_to_do(here: Path) -> None:

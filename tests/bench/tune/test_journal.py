@@ -11,26 +11,17 @@ from typing import Any
 
 import pytest
 
-import fdpbench.bench.tune.loop
 from fdpbench.bench.tune.data import TuneError
 from fdpbench.bench.tune.journal import JOURNAL, Journal, require_optuna
 from fdpbench.bench.tune.loop import Budget, run_search
 from fdpbench.bench.tune.search import PARTS, Search
 from fdpbench.prep.store import paths
 from tests.support.builders import write_task
-from tests.support.tuning import inside, journal_text, made_up, run_backwards, search_of, told, write_tuning
+from tests.support.tuning import inside, journal_text, search_of, told, write_tuning
 
 optuna = pytest.importorskip("optuna", reason="needs the extra tune")
 
 DONE = Budget(60, 5)
-
-
-@pytest.fixture
-def here(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(fdpbench.bench.tune.loop, "run_units", run_backwards)
-    monkeypatch.setattr(fdpbench.bench.tune.loop, "train_folds", made_up)
-    write_tuning()
-    return project
 
 
 def opened(search: Search, folder: Path) -> Journal:
