@@ -6,7 +6,6 @@ takes its fingerprint before anything else is imported.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import platform
 import re
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import fdpbench
 from fdpbench.arithmetic import arithmetic
+from fdpbench.prep.runtime.scratch import hash_file
 
 __all__ = ["differences", "fingerprint", "in_package", "needed_packages"]
 
@@ -112,7 +112,7 @@ def _place(name: str) -> Path | None:
 def _hash(path: Path | None) -> str:
     if path is None or not path.is_file():
         return ""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    return hash_file(path)[:16]
 
 
 def _version(name: str, distributions: Mapping[str, list[str]]) -> str:
