@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import fdpbench
@@ -71,6 +72,8 @@ def lay_out(
     if folder.is_dir() and any(folder.iterdir()) and not (laid_out and again):
         what = "a study already; --again writes its params.yaml and dvc.yaml anew" if laid_out else "not empty"
         raise ParamsError(f"{folder} is {what}; name a new folder")
+    if shutil.which("git") is None:
+        raise ParamsError("git not found on the PATH: DVC needs it; install it first")
     here = PARAMS_FILE if PARAMS_FILE.is_file() else packaged("params.yaml")
     text = overlay(_profile(profile), here) if profile else here.read_text(encoding="utf-8")
     for section in EMPTY if empty else ():
@@ -85,9 +88,14 @@ def lay_out(
     if not (folder / ".git").exists():
         subprocess.run(["git", "init", "--quiet", "."], cwd=folder, check=True)
     if not (folder / ".dvc").exists():
-        subprocess.run(["dvc", "init", "--quiet"], cwd=folder, check=True)
-        subprocess.run(["dvc", "config", "core.analytics", "false"], cwd=folder, check=True)
+        _dvc(folder, "init", "--quiet")
+        _dvc(folder, "config", "core.analytics", "false")
     return [] if alone else _share(folder)
+
+
+def _dvc(folder: Path, *command: str) -> None:
+    """Run this Python's DVC, whether or not its commands are on the path."""
+    subprocess.run([sys.executable, "-m", "dvc", *command], cwd=folder, check=True)
 
 
 def _profile(name: str) -> Path:
@@ -113,6 +121,6 @@ def _share(folder: Path) -> list[str]:
         shared.append(f"weights {weights.name}")
     if CACHE.is_dir():
         place = os.path.relpath(CACHE.resolve(), folder.resolve())
-        subprocess.run(["dvc", "cache", "dir", "--local", place], cwd=folder, check=True)
+        _dvc(folder, "cache", "dir", "--local", place)
         shared.append("DVC's cache")
     return shared

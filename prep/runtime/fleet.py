@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Fleet", "fleet", "fleet_text", "set_fleet"]
+__all__ = ["Fleet", "LargestFleet", "fleet", "fleet_text", "set_fleet"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,26 @@ def set_fleet(now: Fleet | None) -> None:
 def fleet_text(before: str = "") -> str:
     """``3 nodes, 12 workers`` after some text; empty where units are built on this machine."""
     now = fleet()
-    if now is None:
-        return ""
-    return f"{before}{now.nodes} node{'s' * (now.nodes != 1)}, {now.workers} worker{'s' * (now.workers != 1)}"
+    return "" if now is None else before + _text(now)
+
+
+class LargestFleet:
+    """The most nodes and workers that were seen at work: what a stage says when it has ended, and they are gone."""
+
+    def __init__(self) -> None:
+        self._seen: Fleet | None = None
+
+    def look(self) -> None:
+        """Take what is at work now."""
+        now = fleet()
+        if now is not None:
+            seen = self._seen or now
+            self._seen = Fleet(max(seen.nodes, now.nodes), max(seen.workers, now.workers))
+
+    def text(self, before: str) -> str:
+        """``3 nodes, 12 workers`` after some text; empty where units were built on this machine."""
+        return "" if self._seen is None else before + _text(self._seen)
+
+
+def _text(fleet: Fleet) -> str:
+    return f"{fleet.nodes} node{'s' * (fleet.nodes != 1)}, {fleet.workers} worker{'s' * (fleet.workers != 1)}"

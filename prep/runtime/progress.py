@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from fdpbench.prep.runtime.fleet import fleet, fleet_text
+from fdpbench.prep.runtime.fleet import LargestFleet, fleet, fleet_text
 from fdpbench.prep.runtime.time_left import ChangingTimeLeft
 
 __all__ = [
@@ -97,13 +97,15 @@ def track(
     if done:
         console.print(f"{label}: going on, {done} of {total} {what} were finished before")
     start = time.monotonic()
+    largest = LargestFleet()
     left = ChangingTimeLeft(total - done, workers, 1.0, start)
     with _display(label, total, done, what, left) as advance:
         for count, item in enumerate(finished, start=1):
+            largest.look()
             left.report(time.monotonic(), count, workers_now(workers))
             advance(done + count)
             yield item
-    console.print(f"{label}: {total} {what} in {duration(time.monotonic() - start)}")
+    console.print(f"{label}: {total} {what} in {duration(time.monotonic() - start)}{largest.text(', on ')}")
 
 
 def say_left_out(label: str, rejected: list[dict[str, str]]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from fdpbench.prep.runtime.fleet import fleet_text
+from fdpbench.prep.runtime.fleet import LargestFleet, fleet_text
 from fdpbench.prep.runtime.progress import (
     LINE_EVERY,
     FleetColumn,
@@ -47,6 +47,7 @@ class TrainingProgress:
         self._left: ChangingTimeLeft | None = None  # until the first report tells whether there are epochs
         self._share: dict[str, float] = {}  # of each unit at work, what part of it is done
         self._new = 0
+        self._largest = LargestFleet()
         self._tasks: dict[str, Any] = {}
         columns = (
             TextColumn("{task.description}"),
@@ -71,7 +72,8 @@ class TrainingProgress:
     ) -> None:
         self._bar.stop()
         if kind is None:
-            console.print(f"train {self.run}: {self._counted} in {duration(time.monotonic() - self._start)}")
+            took = duration(time.monotonic() - self._start)
+            console.print(f"train {self.run}: {self._counted} in {took}{self._largest.text(', on ')}")
 
     def report(self, unit: Unit, message: dict[str, Any]) -> None:
         """Take a worker's message: epoch, epochs, loss."""
@@ -97,6 +99,7 @@ class TrainingProgress:
         """Count a finished unit."""
         self.done += 1
         self._new += 1
+        self._largest.look()
         self._share.pop(name, None)
         self._measure()
         if console.is_terminal:

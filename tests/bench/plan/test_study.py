@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -38,6 +39,21 @@ def test_a_study_is_whole(here: Path) -> None:
     assert (study / ".git").is_dir() and "analytics = false" in (study / ".dvc/config").read_text()
     subprocess.run(["git", "add", "-A"], cwd=study, check=True)
     assert subprocess.run(["dvc", "status"], cwd=study, capture_output=True, text=True).returncode == 0
+
+
+def test_a_virtual_environment_need_not_be_activated(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its commands, DVC's among them, are then not on the path."""
+    git = shutil.which("git")
+    assert git
+    commands = here / "commands"
+    commands.mkdir()
+    monkeypatch.setenv("PATH", str(commands))
+    with pytest.raises(ParamsError, match="git not found"):
+        lay_out(Path("mine"))
+    assert not Path("mine").exists()
+    (commands / "git").symlink_to(git)
+    lay_out(Path("mine"))
+    assert "analytics = false" in Path("mine/.dvc/config").read_text()
 
 
 @pytest.mark.parametrize("profile", PROFILES)

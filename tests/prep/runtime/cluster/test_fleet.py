@@ -54,6 +54,23 @@ def test_in_training_too(shown: io.StringIO) -> None:
     assert "fold 0/s01 epoch 1/3 loss 0.5000; on 1 node, 1 worker\n" in shown.getvalue()
 
 
+def test_the_most_that_were_at_work_stand_at_the_end(shown: io.StringIO) -> None:
+    """Also where the whole stage was over before the first line, and its workers with it."""
+
+    def units() -> Iterator[str]:
+        for fleet in (Fleet(1, 4), Fleet(2, 3)):
+            set_fleet(fleet)
+            yield "unit"
+        set_fleet(None)
+
+    list(track(units(), "align x", 2))
+    assert "align x: 2 clips in 0 s, on 2 nodes, 4 workers\n" in shown.getvalue()
+    with TrainingProgress("run", 2, 0) as display:
+        for name in units():
+            display.finished(name)
+    assert "train run: 2 folds in 0 s, on 2 nodes, 4 workers\n" in shown.getvalue()
+
+
 def test_on_a_terminal(shown: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
     console = Console(file=shown, width=200, force_terminal=True, markup=False)
     monkeypatch.setattr(progress, "console", console)
