@@ -215,7 +215,7 @@ def test_the_full_profile_has_every_protocol_and_ablation_of_fdp() -> None:
     assert full["runs"] == full["runs"] | {name: run | FOLDS for name, run in PARAMS["runs"].items()}
     assert all(run["split"] == FOLDS["split"] for run in full["runs"].values())
     loaded = {run.name: run for run in load_runs(full)}
-    assert {run.entry.protocol for run in loaded.values()} == {"honest", "inner", "test_selected"}
+    assert {run.entry.protocol for run in loaded.values()} == {"honest", "inner", "test_selected", "zero_shot"}
     models = [run.settings.model for run in loaded.values() if run.model.name == "fdp"]
     left_out = {model.get("without") for model in models}
     assert left_out >= {"dynamic_image", "ranking", "global_blocks", "local_blocks"}
