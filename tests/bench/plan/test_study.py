@@ -154,7 +154,7 @@ def test_make_study_checks_before_dvc_is_started(here: Path) -> None:
     (here / "params.mine.yaml").write_text("align: {size: ninety}\nflow: {method: raft}\n", encoding="utf-8")
     result = make(here, "study", "NAME=mine")
     assert result.returncode != 0 and "align.size: Input should be a valid integer" in result.stderr, result.stderr
-    assert "(found 'raft')" in result.stderr and "dvc repro" not in (here / "calls").read_text()
+    assert "(found 'raft')" in result.stderr and not (here / "calls").exists()
     none = make(here, "study")
     assert none.returncode != 0 and "make study NAME=mine reads params.mine.yaml" in none.stdout
 
