@@ -40,7 +40,7 @@ def test_every_output_is_the_same_bytes(project: Project) -> None:
 def test_its_units_were_built_on_the_nodes(project: Project) -> None:
     log = " ".join(project.log().split())
     for stage in ("synthesize: 12 clips", "align synthetic: 12 clips", "train synthetic-fdp: 3 folds"):
-        assert re.search(rf"{stage} in \d+ s, on [12] nodes?, [12] workers?\b", log), log
+        assert re.search(rf"{stage} in (\d+ min )?\d+ s, on [12] nodes?, [12] workers?\b", log), log
     assert "2 nodes, 2 workers" in log, log
     assert "lost" not in log and "Traceback" not in log
 
